@@ -1,0 +1,129 @@
+"""Rows of ``A(p) y + b(p)``, with `A` and `b` affine in the parameters, as one sparse matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+
+from optlayers.parametric import Affine
+
+
+@dataclass(frozen=True, eq=False)
+class AffineRows:
+    """The rows ``A(p) y + b(p)``, where ``y`` has n entries and ``p`` has P.
+
+    Attributes
+    ----------
+    data : sparse array, shape (m, (n + 1) * (P + 1))
+        Column ``j * (P + 1) + k`` holds the coefficient of ``y_j p_k``, with ``p_P = 1`` and ``y_n = 1``: row
+        operations on ``A`` and ``b`` together, parameters included, are products from the left.
+    n, parameters : int
+        The numbers of entries of ``y`` and ``p``.
+    source : ndarray, shape (m,)
+        For each row, the number of the user's constraint that it comes from.
+    """
+
+    data: sp.csr_array
+    n: int
+    parameters: int
+    source: np.ndarray
+
+    def __len__(self) -> int:
+        return self.data.shape[0]
+
+    def __getitem__(self, index: np.ndarray | slice) -> AffineRows:
+        return AffineRows(sp.csr_array(self.data[index]), self.n, self.parameters, self.source[index])
+
+    def triplets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Return (row, entry of y, entry of p, coefficient) of every nonzero."""
+        coo = self.data.tocoo()
+        column, parameter = np.divmod(coo.col.astype(np.int64), self.parameters + 1)
+        return coo.row.astype(np.int64), column, parameter, coo.data
+
+    @property
+    def matrix(self) -> sp.csr_array:
+        """The part of ``A`` that does not depend on the parameters, shape (m, n)."""
+        row, column, parameter, value = self.triplets()
+        keep = (column < self.n) & (parameter == self.parameters)
+        return sp.csr_array((value[keep], (row[keep], column[keep])), shape=(len(self), self.n))
+
+    @property
+    def offset(self) -> Affine:
+        """The vector ``b``."""
+        row, column, parameter, value = self.triplets()
+        constant, linear = column == self.n, column == self.n
+        constant, linear = constant & (parameter == self.parameters), linear & (parameter < self.parameters)
+        b = np.zeros(len(self))
+        b[row[constant]] = value[constant]
+        return Affine(
+            b, sp.csr_array((value[linear], (row[linear], parameter[linear])), shape=(len(self), self.parameters))
+        )
+
+    @property
+    def is_parametric(self) -> np.ndarray:
+        """Whether the row's part of ``A`` depends on a parameter, shape (m,)."""
+        row, column, parameter, _ = self.triplets()
+        result = np.zeros(len(self), dtype=bool)
+        result[row[(column < self.n) & (parameter < self.parameters)]] = True
+        return result
+
+    def coefficients(self, row: int) -> Affine:
+        """Return one row of ``A`` as a map of the parameters, shape (n,)."""
+        _, column, parameter, value = self[np.array([row])].triplets()
+        constant = (column < self.n) & (parameter == self.parameters)
+        linear = (column < self.n) & (parameter < self.parameters)
+        a = np.zeros(self.n)
+        a[column[constant]] = value[constant]
+        return Affine(
+            a, sp.csr_array((value[linear], (column[linear], parameter[linear])), shape=(self.n, self.parameters))
+        )
+
+    def combined(self, matrix: sp.sparray | np.ndarray, source: np.ndarray | None = None) -> AffineRows:
+        """Return ``matrix @ rows``, what cancels to rounding removed; by default each row keeps its source."""
+        left = sp.csr_array(matrix)
+        data = sp.csr_array(left @ self.data)
+        size = sp.csr_array(abs(left) @ abs(self.data))
+        data.data[np.abs(data.data) <= 8 * np.finfo(float).eps * _aligned(size, data)] = 0
+        data.eliminate_zeros()
+        return AffineRows(data, self.n, self.parameters, self.source if source is None else source)
+
+    @property
+    def is_fixed(self) -> np.ndarray:
+        """Whether the row is a number: it depends neither on ``y`` nor on a parameter, shape (m,)."""
+        row, column, parameter, _ = self.triplets()
+        result = np.ones(len(self), dtype=bool)
+        result[row[(column < self.n) | (parameter < self.parameters)]] = False
+        return result
+
+    def numbers(self, values: np.ndarray, source: int) -> AffineRows:
+        """Return rows that are the given numbers, for the same ``y`` and ``p``."""
+        last = np.full(len(values), self.data.shape[1] - 1)
+        data = sp.csr_array((values, (np.arange(len(values)), last)), shape=(len(values), self.data.shape[1]))
+        return AffineRows(data, self.n, self.parameters, np.full(len(values), source))
+
+    def __neg__(self) -> AffineRows:
+        return AffineRows(-self.data, self.n, self.parameters, self.source)
+
+    def __add__(self, other: AffineRows) -> AffineRows:
+        both = AffineRows.concatenate([self, other])
+        identity = sp.eye_array(len(self))
+        return both.combined(sp.hstack([identity, identity]), source=self.source)
+
+    @staticmethod
+    def concatenate(parts: Sequence[AffineRows]) -> AffineRows:
+        first = parts[0]
+        data = sp.csr_array(sp.vstack([part.data for part in parts], format="csr"))
+        return AffineRows(data, first.n, first.parameters, np.concatenate([part.source for part in parts]))
+
+
+def _aligned(size: sp.csr_array, data: sp.csr_array) -> np.ndarray:
+    """Return the entries of `size` at the stored places of `data` (a subset of its own)."""
+    data.sort_indices()
+    size.sort_indices()
+    if np.array_equal(data.indices, size.indices) and np.array_equal(data.indptr, size.indptr):
+        return size.data
+    row = np.repeat(np.arange(data.shape[0]), np.diff(data.indptr))
+    return np.asarray(size[row, data.indices]).ravel()

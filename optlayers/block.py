@@ -1,0 +1,107 @@
+"""A block: entries of the variables that share constraints with each other and with no other entry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from optlayers.parametric import Affine, Data
+
+_CONE_NAMES = {"soc": "second-order", "psd": "semidefinite", "exp": "exponential", "pow": "power"}
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One linear function of a block's entries, between two bounds: ``lower <= normal @ y <= upper``.
+
+    Attributes
+    ----------
+    normal : Affine, shape (n,)
+    lower, upper : data of shape (), or None where there is no such bound; an equality has one object for both.
+    sources : tuple of int
+        The user's constraints that the bounds come from.
+    """
+
+    normal: Affine
+    lower: Data | None
+    upper: Data | None
+    sources: tuple[int, ...]
+
+    @property
+    def is_equality(self) -> bool:
+        return self.lower is self.upper
+
+
+@dataclass(frozen=True, eq=False)
+class BlockCone:
+    """A cone constraint ``matrix @ y + offset in K`` on a block; `matrix` is None where it depends on parameters."""
+
+    kind: str
+    matrix: np.ndarray | None
+    offset: Affine
+    alpha: float
+    source: int
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """The constraints on one block, in local coordinates: the entries in `columns`, then `auxiliary` more.
+
+    Attributes
+    ----------
+    columns : ndarray of int, shape (n,)
+        The entries of the user's variables.
+    auxiliary : int
+        The number of auxiliary entries; a closed form needs it to be 0.
+    lower, upper : data of shape (n + auxiliary,), or None where no entry is bounded on that side
+    rows : tuple of Row
+        No two are parallel.
+    cones : tuple of BlockCone
+    bound_sources : dict
+        For each bounded local entry, the user's constraints that bound it.
+    parameters : int
+        The number of parameter entries.
+    """
+
+    columns: np.ndarray
+    auxiliary: int
+    lower: Data | None
+    upper: Data | None
+    rows: tuple[Row, ...]
+    cones: tuple[BlockCone, ...]
+    bound_sources: dict[int, tuple[int, ...]] = field(repr=False)
+    parameters: int
+
+    @property
+    def size(self) -> int:
+        """The number of entries of the user's variables."""
+        return len(self.columns)
+
+    @property
+    def has_bounds(self) -> bool:
+        return self.lower is not None or self.upper is not None
+
+    @property
+    def sources(self) -> set[int]:
+        """The user's constraints that touch the block."""
+        result = {source for sources in self.bound_sources.values() for source in sources}
+        result |= {source for row in self.rows for source in row.sources}
+        return result | {cone.source for cone in self.cones}
+
+    def summary(self) -> str:
+        """Say what the block consists of."""
+        parts = []
+        equalities = sum(row.is_equality for row in self.rows)
+        parts += _count(equalities, "equality", "equalities")
+        parts += _count(len(self.rows) - equalities, "inequality", "inequalities")
+        if self.has_bounds:
+            parts.append(f"bounds on {len(self.bound_sources)} of {self.size + self.auxiliary} entries")
+        for kind, name in _CONE_NAMES.items():
+            parts += _count(sum(cone.kind == kind for cone in self.cones), f"{name} cone", f"{name} cones")
+        parts += _count(self.auxiliary, "auxiliary variable", "auxiliary variables")
+        return ", ".join(parts) or "no constraint"
+
+
+def _count(number: int, singular: str, plural: str) -> list[str]:
+    return [f"{number} {singular if number == 1 else plural}"] if number else []

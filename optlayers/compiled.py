@@ -1,0 +1,125 @@
+"""A compiled set: constraints taken apart into pieces, each projected onto by its own method."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cvxpy as cp
+import numpy as np
+import torch
+from torch import Tensor
+
+from optlayers.affine_rows import AffineRows
+from optlayers.binding import Values
+from optlayers.conic_form import compile_constraints
+from optlayers.general_piece import GeneralPiece
+from optlayers.pieces import Layout, make_pieces
+from optlayers.presolve import presolve
+from optlayers.recognise import decompose
+from optlayers.residual import Residual
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Why the set is empty: the constraints at fault, and for which samples (a mask of the batch's shape)."""
+
+    constraints: tuple[str, ...]
+    samples: Tensor
+
+
+class Condition:
+    """What constraints ask of the parameters alone: values that are zero (equality) or nonnegative."""
+
+    def __init__(self, rows: AffineRows, *, equality: bool, starts: Sequence[int]) -> None:
+        offset = rows.offset
+        self.is_equality = equality
+        self.is_parametric = not offset.is_constant
+        self.source = rows.source
+        self.slack = offset.compile(starts)
+
+    def infeasibility(self, values: Values) -> Tensor:
+        """Return by how much each condition fails, ``(*batch, 1, conditions)``."""
+        slack = self.slack(values)
+        return (slack.abs() if self.is_equality else -slack).unsqueeze(-2)
+
+    def blame(self, block: int, check: int) -> set[int]:
+        """Return the user's constraint that condition number `check` comes from."""
+        return {int(self.source[check])}
+
+
+class CompiledSet:
+    """The set ``{y : A(p) y + b(p) in K}``, compiled once; its methods are functions of the parameter values.
+
+    Attributes
+    ----------
+    form : ConicForm
+        The presolved conic form.
+    pieces : list of Piece
+        Recognised blocks, alike ones together.
+    general : GeneralPiece or None
+        All other blocks.
+    """
+
+    def __init__(
+        self,
+        constraints: Sequence[cp.Constraint],
+        variables: Sequence[cp.Variable],
+        parameters: Sequence[cp.Parameter],
+        *,
+        closed_forms: bool = True,
+    ) -> None:
+        self.form = presolve(compile_constraints(constraints, variables, parameters))
+        starts = [0, *np.cumsum([p.size for p in parameters])[:-1].tolist()] if parameters else []
+        blocks, alone = decompose(self.form)
+        conditions = ((alone.equalities, True), (alone.inequalities, False))
+        self.conditions = [Condition(rows, equality=e, starts=starts) for rows, e in conditions if len(rows)]
+        self.pieces, rest = make_pieces(blocks, starts) if closed_forms else ([], blocks)
+        self.general = GeneralPiece(rest, self.form, constraints, variables, parameters) if rest else None
+        columns = [np.stack([block.columns for block in piece.blocks]) for piece in self.pieces]
+        self.layout = Layout([*columns, *([self.general.entries[None]] if self.general else [])])
+        self.residual = Residual(self.form, starts) if self.form.auxiliary == 0 else None
+
+    @property
+    def is_parametric(self) -> bool:
+        """Whether whether the set is empty depends on parameters, as far as closed forms can tell."""
+        return any(part.is_parametric for part in [*self.pieces, *self.conditions])
+
+    def project(self, v: Tensor, values: Values, *, relaxed: bool = False) -> Tensor:
+        """Project points ``(*batch, n)``; `relaxed` asks for the least-infeasible points of empty sets."""
+        parts = self.layout.split(v)
+        sets = [piece.bind(values) for piece in self.pieces]
+        if relaxed:
+            sets = [bound.relaxed() for bound in sets]
+        results = [bound.project(part) for bound, part in zip(sets, parts, strict=False)]
+        if self.general is not None:
+            results.append(self.general.bind(values).project(parts[-1]))
+        return self.layout.join(results)
+
+    def feasible(self, values: Values) -> Tensor | None:
+        """Return for which samples no closed form is known to be empty, given the parameters; None: for all."""
+        result: Tensor | None = None
+        for part in [*self.pieces, *self.conditions]:
+            amount = part.infeasibility(values) if part.is_parametric else None
+            if amount is not None:
+                holds = (amount <= _tolerance(values.dtype)).flatten(-2).all(-1)
+                result = holds if result is None else result & holds
+        return result
+
+    def conflict(self, values: Values) -> Conflict | None:
+        """Return the first reason why the set is empty for some samples, or None."""
+        for part in [*self.pieces, *self.conditions]:
+            amount = part.infeasibility(values)
+            failed = None if amount is None else ~(amount <= _tolerance(values.dtype))
+            if failed is None or not bool(failed.any()):
+                continue
+            samples = failed.flatten(-2).any(-1)
+            first = failed.reshape(-1, *failed.shape[-2:])[int(samples.flatten().nonzero()[0, 0])]
+            block, check = first.nonzero()[0].tolist()
+            return Conflict(tuple(self.form.labels[s] for s in sorted(part.blame(block, check))), samples)
+        return None
+
+
+def _tolerance(dtype: torch.dtype) -> float:
+    """Return the excess, relative to the data, from which a set counts as empty."""
+    return 1e-9 if dtype == torch.float64 else 1e-5

@@ -1,0 +1,134 @@
+"""Rules about single cones: membership, and cones that are linear rows in disguise."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import scipy.sparse as sp
+from scipy.sparse.csgraph import connected_components
+
+from optlayers.affine_rows import AffineRows
+from optlayers.conic_form import Cone
+
+_TOLERANCE = 1e-12
+
+
+def smat(vector: np.ndarray) -> np.ndarray:
+    """Return the symmetric matrix whose scaled lower triangle, by columns, is `vector`."""
+    n = int(np.sqrt(2 * len(vector)))
+    column, row = np.triu_indices(n)
+    matrix = np.zeros((n, n))
+    matrix[row, column] = matrix[column, row] = np.where(row == column, 1.0, np.sqrt(0.5)) * vector
+    return matrix
+
+
+def depth(kind: str, alpha: float, point: np.ndarray) -> float:
+    """Return a number that is positive inside the cone, zero on its boundary and negative outside."""
+    if kind == "soc":
+        return point[0] - float(np.linalg.norm(point[1:]))
+    if kind == "psd":
+        return float(np.linalg.eigvalsh(smat(point))[0])
+    x, y, z = point
+    if kind == "exp":
+        if y > 0:
+            return z - y * float(np.exp(min(x / y, 700.0)))
+        return min(-x, z, 0.0) if y == 0 else y
+    if x < 0 or y < 0:
+        return min(x, y)
+    return x**alpha * y ** (1 - alpha) - abs(z)
+
+
+def in_cone(cone: Cone, direction: np.ndarray, *, strictly: bool = False) -> bool:
+    """Whether the cone contains a direction (in its interior, if `strictly`), up to rounding."""
+    slack = _TOLERANCE * float(np.abs(direction).max(initial=0.0))
+    value = depth(cone.kind, cone.alpha, direction)
+    return value > slack if strictly else value >= -slack
+
+
+def simplify(cone: Cone) -> tuple[list[Cone], list[AffineRows]] | None:
+    """Rewrite a cone as smaller cones and nonnegative rows, or return None where it cannot be.
+
+    A cone with one row that is not a fixed number bounds that row; a second-order cone of dimension two is a pair of
+    inequalities; a PSD matrix splits along its sparsity.
+    """
+    fixed = cone.rows.is_fixed
+    if fixed.all():
+        value = depth(cone.kind, cone.alpha, cone.rows.offset.constant)
+        return [], [cone.rows.numbers(np.array([value]), int(cone.rows.source[0]))]
+    if cone.kind == "soc":
+        return _simplify_soc(cone, fixed)
+    if cone.kind == "psd":
+        return _split_psd(cone)
+    return _bound_of_triple(cone, fixed)
+
+
+def _simplify_soc(cone: Cone, fixed: np.ndarray) -> tuple[list[Cone], list[AffineRows]] | None:
+    """Fold the fixed rows of ``||tail|| <= head`` into one number, and split what is then one-dimensional."""
+    rows, source = cone.rows, int(cone.rows.source[0])
+    head, tail = rows[:1], np.flatnonzero(~fixed[1:]) + 1
+    numbers = rows.offset.constant[1:][fixed[1:]]
+    constant = float(np.linalg.norm(numbers))
+    if len(tail) == 0:
+        return [], [head + rows.numbers(np.array([-constant]), source)]
+    if len(tail) == 1 and (fixed[0] or constant == 0.0):
+        if fixed[0]:
+            top = float(rows.offset.constant[0])
+            if top < constant:
+                return [], [rows.numbers(np.array([top - constant]), source)]
+            head = rows.numbers(np.array([np.sqrt((top - constant) * (top + constant))]), source)
+        body = rows[tail]
+        return [], [head + body, head + (-body)]
+    if len(numbers) == 0 or (len(numbers) == 1 and constant != 0.0):
+        return None
+    parts = [head, rows[tail]] + ([rows.numbers(np.array([constant]), source)] if constant else [])
+    return [dataclasses.replace(cone, rows=AffineRows.concatenate(parts))], []
+
+
+def _split_psd(cone: Cone) -> tuple[list[Cone], list[AffineRows]] | None:
+    """Split a matrix that is block diagonal, up to a permutation; blocks of size one are nonnegative rows."""
+    n = int(np.sqrt(2 * len(cone.rows)))
+    column, row = np.triu_indices(n)
+    occupied = np.diff(cone.rows.data.indptr) > 0
+    graph = sp.coo_array((np.ones(occupied.sum()), (row[occupied], column[occupied])), shape=(n, n))
+    count, component = connected_components(graph, directed=False)
+    if count == 1 and n > 1:
+        return None
+    cones, rows = [], []
+    for k in range(count):
+        part = cone.rows[(component[row] == k) & (component[column] == k)]
+        if len(part) == 1:
+            rows.append(part)
+        else:
+            cones.append(dataclasses.replace(cone, rows=part))
+    return cones, rows
+
+
+def _bound_of_triple(cone: Cone, fixed: np.ndarray) -> tuple[list[Cone], list[AffineRows]] | None:
+    """Turn an exponential or power cone into the bound on its only row that is not a number."""
+    if fixed.sum() != 2:
+        return None
+    free, source = int(np.flatnonzero(~fixed)[0]), int(cone.rows.source[0])
+    x, y, z = cone.rows.offset.constant
+    row = cone.rows[np.array([free])]
+
+    def at_least(bound: float) -> list[AffineRows]:
+        return [row + row.numbers(np.array([-bound]), source)]
+
+    def at_most(bound: float) -> list[AffineRows]:
+        return [-row + row.numbers(np.array([bound]), source)]
+
+    if cone.kind == "exp" and y > 0:
+        if free == 2:
+            return [], at_least(y * float(np.exp(x / y)))
+        if free == 0:
+            return [], at_most(y * float(np.log(z / y))) if z > 0 else [row.numbers(np.array([-1.0]), source)]
+    if cone.kind == "pow":
+        power = (cone.alpha, 1 - cone.alpha)
+        if free == 2 and x >= 0 and y >= 0:
+            bound = x ** power[0] * y ** power[1]
+            return [], at_least(-bound) + at_most(bound)
+        other = (y, x)[free] if free < 2 else 0.0
+        if other > 0:
+            return [], at_least(float((abs(z) / other ** power[1 - free]) ** (1 / power[free])))
+    return None

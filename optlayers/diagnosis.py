@@ -1,0 +1,121 @@
+"""Checks of what the user declared, before anything is compiled, and the words that say what is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import cvxpy as cp
+
+from optlayers.errors import NotConvexError, NotParametrizedError
+
+_REFUSED = {
+    "boolean": "boolean variables make the set non-convex",
+    "integer": "integer variables make the set non-convex",
+    "complex": "only real variables can be projected",
+    "imag": "only real variables can be projected",
+    "hermitian": "only real variables can be projected",
+}
+
+
+def describe(constraint: cp.Constraint, position: int) -> str:
+    """Name a constraint for messages: its place in the user's list and how CVXPY prints it."""
+    text = " ".join(str(constraint).split())
+    return f"constraint {position} ({text if len(text) <= 80 else text[:77] + '...'})"
+
+
+def check_constraints(constraints: object) -> list[cp.Constraint]:
+    """Return the list of constraints, each once; raise ValueError for anything that is not a CVXPY constraint."""
+    if isinstance(constraints, cp.Constraint):
+        return [constraints]
+    if isinstance(constraints, (str, bytes)) or not isinstance(constraints, (Sequence, set)):
+        raise ValueError(f"constraints: expected a list of CVXPY constraints, got {type(constraints).__name__}")
+    result: dict[int, cp.Constraint] = {}
+    for position, constraint in enumerate(constraints):
+        if isinstance(constraint, cp.Constraint):
+            result[id(constraint)] = constraint
+        elif isinstance(constraint, cp.Expression):
+            raise ValueError(
+                f"constraints[{position}] is an expression ({constraint}), not a constraint: compare it, as in `expr <= 0`"
+            )
+        elif constraint is not True and str(constraint) != "True":
+            raise ValueError(f"constraints[{position}]: expected a CVXPY constraint, got {constraint!r}")
+    return list(result.values())
+
+
+def check_variables(variables: Sequence[Any]) -> None:
+    """Raise NotConvexError for variables that cannot be projected."""
+    for variable in variables:
+        if not isinstance(variable, cp.Variable):
+            raise ValueError(f"variables: expected CVXPY variables, got {type(variable).__name__} ({variable})")
+        for attribute, reason in _REFUSED.items():
+            if variable.attributes[attribute]:
+                raise NotConvexError(
+                    f"variable {variable.name()} has {attribute}=True: {reason}. "
+                    "Declare its convex relaxation instead, for example bounds=[0, 1] for boolean=True."
+                )
+
+
+def check_convex(constraints: Sequence[cp.Constraint]) -> None:
+    """Raise NotConvexError or NotParametrizedError for the first constraint that is not DCP, or not DPP."""
+    for position, constraint in enumerate(constraints):
+        name = describe(constraint, position)
+        if isinstance(constraint, cp.constraints.FiniteSet):
+            raise NotConvexError(f"{name} restricts an expression to finitely many values, which is not convex.")
+        if not constraint.is_dcp():
+            raise NotConvexError(f"{name} is not convex by CVXPY's rules (DCP). {_why_not_dcp(constraint)}")
+        if not constraint.is_dcp(dpp=True):
+            raise NotParametrizedError(f"{name} is convex, but not DPP in its parameters. {_why_not_dpp(constraint)}")
+
+
+def _why_not_dcp(constraint: cp.Constraint) -> str:
+    culprits = [str(e) for e in _smallest(constraint, lambda e: e.is_dcp())]
+    if culprits:
+        return f"It breaks the rules in: {'; '.join(culprits)}. See https://dcp.stanford.edu/rules."
+    if isinstance(constraint, cp.constraints.Equality):
+        return "Both sides of == must be affine; replace it by <= where the set you mean is {convex <= concave}."
+    if len(constraint.args) == 2 and hasattr(constraint.args[0], "curvature"):
+        left, right = constraint.args
+        return (
+            f"It says that {left} ({left.curvature.lower()}) <= {right} ({right.curvature.lower()}), "
+            "but only `convex <= concave` describes a convex set."
+        )
+    return "Its arguments must be affine."
+
+
+def _why_not_dpp(constraint: cp.Constraint) -> str:
+    def is_dpp(expression: Any) -> bool:
+        return expression.is_dpp()
+
+    culprits = list(_smallest(constraint, is_dpp))
+    if not culprits:
+        return (
+            "Its two sides must be `convex <= concave` with the parameters counted as variables: "
+            "declare a new parameter for the part that depends on parameters only, and compute it in torch."
+        )
+    advice = "; ".join(_rewrite(culprit) for culprit in culprits)
+    return f"The part at fault: {advice}. See https://www.cvxpy.org/tutorial/dpp/index.html."
+
+
+def _rewrite(expression: Any) -> str:
+    parametric = [a for a in expression.args if a.parameters() and not a.variables()]
+    if isinstance(expression, cp.atoms.quad_form.QuadForm):
+        return f"{expression} (write cp.sum_squares(L.T @ x) with a parameter L, P = L @ L.T)"
+    if not expression.variables():
+        return f"{expression} (declare one parameter for this whole expression, and compute its value in torch)"
+    if parametric and not isinstance(parametric[0], cp.Parameter):
+        return f"{expression} (declare one parameter for {parametric[0]}, and compute its value in torch)"
+    if parametric:
+        return (
+            f"{expression} (a parameter may multiply only what is free of parameters: "
+            "introduce a new parameter for the product of parameters, or a new variable equal to the other factor)"
+        )
+    return f"{expression} (its arguments mix parameters and variables: introduce a variable equal to each argument)"
+
+
+def _smallest(root: Any, holds: Callable[[Any], bool]) -> Iterator[Any]:
+    """Yield the sub-expressions for which `holds` is false while it is true of all their arguments."""
+    for argument in root.args:
+        if not holds(argument):
+            below = list(_smallest(argument, holds))
+            yield from below or [argument]

@@ -1,0 +1,35 @@
+"""The errors of the library; each message says what arrived, what was expected and what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class NotConvexError(ValueError):
+    """A constraint breaks CVXPY's disciplined convex programming rules, or is not a convex constraint at all."""
+
+
+class NotParametrizedError(ValueError):
+    """A constraint is convex, but not disciplined (DPP) in its parameters."""
+
+
+class InfeasibleError(ValueError):
+    """The set is empty: no point satisfies all constraints.
+
+    Attributes
+    ----------
+    constraints : tuple of str
+        The constraints that cannot hold together.
+    rows : tuple of int
+        The samples at fault, as indices into the flattened batch; empty where the set is empty for every
+        parameter value.
+    """
+
+    def __init__(self, message: str, constraints: Sequence[str] = (), rows: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.constraints = tuple(constraints)
+        self.rows = tuple(rows)
+
+    def __reduce__(self) -> tuple[type, tuple[str, tuple[str, ...], tuple[int, ...]]]:
+        """Keep the attributes through pickling (data loaders and process pools send errors that way)."""
+        return type(self), (str(self), self.constraints, self.rows)

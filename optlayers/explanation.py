@@ -1,0 +1,59 @@
+"""In words: what a set was recognised as, and how it is projected onto."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import cvxpy as cp
+import numpy as np
+
+from optlayers.block import Block
+from optlayers.compiled import CompiledSet
+
+
+def explain(compiled: CompiledSet, variables: Sequence[cp.Variable], *, short: bool = False) -> str:
+    """Describe each group of blocks: its set, its entries, its method and the constraints it comes from."""
+    groups: dict[tuple[str, int], list[Block]] = {}
+    for piece in compiled.pieces:
+        for block in piece.blocks:
+            groups.setdefault((piece.kind.label(block), block.size), []).append(block)
+    if short:
+        counts = Counter({name: len(blocks) for (name, _), blocks in groups.items()})
+        parts = [name if count == 1 else f"{count} x {name}" for name, count in counts.items()]
+        if compiled.general is not None:
+            parts.append("a set without closed form")
+        return ", ".join(parts)
+    lines = []
+    for (name, size), blocks in groups.items():
+        where = _place(np.concatenate([block.columns for block in blocks]), variables)
+        times = f"{len(blocks)} x {name}, {_entries(size)} each" if len(blocks) > 1 else f"{name}, {_entries(size)}"
+        lines.append(f"- {times}, of {where}: closed form, exact.{_origin(compiled, blocks)}")
+    if compiled.general is not None:
+        for block in compiled.general.blocks:
+            where = _place(block.columns, variables)
+            lines.append(
+                f"- not recognised, {_entries(block.size)}, of {where} ({block.summary()}): no closed form is known "
+                f"for this combination, so it runs on cvxpylayers, iterative, accurate to about 1e-5, slow."
+                f"{_origin(compiled, [block])}"
+            )
+    return "\n".join(lines)
+
+
+def _entries(size: int) -> str:
+    return "1 entry" if size == 1 else f"{size} entries"
+
+
+def _place(columns: np.ndarray, variables: Sequence[cp.Variable]) -> str:
+    """Name the variables that some entries belong to."""
+    names, start = [], 0
+    for variable in variables:
+        if ((columns >= start) & (columns < start + variable.size)).any():
+            names.append(f"{variable.name()} {tuple(variable.shape)}")
+        start += variable.size
+    return ", ".join(names)
+
+
+def _origin(compiled: CompiledSet, blocks: Sequence[Block]) -> str:
+    sources = sorted(set().union(*(block.sources for block in blocks)))
+    return f" From {'; '.join(compiled.form.labels[s] for s in sources)}." if sources else ""

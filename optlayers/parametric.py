@@ -1,0 +1,159 @@
+"""Data of a set as functions of the parameters, held symbolically in NumPy while a set is recognised.
+
+A set's data (bounds, totals, centres, ...) are fixed numbers or affine in the user's parameters: `Affine`.
+`Derived` is a function of several of them (the larger of two bounds, a radius from its square).
+`compile` turns either into its torch form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from torch import Tensor
+
+from optlayers.binding import AffineMap, DerivedMap, Map, Term, Values
+
+
+@dataclass(frozen=True, eq=False)
+class Affine:
+    """The map ``p -> constant + linear @ p``, of the shape of `constant`.
+
+    Attributes
+    ----------
+    constant : ndarray
+        Any shape; infinite entries are allowed where the row of `linear` is zero.
+    linear : sparse array, shape (constant.size, P)
+        Rows in C order of `constant`; columns are the entries of all parameters, concatenated.
+    """
+
+    constant: np.ndarray
+    linear: sp.csr_array
+
+    @classmethod
+    def of(cls, constant: np.ndarray | float, parameters: int) -> Affine:
+        """Return the constant map of `parameters` parameter entries."""
+        constant = np.asarray(constant, dtype=np.float64)
+        return cls(constant, sp.csr_array((constant.size, parameters)))
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.constant.shape
+
+    @property
+    def is_constant(self) -> bool:
+        return self.linear.nnz == 0
+
+    @property
+    def parameters(self) -> int:
+        """The number of parameter entries."""
+        return self.linear.shape[1]
+
+    @property
+    def signature(self) -> object:
+        """Equal for two maps that can be stacked."""
+        return self.shape
+
+    def __add__(self, other: Affine) -> Affine:
+        return Affine(self.constant + other.constant, sp.csr_array(self.linear + other.linear))
+
+    def __sub__(self, other: Affine) -> Affine:
+        return self + other.scaled(-1.0)
+
+    def scaled(self, factor: np.ndarray | float) -> Affine:
+        """Multiply entry by entry."""
+        factors = np.broadcast_to(np.asarray(factor, dtype=np.float64), self.shape)
+        return Affine(self.constant * factors, sp.csr_array(sp.diags_array(factors.ravel()) @ self.linear))
+
+    def mapped(self, matrix: np.ndarray | sp.sparray) -> Affine:
+        """Apply a constant matrix to a vector-valued map."""
+        return Affine(np.asarray(matrix @ self.constant), sp.csr_array(matrix @ self.linear))
+
+    def __getitem__(self, index: np.ndarray | slice) -> Affine:
+        """Select entries of a vector-valued map."""
+        return Affine(self.constant[index], sp.csr_array(self.linear[index]))
+
+    def reshaped(self, *shape: int) -> Affine:
+        return Affine(self.constant.reshape(shape), self.linear)
+
+    @staticmethod
+    def stack(maps: Sequence[Affine]) -> Affine:
+        """Stack maps of one shape along a new first dimension."""
+        return Affine(np.stack([m.constant for m in maps]), sp.csr_array(sp.vstack([m.linear for m in maps])))
+
+    def compile(self, starts: Sequence[int]) -> AffineMap:
+        """Return the torch form; parameter ``k`` holds the columns from ``starts[k]``."""
+        linear = self.linear.tocoo()
+        order = np.lexsort((linear.col, linear.row))
+        rows, columns, data = linear.row[order].astype(np.int64), linear.col[order].astype(np.int64), linear.data[order]
+        owner = np.searchsorted(np.asarray(starts), columns, side="right") - 1
+        terms = []
+        for k in np.unique(owner):
+            mine = owner == k
+            terms.append(Term(int(k), rows[mine], columns[mine] - starts[k], data[mine], self.constant.size))
+        return AffineMap(self.constant, terms)
+
+
+@dataclass(frozen=True, eq=False)
+class Derived:
+    """A torch function of other data; `function` treats leading dimensions as batch dimensions."""
+
+    function: Callable[..., Tensor]
+    arguments: tuple[Data, ...]
+
+    @property
+    def is_constant(self) -> bool:
+        return all(argument.is_constant for argument in self.arguments)
+
+    @property
+    def parameters(self) -> int:
+        return self.arguments[0].parameters
+
+    @property
+    def signature(self) -> object:
+        return (self.function, *(argument.signature for argument in self.arguments))
+
+    def compile(self, starts: Sequence[int]) -> DerivedMap:
+        return DerivedMap(self.function, [argument.compile(starts) for argument in self.arguments])
+
+
+Data = Affine | Derived
+
+
+def derived(function: Callable[..., Tensor], *arguments: Data) -> Data:
+    """Return ``function(*arguments)``, computed at once where no argument depends on a parameter."""
+    result = Derived(function, arguments)
+    if not result.is_constant:
+        return result
+    nothing = Values((), torch.float64, torch.device("cpu"))
+    return Affine.of(result.compile([])(nothing).numpy(), result.parameters)
+
+
+def stack(data: Sequence[Data]) -> Data:
+    """Stack data of one signature along a new first dimension."""
+    first = data[0]
+    if isinstance(first, Affine):
+        return Affine.stack([d for d in data if isinstance(d, Affine)])
+    columns = zip(*(d.arguments for d in data if isinstance(d, Derived)), strict=True)
+    return Derived(first.function, tuple(stack(column) for column in columns))
+
+
+def largest(data: Sequence[Data]) -> Data:
+    """Return the entrywise maximum of data of one shape."""
+    return data[0] if len(data) == 1 else derived(_maximum, *data)
+
+
+def smallest(data: Sequence[Data]) -> Data:
+    """Return the entrywise minimum of data of one shape."""
+    return data[0] if len(data) == 1 else derived(_minimum, *data)
+
+
+def _maximum(*tensors: Tensor) -> Tensor:
+    return torch.stack(torch.broadcast_tensors(*tensors)).amax(0)
+
+
+def _minimum(*tensors: Tensor) -> Tensor:
+    return torch.stack(torch.broadcast_tensors(*tensors)).amin(0)

@@ -1,0 +1,122 @@
+"""Reductions that keep the set on the user's variables exactly as it is.
+
+CVXPY's canonicalisation writes ``norm(x) <= r`` as ``norm(x) <= t, t <= r`` with an auxiliary ``t``. Here auxiliary
+variables are eliminated again where that is exact and makes no row longer than it needs to be, cones that are linear
+rows in disguise become rows, and rows that say nothing are dropped.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import scipy.sparse as sp
+
+from optlayers.affine_rows import AffineRows
+from optlayers.cone_rules import simplify
+from optlayers.conic_form import Cone, ConicForm
+from optlayers.elimination import eliminate
+
+
+def presolve(form: ConicForm) -> ConicForm:
+    """Return an equivalent form with fewer auxiliary variables and simpler cones.
+
+    Raises
+    ------
+    ValueError
+        If a constraint contains NaN, or infinity anywhere but in a vacuous bound.
+    """
+    form = _without_infinity(form)
+    while True:
+        form = _simplify_cones(form)
+        eliminated = eliminate(form)
+        if eliminated is None:
+            return _compact(_without_empty_rows(form))
+        form = _without_empty_rows(eliminated)
+
+
+def _without_infinity(form: ConicForm) -> ConicForm:
+    """Drop rows such as ``x <= inf``; an impossible ``x >= inf`` becomes the row ``-1 >= 0``."""
+
+    def infinite(rows: AffineRows) -> np.ndarray:
+        row, column, parameter, value = rows.triplets()
+        result = np.zeros(len(rows))
+        at_offset = (column == rows.n) & (parameter == rows.parameters) & np.isinf(value)
+        result[row[at_offset]] = np.sign(value[at_offset])
+        bad = ~np.isfinite(value) & ~at_offset
+        if bad.any():
+            label = form.labels[rows.source[row[bad][0]]]
+            raise ValueError(f"{label} has NaN or infinite coefficients; only its bounds may be infinite.")
+        return result
+
+    def refuse(rows: AffineRows) -> None:
+        bad = infinite(rows) != 0
+        if bad.any():
+            raise ValueError(f"{form.labels[rows.source[bad][0]]} has infinite data, which only an inequality may have.")
+
+    refuse(form.equalities)
+    sign = infinite(form.inequalities)
+    rows = form.inequalities[sign == 0]
+    impossible = [rows.numbers(np.array([-1.0]), int(s)) for s in form.inequalities.source[sign < 0]]
+    cones = []
+    for cone in form.cones:
+        if cone.kind != "soc" or infinite(cone.rows)[0] <= 0:
+            refuse(cone.rows)
+            cones.append(cone)
+        else:
+            refuse(cone.rows[1:])
+    return dataclasses.replace(
+        form, inequalities=AffineRows.concatenate([rows, *impossible]), cones=tuple(cones)
+    )
+
+
+def _simplify_cones(form: ConicForm) -> ConicForm:
+    cones: list[Cone] = []
+    rows: list[AffineRows] = []
+    queue = list(reversed(form.cones))
+    while queue:
+        simpler = simplify(queue[-1])
+        if simpler is None:
+            cones.append(queue.pop())
+            continue
+        queue.pop()
+        queue.extend(reversed(simpler[0]))
+        rows.extend(simpler[1])
+    if not rows and len(cones) == len(form.cones):
+        return dataclasses.replace(form, cones=tuple(cones))
+    return dataclasses.replace(
+        form, inequalities=AffineRows.concatenate([form.inequalities, *rows]), cones=tuple(cones)
+    )
+
+
+def _without_empty_rows(form: ConicForm) -> ConicForm:
+    """Drop ``0 == 0`` and ``c >= 0`` with a number ``c >= 0``."""
+    equalities = form.equalities[np.diff(form.equalities.data.indptr) > 0]
+    fixed = form.inequalities.is_fixed & (form.inequalities.offset.constant >= 0)
+    return dataclasses.replace(form, equalities=equalities, inequalities=form.inequalities[~fixed])
+
+
+def _compact(form: ConicForm) -> ConicForm:
+    """Renumber the auxiliary variables that are left."""
+    parts = [form.equalities, form.inequalities, *(c.rows for c in form.cones)]
+    n, width = form.equalities.n, form.equalities.parameters + 1
+    used = np.zeros(n + 1, dtype=bool)
+    used[: form.size] = used[n] = True
+    for part in parts:
+        used[part.triplets()[1]] = True
+    if used.all():
+        return form
+    place = np.cumsum(used) - 1
+
+    def renumber(rows: AffineRows) -> AffineRows:
+        row, column, parameter, value = rows.triplets()
+        shape = (len(rows), int(used.sum()) * width)
+        data = sp.csr_array((value, (row, place[column] * width + parameter)), shape=shape)
+        return AffineRows(data, int(used.sum()) - 1, rows.parameters, rows.source)
+
+    return dataclasses.replace(
+        form,
+        equalities=renumber(form.equalities),
+        inequalities=renumber(form.inequalities),
+        cones=tuple(dataclasses.replace(cone, rows=renumber(cone.rows)) for cone in form.cones),
+    )

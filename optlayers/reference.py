@@ -1,0 +1,87 @@
+"""The reference method: the same projection through cvxpylayers and diffcp (extra `reference`), a sample at a time.
+
+Slow, on the CPU, and accurate to about 1e-5 only, because diffcp needs the distance as a second-order cone; but it
+shares nothing with the rest of the library, and it takes every set that CVXPY can express.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import cvxpy as cp
+import torch
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from cvxpylayers.torch import CvxpyLayer
+
+_DENSE_LIMIT = 300  # beyond this many entries, derivatives by iteration (LSQR) instead of by dense elimination
+_TOLERANCE = 1e-12
+
+
+class Reference:
+    """``argmin_y ||y - v||`` over CVXPY constraints, differentiable once in the point and the parameters."""
+
+    def __init__(
+        self, constraints: Sequence[cp.Constraint], variables: Sequence[cp.Variable], parameters: Sequence[cp.Parameter]
+    ) -> None:
+        self.variables = list(variables)
+        # plain copies: cvxpylayers does not return variables with attributes such as diag correctly
+        self.copies = [cp.Variable(v.shape) for v in variables]
+        self.points = [cp.Parameter(v.shape) for v in variables]
+        distance = sum(cp.sum_squares(copy - point) for copy, point in zip(self.copies, self.points, strict=True))
+        ties = [copy == v for copy, v in zip(self.copies, variables, strict=True)]
+        self.problem = cp.Problem(cp.Minimize(distance), [*constraints, *ties])
+        used = {p.id for p in self.problem.parameters()}
+        self.used = [k for k, p in enumerate(parameters) if p.id in used]
+        self.parameters = [parameters[k] for k in self.used]
+
+    @cached_property
+    def _layer(self) -> CvxpyLayer:
+        try:
+            from cvxpylayers.torch import CvxpyLayer
+        except ImportError as error:
+            raise ImportError(
+                "This set is projected onto by the reference method, which needs cvxpylayers: "
+                "pip install 'optlayers[reference]'."
+            ) from error
+        tolerances = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), _TOLERANCE)
+        arguments: dict[str, Any] = {"solve_method": "Clarabel", **tolerances}
+        parameters = [*self.points, *self.parameters]
+        return CvxpyLayer(self.problem, parameters=parameters, variables=self.copies, solver_args=arguments)
+
+    def project(self, points: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[Tensor]:
+        """Project points ``(batch, *shape)``, one per variable, with one value ``(batch, *shape)`` per parameter.
+
+        Samples that diffcp fails on, an empty set included, come back as NaN.
+        """
+        if points[0].shape[0] == 0:
+            return list(points)
+        arguments = [*points, *(parameters[k] for k in self.used)]
+        arguments = [t.to("cpu", torch.float64) for t in arguments]
+        values = self._solve(arguments)
+        if values is None:
+            singles = [self._solve([t[k : k + 1] for t in arguments]) for k in range(len(arguments[0]))]
+            missing = [torch.full_like(t[:1], torch.nan) for t in arguments[: len(points)]]
+            values = [torch.cat(parts) for parts in zip(*(missing if s is None else s for s in singles), strict=True)]
+        return [value.to(point) for value, point in zip(values, points, strict=True)]
+
+    def _solve(self, arguments: Sequence[Tensor]) -> list[Tensor] | None:
+        options = {}
+        if torch.is_grad_enabled() and any(t.requires_grad for t in arguments):
+            size = sum(v.size for v in self.problem.variables())
+            options["mode"] = "dense" if size <= _DENSE_LIMIT else "lsqr"
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                return list(self._layer(*arguments, solver_args=options))
+            except Exception as error:
+                if type(error).__name__ == "SolverError":  # diffcp's own class, one bad sample fails the batch
+                    return None
+                raise
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_layer"}

@@ -1,0 +1,13 @@
+"""The closed-form sets, one family a file; importing the package registers every module in it."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+
+from optlayers.sets.base import REGISTRY, ClosedFormSet, register
+
+for _module in pkgutil.iter_modules(__path__):
+    importlib.import_module(f"{__name__}.{_module.name}")
+
+__all__ = ["REGISTRY", "ClosedFormSet", "register"]

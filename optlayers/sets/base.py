@@ -1,0 +1,90 @@
+"""What a closed-form set is: data, a projection, its CVXPY definition, and how to recognise it."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from typing import Any, ClassVar, TypeVar
+
+import cvxpy as cp
+import torch
+from torch import Tensor
+
+from optlayers.block import Block
+from optlayers.parametric import Data
+
+REGISTRY: list[type[ClosedFormSet]] = []
+
+
+_S = TypeVar("_S", bound="type[ClosedFormSet]")
+
+
+def register(cls: _S) -> _S:
+    """Add a set to the catalogue: from now on it is recognised, and tested by the laws."""
+    REGISTRY.append(cls)
+    return cls
+
+
+class ClosedFormSet(ABC):
+    """A convex set whose projection is computed exactly in finitely many steps.
+
+    A subclass is a dataclass whose fields are tensors (or None, where that part of the definition is absent). All
+    leading dimensions of the fields are batch dimensions, and broadcast against those of the point.
+
+    Must be defined: `name`, `constraints`, `match`, `project`, `examples`. May be overridden: `label`,
+    `infeasibility`, `relaxed`, `blame`.
+    """
+
+    name: ClassVar[str]
+
+    @staticmethod
+    @abstractmethod
+    def constraints(x: cp.Variable, **data: Any) -> list[cp.Constraint]:
+        """Define the set in CVXPY, from data that are arrays or `cp.Parameter`s."""
+
+    @classmethod
+    @abstractmethod
+    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+        """Return the fields if the block is such a set, else None; at most one registered set may match."""
+
+    @abstractmethod
+    def project(self, v: Tensor) -> Tensor:
+        """Return ``argmin_y ||y - v||`` over the set, for points ``(*batch, n)``."""
+
+    @staticmethod
+    @abstractmethod
+    def examples() -> Iterable[Mapping[str, Any]]:
+        """Yield keyword arguments of `constraints`; each array may become a parameter.
+
+        `size` is the shape of the variable; a key in `fixed` (a tuple of names) never becomes a parameter.
+        """
+
+    @classmethod
+    def label(cls, block: Block) -> str:
+        """Name the special case that the block is, for `explain`."""
+        return cls.name
+
+    def infeasibility(self) -> Tensor | None:
+        """Return by how much each condition for being non-empty fails, relative to the data: ``(*batch, checks)``.
+
+        None says that such a set is never empty.
+        """
+        return None
+
+    def relaxed(self) -> ClosedFormSet:
+        """Return the set with each empty sample replaced by its least-infeasible points."""
+        return self
+
+    @classmethod
+    def blame(cls, block: Block, check: int) -> set[int]:
+        """Return the user's constraints that make condition number `check` of `infeasibility` fail."""
+        return block.sources
+
+
+def relative(excess: Tensor, *data: Tensor | None) -> Tensor:
+    """Divide by the size of the data, at least one; infinite data do not count."""
+    scale = torch.ones_like(excess)
+    for tensor in data:
+        if tensor is not None:
+            scale = torch.maximum(scale, torch.where(tensor.isinf(), 0.0, tensor.abs()))
+    return excess / scale

@@ -1,0 +1,91 @@
+"""Boxes: bounds on single entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import torch
+from torch import Tensor
+
+from optlayers.block import Block
+from optlayers.parametric import Affine, Data
+from optlayers.sets.base import ClosedFormSet, register, relative
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Box(ClosedFormSet):
+    """``{y : lower <= y <= upper}``; orthants, single points and the whole space included.
+
+    Attributes
+    ----------
+    lower, upper : Tensor, shape (*batch, n), or None
+    """
+
+    name = "box"
+    lower: Tensor | None
+    upper: Tensor | None
+
+    @staticmethod
+    def constraints(x: cp.Variable, lower: Any = None, upper: Any = None) -> list[cp.Constraint]:
+        return [x >= lower] * (lower is not None) + [x <= upper] * (upper is not None)
+
+    @classmethod
+    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+        if block.rows or block.cones or block.auxiliary:
+            return None
+        return {"lower": block.lower, "upper": block.upper}
+
+    @classmethod
+    def label(cls, block: Block) -> str:
+        if not block.has_bounds:
+            return "free space"
+        if isinstance(block.lower, Affine) and isinstance(block.upper, Affine):
+            gap = block.upper - block.lower
+            if gap.is_constant and not gap.constant.any():
+                return "single point"
+        if len(block.bound_sources) == block.size:
+            for side, other, name in ((block.lower, block.upper, "nonnegative"), (block.upper, block.lower, "nonpositive")):
+                if other is None and isinstance(side, Affine) and side.is_constant and not side.constant.any():
+                    return f"{name} orthant"
+        return cls.name
+
+    def project(self, v: Tensor) -> Tensor:
+        """Clamp; an entry on or beyond a bound takes the derivative of the bound."""
+        return clamp(v, self.lower, self.upper)
+
+    def infeasibility(self) -> Tensor | None:
+        if self.lower is None or self.upper is None:
+            return None
+        return relative(self.lower - self.upper, self.lower, self.upper)
+
+    def relaxed(self) -> Box:
+        if self.lower is None or self.upper is None:
+            return self
+        empty, middle = self.lower > self.upper, (self.lower + self.upper) / 2
+        return Box(torch.where(empty, middle, self.lower), torch.where(empty, middle, self.upper))
+
+    @classmethod
+    def blame(cls, block: Block, check: int) -> set[int]:
+        return set(block.bound_sources[check])
+
+    @staticmethod
+    def examples() -> Iterable[Mapping[str, Any]]:
+        yield {"size": (4,)}
+        yield {"size": (5,), "lower": np.zeros(5)}
+        yield {"size": (), "upper": np.array(0.5)}
+        yield {"size": (3,), "lower": np.array([-1.0, 0.0, 2.0]), "upper": np.array([-1.0, 1.0, 2.5])}
+        yield {"size": (2, 3), "lower": np.full((2, 3), -0.5), "upper": np.linspace(0, 1, 6).reshape(2, 3)}
+
+
+def clamp(v: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
+    """Return the projection onto a box; where the bounds cross, it is the upper one."""
+    if lower is not None:
+        v = torch.where(v > lower, v, lower)
+    if upper is not None:
+        v = torch.where(v < upper, v, upper)
+    return v

@@ -1,0 +1,207 @@
+"""Sections of boxes: a box meets one linear function's bounds (simplex, capped simplex, knapsack, ...)."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import torch
+from torch import Tensor
+
+from optlayers.block import Block
+from optlayers.parametric import Affine, Data
+from optlayers.sets.base import ClosedFormSet, register, relative
+from optlayers.sets.box import Box, clamp
+from optlayers.sets.section_search import is_free, search
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class BoxSection(ClosedFormSet):
+    """``{y : lower <= y <= upper, total_lower <= normal @ y <= total_upper}``.
+
+    The multiplier `tau` of the total solves ``normal @ clamp(v - tau * normal, lower, upper) = total``, which is
+    piecewise linear and monotone in `tau` (Held, Wolfe and Crowder, "Validation of subgradient optimization", 1974,
+    for the simplex; Brucker, "An O(n) algorithm for quadratic knapsack problems", 1984).
+
+    Attributes
+    ----------
+    normal : Tensor, shape (*batch, n), or None
+        None for all ones.
+    lower, upper : Tensor, shape (*batch, n), or None
+    total_lower, total_upper : Tensor, shape (*batch,), or None
+        One object for both says that the total is fixed.
+    """
+
+    name = "box section"
+    normal: Tensor | None
+    lower: Tensor | None
+    upper: Tensor | None
+    total_lower: Tensor | None
+    total_upper: Tensor | None
+
+    @staticmethod
+    def constraints(
+        x: cp.Variable,
+        lower: Any = None,
+        upper: Any = None,
+        normal: Any = None,
+        total: Any = None,
+        total_lower: Any = None,
+        total_upper: Any = None,
+    ) -> list[cp.Constraint]:
+        result = [x >= lower] * (lower is not None) + [x <= upper] * (upper is not None)
+        product = cp.sum(x) if normal is None else normal @ x
+        result += [product == total] if total is not None else []
+        result += [product >= total_lower] if total_lower is not None else []
+        return result + ([product <= total_upper] if total_upper is not None else [])
+
+    @classmethod
+    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+        if len(block.rows) != 1 or block.cones or block.auxiliary or not block.has_bounds:
+            return None
+        (row,) = block.rows
+        return {
+            "normal": None if _is_ones(row.normal) else row.normal,
+            "lower": block.lower,
+            "upper": block.upper,
+            "total_lower": row.lower,
+            "total_upper": row.upper,
+        }
+
+    @classmethod
+    def label(cls, block: Block) -> str:
+        (row,) = block.rows
+        ones = _is_ones(row.normal)
+        zero_based = isinstance(block.lower, Affine) and block.lower.is_constant and not block.lower.constant.any()
+        if not row.is_equality:
+            return "knapsack" if row.lower is None or row.upper is None else "slab of a box"
+        if zero_based and block.upper is None:
+            return "simplex" if ones else "weighted simplex"
+        if zero_based and ones and len(block.bound_sources) == block.size:
+            return "capped simplex"
+        return cls.name
+
+    def project(self, v: Tensor) -> Tensor:
+        """Search for the free entries, then solve for the multiplier with these fixed.
+
+        An entry exactly at a bound takes the derivative of the bound, a total exactly at its bound that of the bound.
+        """
+        if self.total_lower is not None and self.total_lower is self.total_upper:
+            return self._section(v, self.total_lower)
+        inside = clamp(v, self.lower, self.upper)
+        product = self._total(inside)
+        total = clamp(product, self.total_lower, self.total_upper)
+        loose = torch.ones_like(product, dtype=torch.bool)
+        if self.total_lower is not None:
+            loose = loose & (product > self.total_lower)
+        if self.total_upper is not None:
+            loose = loose & (product < self.total_upper)
+        return torch.where(loose.unsqueeze(-1), inside, self._section(v, total))
+
+    def _section(self, v: Tensor, total: Tensor) -> Tensor:
+        tau = search(v.detach(), *(None if t is None else t.detach() for t in (self.normal, self.lower, self.upper)), total.detach())
+        tau = tau.unsqueeze(-1)
+        x = v - (tau if self.normal is None else tau * self.normal)
+        free = is_free(x, self.lower, self.upper)
+        y = clamp(x, self.lower, self.upper)
+        square = torch.where(free, 1.0 if self.normal is None else self.normal.square(), 0.0).sum(-1)
+        step = (self._total(y) - total) / torch.where(square > 0, square, 1.0)
+        step = step.unsqueeze(-1)
+        y = torch.where(free, y - (step if self.normal is None else step * self.normal), y)
+        return y + (clamp(y, self.lower, self.upper) - y).detach()
+
+    def _total(self, y: Tensor) -> Tensor:
+        return y.sum(-1) if self.normal is None else (self.normal * y).sum(-1)
+
+    def _extremes(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Return the normal, and the points of the box where the total is smallest and largest."""
+        reference = next(t for t in (self.lower, self.upper) if t is not None)
+        normal = torch.ones_like(reference) if self.normal is None else self.normal
+        lower = torch.full_like(reference, -torch.inf) if self.lower is None else self.lower
+        upper = torch.full_like(reference, torch.inf) if self.upper is None else self.upper
+        low = torch.where(normal > 0, lower, torch.where(normal < 0, upper, 0.0))
+        high = torch.where(normal > 0, upper, torch.where(normal < 0, lower, 0.0))
+        return normal, low, high
+
+    def infeasibility(self) -> Tensor | None:
+        """Check that the total is not above reach, not below it, and that no entry's bounds cross, in this order."""
+        normal, low, high = self._extremes()
+        checks = []
+        for bound, sign, point in ((self.total_lower, 1.0, high), (self.total_upper, -1.0, low)):
+            reach = torch.where(normal == 0, 0.0, normal * point)
+            if bound is None:
+                checks.append(-torch.ones_like(reach[..., :1]))
+            else:
+                excess = sign * (bound - reach.sum(-1))
+                checks.append(relative(excess, bound, reach.abs().sum(-1)).unsqueeze(-1))
+        if self.lower is not None and self.upper is not None:
+            checks.append(relative(self.lower - self.upper, self.lower, self.upper))
+        batch = torch.broadcast_shapes(*(check.shape[:-1] for check in checks))
+        return torch.cat([check.expand(*batch, -1) for check in checks], -1)
+
+    def relaxed(self) -> BoxSection:
+        """Minimise the squared violations: bounds that cross meet halfway; out of reach, all entries give way.
+
+        Where the total is out of reach by `d`, the least-squares point moves from the nearest corner of the box by
+        ``d / (1 + ||normal||^2)`` times the normal.
+        """
+        box = Box(self.lower, self.upper).relaxed()
+        section = dataclasses.replace(self, lower=box.lower, upper=box.upper)
+        normal, low, high = section._extremes()
+        for bound, sign, corner in ((self.total_lower, 1.0, high), (self.total_upper, -1.0, low)):
+            if bound is None:
+                continue
+            moves = normal != 0
+            distance = bound - torch.where(moves, normal * corner, 0.0).sum(-1)
+            empty = (sign * distance > 0).unsqueeze(-1)
+            step = torch.where(empty, distance.unsqueeze(-1), 0.0) / (1 + normal.square().sum(-1, keepdim=True))
+            point = torch.where(empty & moves, corner, 0.0) + step * normal
+            total = torch.where(empty.squeeze(-1), (normal * point).sum(-1), bound)
+            lower = torch.full_like(point, -torch.inf) if section.lower is None else section.lower
+            upper = torch.full_like(point, torch.inf) if section.upper is None else section.upper
+            section = BoxSection(
+                self.normal,
+                torch.where(empty & moves, point, lower),
+                torch.where(empty & moves, point, upper),
+                *_new_totals(section, total, empty.squeeze(-1)),
+            )
+        return section
+
+    @classmethod
+    def blame(cls, block: Block, check: int) -> set[int]:
+        if check >= 2:
+            return set(block.bound_sources[check - 2])
+        return block.sources
+
+    @staticmethod
+    def examples() -> Iterable[Mapping[str, Any]]:
+        zero, one = np.zeros(6), np.array(1.0)
+        weights = np.array([1.0, 2.0, 0.5, 3.0, 1.0, 0.1])
+        signed = np.array([1.0, -2.0, 0.5, 0.0, -1.0, 3.0])
+        caps = np.array([0.3, 0.2, 0.5, 0.1, 0.9, 0.4])
+        yield {"size": (6,), "lower": zero, "total": one}
+        yield {"size": (6,), "lower": zero, "upper": caps, "total": one}
+        yield {"size": (2, 3), "lower": np.full((2, 3), 0.1), "total": np.array(2.0)}
+        yield {"size": (6,), "lower": zero, "normal": weights, "total": np.array(1.5)}
+        yield {"size": (6,), "lower": -caps, "upper": caps, "normal": signed, "total": np.array(0.2)}
+        yield {"size": (6,), "upper": caps, "total_upper": np.array(-0.5)}
+        yield {"size": (6,), "lower": zero, "upper": caps, "normal": weights, "total_upper": np.array(0.8)}
+        yield {"size": (6,), "lower": -caps, "normal": signed, "total_lower": -one, "total_upper": np.array(0.5)}
+        yield {"size": (1,), "lower": np.zeros(1), "total": np.array(2.0)}
+
+
+def _new_totals(section: BoxSection, total: Tensor, empty: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    """Replace both totals of the empty samples."""
+    if section.total_lower is section.total_upper:
+        return total, total
+    low, high = (None if t is None else torch.where(empty, total, t) for t in (section.total_lower, section.total_upper))
+    return low, high
+
+
+def _is_ones(normal: Affine) -> bool:
+    return normal.is_constant and bool(np.all(normal.constant == 1.0))

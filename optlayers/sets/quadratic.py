@@ -1,0 +1,127 @@
+"""What second-order cones with a constant head say: ``||F y + g|| <= h``, as an ellipsoid with centre and radius."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from optlayers.block import Block, BlockCone
+from optlayers.parametric import Affine, Data, derived, smallest
+
+_TOLERANCE = 1e-12
+
+
+@dataclass(frozen=True, eq=False)
+class NormBound:
+    """The set ``{y : sum_i weights_i (axes_i @ (y - center))^2 <= radius^2}``, the largest weight being 1.
+
+    `axes` is None for the coordinate axes; a weight may be zero (the set is a cylinder).
+    """
+
+    weights: np.ndarray
+    axes: np.ndarray | None
+    center: Affine
+    radius: Data
+
+    @property
+    def is_isotropic(self) -> bool:
+        return bool(np.all(self.weights == 1.0))
+
+
+def match_norm(block: Block) -> NormBound | None:
+    """Return what the block says if it is one bound on a quadratic, or several concentric ones of one shape."""
+    if block.rows or block.has_bounds or block.auxiliary or not block.cones:
+        return None
+    norms = [_norm_bound(cone) for cone in block.cones]
+    first = norms[0]
+    if first is None:
+        return None
+    radii = [first.radius]
+    for norm in norms[1:]:
+        if norm is None or not _concentric(first, norm):
+            return None
+        radii.append(norm.radius)
+    return NormBound(first.weights, first.axes, first.center, smallest(radii))
+
+
+def _concentric(one: NormBound, other: NormBound) -> bool:
+    gap = one.center - other.center
+    same_axes = one.axes is other.axes or (
+        one.axes is not None and other.axes is not None and np.allclose(one.axes, other.axes, rtol=0, atol=_TOLERANCE)
+    )
+    same_weights = np.allclose(one.weights, other.weights, rtol=_TOLERANCE, atol=0)
+    return gap.is_constant and not gap.constant.any() and same_axes and same_weights
+
+
+def _norm_bound(cone: BlockCone) -> NormBound | None:
+    """Complete the square: with ``c = -F^+ g``, ``||F y + g||^2 = ||F (y - c)||^2 + ||g + F c||^2``."""
+    if cone.kind != "soc" or cone.matrix is None or cone.matrix[0].any():
+        return None
+    matrix, head, tail = cone.matrix[1:], cone.offset[:1].reshaped(), cone.offset[1:]
+    weights, axes = _principal_axes(matrix)
+    scale = float(np.sqrt(weights.max()))
+    center = tail.mapped(-_pseudo_inverse(matrix, weights, axes))
+    rest = tail + center.mapped(matrix)
+    size = np.abs(tail.constant) + np.asarray(abs(tail.linear).sum(axis=1)).ravel()
+    left = np.flatnonzero((np.abs(rest.constant) > _TOLERANCE * size) | _has_terms(rest, size))
+    if len(left) == 0:
+        radius: Data = head.scaled(1 / scale)
+    elif len(left) == 1:
+        single = rest[left].reshaped()
+        radius = derived(_root_of_product, (head - single).scaled(1 / scale), (head + single).scaled(1 / scale))
+    else:
+        radius = derived(_leg, head.scaled(1 / scale), rest[left].scaled(1 / scale))
+    return NormBound(weights / scale**2, axes, center, radius)
+
+
+def _has_terms(rest: Affine, size: np.ndarray) -> np.ndarray:
+    return np.asarray(abs(rest.linear).sum(axis=1)).ravel() > _TOLERANCE * size
+
+
+def _principal_axes(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return eigenvalues and eigenvectors (rows) of ``F'F``; None for axes that are the coordinate axes."""
+    gram = matrix.T @ matrix
+    diagonal = np.diag(gram).copy()
+    if np.abs(gram - np.diag(diagonal)).max() <= _TOLERANCE * diagonal.max():
+        if np.ptp(diagonal) <= _TOLERANCE * diagonal.max():
+            diagonal[:] = diagonal.max()
+        return diagonal, None
+    _, singular, axes = np.linalg.svd(matrix, full_matrices=True)
+    weights = np.zeros(len(axes))
+    weights[: len(singular)] = np.where(singular > _TOLERANCE * singular[0], singular, 0.0) ** 2
+    return weights, axes
+
+
+def _pseudo_inverse(matrix: np.ndarray, weights: np.ndarray, axes: np.ndarray | None) -> np.ndarray:
+    inverse = np.where(weights > 0, 1 / np.where(weights > 0, weights, 1.0), 0.0)
+    if axes is None:
+        return inverse[:, None] * matrix.T
+    return axes.T @ (inverse[:, None] * (axes @ matrix.T))
+
+
+def _root_of_product(low: Tensor, high: Tensor) -> Tensor:
+    """Return ``sqrt(low * high)``, or the smaller one where it is negative: the radius of an empty ball."""
+    smaller = torch.minimum(low, high)
+    product = low * high
+    positive = smaller > 0
+    return torch.where(positive, torch.where(positive, product, 1.0).sqrt(), smaller)
+
+
+def _leg(hypotenuse: Tensor, others: Tensor) -> Tensor:
+    """Return ``sqrt(hypotenuse^2 - ||others||^2)``, negative where there is no such length."""
+    other = safe_norm(others)
+    return _root_of_product(hypotenuse - other, hypotenuse + other)
+
+
+def safe_norm(x: Tensor) -> Tensor:
+    """Return the Euclidean norm over the last dimension: no overflow, and derivative zero at zero."""
+    if x.shape[-1] == 0:
+        return x.sum(-1)
+    largest = x.detach().abs().amax(-1, keepdim=True)
+    null = largest == 0
+    scaled = x / torch.where(null, 1.0, largest)
+    square = scaled.square().sum(-1)
+    return torch.where(null.squeeze(-1), 0.0, largest.squeeze(-1) * torch.where(null.squeeze(-1), 1.0, square).sqrt())

@@ -1,0 +1,34 @@
+"""What every test gets: fixed seeds, one thread a worker, plots without a display."""
+
+import os
+from collections.abc import Iterator
+
+os.environ["MPLBACKEND"] = "Agg"  # read when matplotlib is imported, so before any test is
+
+import hypothesis
+import numpy as np
+import pytest
+import torch
+
+# Locally, hypothesis looks for new examples on every run; in CI, a failure must be the change's own.
+hypothesis.settings.register_profile("optlayers", deadline=None, derandomize="CI" in os.environ)
+hypothesis.settings.load_profile("optlayers")
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True)
+def _deterministic() -> Iterator[None]:
+    """Seed the generators before the test, and undo a default dtype that it set."""
+    torch.manual_seed(0)
+    np.random.seed(0)  # noqa: NPY002 (third-party code draws from the global generator)
+    dtype = torch.get_default_dtype()
+    yield
+    torch.set_default_dtype(dtype)
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip the tests marked `gpu` where there is none."""
+    if item.get_closest_marker("gpu") and not torch.cuda.is_available():
+        pytest.skip("needs a CUDA device")
