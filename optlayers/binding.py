@@ -24,7 +24,9 @@ class Values:
 class Term:
     """The part of an affine map that depends on one parameter: a gather, a product, a scatter-add."""
 
-    def __init__(self, parameter: int, rows: np.ndarray, columns: np.ndarray, coefficients: np.ndarray, size: int) -> None:
+    def __init__(
+        self, parameter: int, rows: np.ndarray, columns: np.ndarray, coefficients: np.ndarray, size: int
+    ) -> None:
         self.parameter = parameter
         self.size = size
         self.rows = None if np.array_equal(rows, np.arange(size)) else Constant(rows)

@@ -130,7 +130,8 @@ def _to_supported_cones(constraint: cp.Constraint) -> list[cp.Constraint]:
 @dataclass(frozen=True)
 class _Leaves:
     """Variables with attributes (each with the source that introduced it, None for the user's own), and the plain
-    variables and parameters that replace them, by id of the original."""
+    variables and parameters that replace them, by id of the original.
+    """
 
     variables: list[tuple[cp.Variable, int | None]]
     replacement: dict[int, cp.Variable | cp.Parameter]
@@ -144,7 +145,9 @@ def _plain_leaves(
         for v in con.variables():
             found.setdefault(id(v), (v, source))
     attributed = [(v, source) for v, source in found.values() if _has_attributes(v)]
-    replacement: dict[int, cp.Variable | cp.Parameter] = {id(v): cp.Variable(v.shape, name=v.name()) for v, _ in attributed}
+    replacement: dict[int, cp.Variable | cp.Parameter] = {
+        id(v): cp.Variable(v.shape, name=v.name()) for v, _ in attributed
+    }
     replacement |= {id(p): cp.Parameter(p.shape, name=p.name()) for p in parameters if _has_attributes(p)}
     return _Leaves(attributed, replacement)
 

@@ -130,7 +130,7 @@ class FeasibleSet:
         with torch.autocast(v.device.type, enabled=False):
             y, solved = self._project(v, values)
             distance = torch.linalg.vector_norm(y - v, dim=-1)
-            violation = self._residual(y, values).abs().amax(-1)
+            violation = _largest(self._residual(y, values))
         return Solution(self._pack(y, points), solved.expand(y.shape[:-1]), violation, distance, self.method)
 
     def residual(self, *points: Tensor) -> Tensor:
@@ -143,8 +143,7 @@ class FeasibleSet:
 
     def violation(self, *points: Tensor) -> Tensor:
         """Return the largest absolute residual, per sample: ``(*batch,)``."""
-        residual = self.residual(*points)
-        return residual.abs().amax(-1) if residual.shape[-1] else residual.sum(-1)
+        return _largest(self.residual(*points))
 
     def contains(self, *points: Tensor, atol: float = 1e-6) -> Tensor:
         """Return whether the violation is at most `atol`, per sample."""
@@ -213,7 +212,9 @@ class FeasibleSet:
         samples = ~solved.expand(y.shape[:-1])
         if conflict is None:
             labels = self._compiled.general.labels if self._compiled.general else ()
-            message = f"The reference method found no answer for {name_rows(samples)}: most likely the set is empty there."
+            message = (
+                f"The reference method found no answer for {name_rows(samples)}: most likely the set is empty there."
+            )
         else:
             labels = conflict.constraints
             where = name_rows(conflict.samples)
@@ -251,7 +252,9 @@ def _choose_variables(
     if variables is None:
         if len(found) != 1:
             names = ", ".join(v.name() for v in found) or "none"
-            raise ValueError(f"the constraints have {len(found)} variables ({names}): say which to project, variables=[...]")
+            raise ValueError(
+                f"the constraints have {len(found)} variables ({names}): say which to project, variables=[...]"
+            )
         chosen = found
     else:
         chosen = [variables] if isinstance(variables, cp.Expression) else list(variables)
@@ -299,6 +302,10 @@ def _flatten(tensor: Tensor, event: int, dtype: torch.dtype) -> Tensor:
     """Return ``(*batch, size)`` in C order."""
     tensor = tensor.to(dtype)
     return tensor.unsqueeze(-1) if event == 0 else tensor.flatten(tensor.ndim - event)
+
+
+def _largest(residual: Tensor) -> Tensor:
+    return residual.abs().amax(-1) if residual.shape[-1] else residual.sum(-1)
 
 
 def _is_traced() -> bool:

@@ -94,14 +94,15 @@ def merge_parallel(equalities: AffineRows, inequalities: AffineRows) -> list[tup
         for k in range(len(rows)):
             level = offset[np.array([k])].reshaped()
             if parametric[k]:
-                normal = rows.coefficients(k)
-                columns = np.flatnonzero((normal.constant != 0) | (np.diff(normal.linear.indptr) > 0))
-                normal, scale, key = normal[columns], 1.0, (len(shapes), "parametric")
+                columns, normal, scale = _parametric_normal(rows, k)
+                linear = normal.linear
+                key = (columns.tobytes(), _rounded(normal.constant), _rounded(linear.data))
+                key = (*key, linear.indices.tobytes(), linear.indptr.tobytes())
             else:
                 columns, values = _entries(matrix, k)
                 scale = values[np.abs(values).argmax()]
                 normal = Affine.of(values / scale, rows.parameters)
-                key = (columns.tobytes(), np.round(values / scale, _DIGITS).tobytes())
+                key = (columns.tobytes(), _rounded(values / scale))
             shapes.setdefault(key, (columns, normal))
             groups[key].append((level.scaled(-1 / scale), equality, scale, int(rows.source[k])))
     return [(shapes[key][0], _merge(shapes[key][1], members)) for key, members in groups.items()]
@@ -112,6 +113,21 @@ def _entries(matrix: sp.csr_array, row: int) -> tuple[np.ndarray, np.ndarray]:
     columns, values = matrix.indices[span].astype(np.int64), matrix.data[span]
     order = np.argsort(columns)
     return columns[order], values[order]
+
+
+def _rounded(values: np.ndarray) -> bytes:
+    return (np.round(values, _DIGITS) + 0.0).tobytes()  # + 0.0: no negative zero
+
+
+def _parametric_normal(rows: AffineRows, row: int) -> tuple[np.ndarray, Affine, float]:
+    """Return the entries, the normal scaled so that its largest coefficient is 1, and the scale."""
+    normal = rows.coefficients(row)
+    columns = np.flatnonzero((normal.constant != 0) | (np.diff(normal.linear.indptr) > 0))
+    normal = normal[columns]
+    normal.linear.sort_indices()
+    values = np.concatenate([normal.constant, normal.linear.data])
+    scale = float(values[np.abs(values).argmax()])
+    return columns, normal.scaled(1 / scale), scale
 
 
 def _merge(normal: Affine, members: list[tuple[Affine, bool, float, int]]) -> Row:
@@ -135,7 +151,9 @@ def _equal(one: Affine, other: Affine) -> bool:
     return close and (one.linear - other.linear).count_nonzero() == 0
 
 
-def without_implied(rows: list[tuple[np.ndarray, Row]], lower: np.ndarray, upper: np.ndarray) -> list[tuple[np.ndarray, Row]]:
+def without_implied(
+    rows: list[tuple[np.ndarray, Row]], lower: np.ndarray, upper: np.ndarray
+) -> list[tuple[np.ndarray, Row]]:
     """Drop the numeric bounds of rows that follow from numeric bounds on the entries (by interval arithmetic)."""
     result = []
     for columns, row in rows:

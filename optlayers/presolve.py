@@ -52,7 +52,9 @@ def _without_infinity(form: ConicForm) -> ConicForm:
     def refuse(rows: AffineRows) -> None:
         bad = infinite(rows) != 0
         if bad.any():
-            raise ValueError(f"{form.labels[rows.source[bad][0]]} has infinite data, which only an inequality may have.")
+            raise ValueError(
+                f"{form.labels[rows.source[bad][0]]} has infinite data, which only an inequality may have."
+            )
 
     refuse(form.equalities)
     sign = infinite(form.inequalities)
@@ -65,9 +67,7 @@ def _without_infinity(form: ConicForm) -> ConicForm:
             cones.append(cone)
         else:
             refuse(cone.rows[1:])
-    return dataclasses.replace(
-        form, inequalities=AffineRows.concatenate([rows, *impossible]), cones=tuple(cones)
-    )
+    return dataclasses.replace(form, inequalities=AffineRows.concatenate([rows, *impossible]), cones=tuple(cones))
 
 
 def _simplify_cones(form: ConicForm) -> ConicForm:

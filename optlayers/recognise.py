@@ -53,7 +53,9 @@ def _sort_rows(rows: AffineRows) -> tuple[tuple[AffineRows, AffineRows, AffineRo
 
 
 def _collect_bounds(
-    form: ConicForm, fixed: tuple[AffineRows, tuple[np.ndarray, np.ndarray]], bounds: tuple[AffineRows, tuple[np.ndarray, np.ndarray]]
+    form: ConicForm,
+    fixed: tuple[AffineRows, tuple[np.ndarray, np.ndarray]],
+    bounds: tuple[AffineRows, tuple[np.ndarray, np.ndarray]],
 ) -> tuple[Side, Side]:
     sides = []
     for sign in (1.0, -1.0):
@@ -81,7 +83,9 @@ def _substitute_fixed(form: ConicForm) -> ConicForm:
             form.size,
             _substitute(form.equalities, pivots, column[new]),
             _substitute(form.inequalities, pivots, column[new]),
-            tuple(Cone(c.kind, _substitute(c.rows, pivots, column[new], spare_bounds=False), c.alpha) for c in form.cones),
+            tuple(
+                Cone(c.kind, _substitute(c.rows, pivots, column[new], spare_bounds=False), c.alpha) for c in form.cones
+            ),
             form.labels,
             form.origins,
         )
@@ -172,7 +176,12 @@ def _connect(
 
 
 def _block(
-    form: ConicForm, columns: np.ndarray, rows: list[tuple[np.ndarray, Row]], cones: list[Cone], lower: Side, upper: Side
+    form: ConicForm,
+    columns: np.ndarray,
+    rows: list[tuple[np.ndarray, Row]],
+    cones: list[Cone],
+    lower: Side,
+    upper: Side,
 ) -> Block:
     """Collect one block in local coordinates."""
     columns = np.sort(columns)

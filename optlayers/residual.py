@@ -10,8 +10,8 @@ from torch import Tensor
 
 from optlayers.affine_rows import AffineRows
 from optlayers.binding import AffineMap, Values
-from optlayers.constants import Constant
 from optlayers.conic_form import ConicForm
+from optlayers.constants import Constant
 
 
 class RowsMap:
@@ -46,6 +46,7 @@ class RowsMap:
     def __call__(self, y: Tensor, values: Values) -> Tensor:
         """Return ``A(p) y + b(p)`` for points ``(*batch, n)``."""
         result = self.offset(values)
+        result = result.expand(*torch.broadcast_shapes(result.shape[:-1], y.shape[:-1]), self.shape[0])
         for k, row, column, place, value in self.terms:
             entries = y[..., column.on(values.device)] * value.on(values.device, values.dtype)
             if k >= 0:
@@ -87,7 +88,11 @@ def _member(kind: str, alpha: float, slack: Tensor) -> Tensor:
     if kind == "exp":
         inside = y > 0
         height = y * torch.exp((x / torch.where(inside, y, 1.0)).clamp_max(80.0))
-        x, y, z = torch.where(inside, x, x.clamp_max(0.0)), y.clamp_min(0.0), torch.where(inside, z.maximum(height), z.clamp_min(0.0))
+        x, y, z = (
+            torch.where(inside, x, x.clamp_max(0.0)),
+            y.clamp_min(0.0),
+            torch.where(inside, z.maximum(height), z.clamp_min(0.0)),
+        )
         return torch.stack([x, y, z], -1)
     x, y = x.clamp_min(0.0), y.clamp_min(0.0)
     reach = x**alpha * y ** (1 - alpha)

@@ -49,7 +49,10 @@ class Box(ClosedFormSet):
             if gap.is_constant and not gap.constant.any():
                 return "single point"
         if len(block.bound_sources) == block.size:
-            for side, other, name in ((block.lower, block.upper, "nonnegative"), (block.upper, block.lower, "nonpositive")):
+            for side, other, name in (
+                (block.lower, block.upper, "nonnegative"),
+                (block.upper, block.lower, "nonpositive"),
+            ):
                 if other is None and isinstance(side, Affine) and side.is_constant and not side.constant.any():
                     return f"{name} orthant"
         return cls.name
@@ -78,7 +81,9 @@ class Box(ClosedFormSet):
         yield {"size": (4,)}
         yield {"size": (5,), "lower": np.zeros(5)}
         yield {"size": (), "upper": np.array(0.5)}
-        yield {"size": (3,), "lower": np.array([-1.0, 0.0, 2.0]), "upper": np.array([-1.0, 1.0, 2.5])}
+        yield {"size": (3,), "lower": np.array([-1.0, 0.0, 2.0]), "upper": np.array([0.5, 1.0, 2.5])}
+        point = np.array([-1.0, 3.0])
+        yield {"size": (2,), "lower": point, "upper": point, "fixed": ("lower", "upper")}
         yield {"size": (2, 3), "lower": np.full((2, 3), -0.5), "upper": np.linspace(0, 1, 6).reshape(2, 3)}
 
 

@@ -104,14 +104,18 @@ class BoxSection(ClosedFormSet):
         return torch.where(loose.unsqueeze(-1), inside, self._section(v, total))
 
     def _section(self, v: Tensor, total: Tensor) -> Tensor:
-        tau = search(v.detach(), *(None if t is None else t.detach() for t in (self.normal, self.lower, self.upper)), total.detach())
+        tau = search(
+            v.detach(),
+            *(None if t is None else t.detach() for t in (self.normal, self.lower, self.upper)),
+            total.detach(),
+        )
         tau = tau.unsqueeze(-1)
         x = v - (tau if self.normal is None else tau * self.normal)
-        free = is_free(x, self.lower, self.upper)
         y = clamp(x, self.lower, self.upper)
-        square = torch.where(free, 1.0 if self.normal is None else self.normal.square(), 0.0).sum(-1)
-        step = (self._total(y) - total) / torch.where(square > 0, square, 1.0)
-        step = step.unsqueeze(-1)
+        square = torch.ones_like(x) if self.normal is None else self.normal.square().expand_as(x)
+        free = _with_one_free(is_free(x, self.lower, self.upper), (x - y).detach(), square)
+        slope = torch.where(free, square, 0.0).sum(-1)
+        step = ((self._total(y) - total) / torch.where(slope > 0, slope, 1.0)).unsqueeze(-1)
         y = torch.where(free, y - (step if self.normal is None else step * self.normal), y)
         return y + (clamp(y, self.lower, self.upper) - y).detach()
 
@@ -183,7 +187,7 @@ class BoxSection(ClosedFormSet):
         zero, one = np.zeros(6), np.array(1.0)
         weights = np.array([1.0, 2.0, 0.5, 3.0, 1.0, 0.1])
         signed = np.array([1.0, -2.0, 0.5, 0.0, -1.0, 3.0])
-        caps = np.array([0.3, 0.2, 0.5, 0.1, 0.9, 0.4])
+        caps = np.array([0.31, 0.22, 0.53, 0.13, 0.91, 0.47])
         yield {"size": (6,), "lower": zero, "total": one}
         yield {"size": (6,), "lower": zero, "upper": caps, "total": one}
         yield {"size": (2, 3), "lower": np.full((2, 3), 0.1), "total": np.array(2.0)}
@@ -192,14 +196,23 @@ class BoxSection(ClosedFormSet):
         yield {"size": (6,), "upper": caps, "total_upper": np.array(-0.5)}
         yield {"size": (6,), "lower": zero, "upper": caps, "normal": weights, "total_upper": np.array(0.8)}
         yield {"size": (6,), "lower": -caps, "normal": signed, "total_lower": -one, "total_upper": np.array(0.5)}
-        yield {"size": (1,), "lower": np.zeros(1), "total": np.array(2.0)}
+
+
+def _with_one_free(free: Tensor, beyond: Tensor, square: Tensor) -> Tensor:
+    """At a vertex, free the entry that a change of the data would free first: the derivative of that side."""
+    time = torch.where(square > 0, beyond.square() / torch.where(square > 0, square, 1.0), torch.inf)
+    vertex = ~(free & (square > 0)).any(-1, keepdim=True)
+    first = torch.arange(free.shape[-1], device=free.device) == time.argmin(-1, keepdim=True)
+    return free | (vertex & first)
 
 
 def _new_totals(section: BoxSection, total: Tensor, empty: Tensor) -> tuple[Tensor | None, Tensor | None]:
     """Replace both totals of the empty samples."""
     if section.total_lower is section.total_upper:
         return total, total
-    low, high = (None if t is None else torch.where(empty, total, t) for t in (section.total_lower, section.total_upper))
+    low, high = (
+        None if t is None else torch.where(empty, total, t) for t in (section.total_lower, section.total_upper)
+    )
     return low, high
 
 

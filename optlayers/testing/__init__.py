@@ -1,0 +1,35 @@
+"""Public laws: what a projection must satisfy, to test sets of your own with.
+
+>>> from optlayers.sets.box import Box
+>>> from optlayers.testing import check_set
+>>> check_set(Box)  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+from optlayers.sets.base import ClosedFormSet
+from optlayers.testing.cases import Case, cases
+from optlayers.testing.laws import LAWS
+
+__all__ = ["LAWS", "Case", "cases", "check_set"]
+
+
+def check_set(kind: type[ClosedFormSet]) -> None:
+    """Check a closed-form set against every law, on each of its examples, as constants and as parameters.
+
+    Parameters
+    ----------
+    kind : type
+        The set, registered with `optlayers.sets.register`.
+
+    Raises
+    ------
+    AssertionError
+        Naming the law, the example and what was found.
+    """
+    for case in cases(kind):
+        for name, law in LAWS.items():
+            try:
+                law(case)
+            except Exception as error:
+                raise AssertionError(f"{case.name} breaks the law {name}: {error}") from error

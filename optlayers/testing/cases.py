@@ -1,0 +1,95 @@
+"""Cases to test a set on: its examples, with data as constants and as parameters, and points that tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import torch
+from torch import Tensor
+
+from optlayers.feasible_set import FeasibleSet
+from optlayers.sets.base import ClosedFormSet
+
+_SEED = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """One example of a set.
+
+    Attributes
+    ----------
+    kind : type
+    name : str
+    variable : cvxpy.Variable
+    constraints : list of cvxpy.Constraint
+    parameters : list of cvxpy.Parameter
+        Empty, or all data that may be parameters, with their values set.
+    """
+
+    kind: type[ClosedFormSet]
+    name: str
+    variable: cp.Variable
+    constraints: list[cp.Constraint]
+    parameters: list[cp.Parameter]
+
+    @cached_property
+    def feasible_set(self) -> FeasibleSet:
+        """The set without parameter values."""
+        return FeasibleSet(self.constraints, self.variable, self.parameters)
+
+    def values(self, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+        """Return the parameter values."""
+        return [torch.as_tensor(np.asarray(p.value), dtype=dtype) for p in self.parameters]
+
+    def project(self, v: Tensor, *values: Tensor) -> Tensor:
+        """Project, by default with the example's own parameter values."""
+        return self.feasible_set.bind(*(values or self.values())).project(v)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.variable.shape)
+
+    def random_points(self, count: int = 6, scale: float = 3.0) -> Tensor:
+        """Return points in general position, most of them outside: ``(count, *shape)``."""
+        generator = torch.Generator().manual_seed(_SEED)
+        return scale * torch.randn(count, *self.shape, dtype=torch.float64, generator=generator)
+
+    def feasible_points(self, count: int = 6) -> Tensor:
+        """Return points on the boundary and convex combinations of them, which lie inside."""
+        on = self.project(self.random_points(count))
+        weights = torch.softmax(torch.linspace(-1, 1, count * count, dtype=torch.float64).reshape(count, count), -1)
+        return torch.cat([on, (weights @ on.reshape(count, -1)).reshape(on.shape)])
+
+    def special_points(self) -> Tensor:
+        """Return points that break naive code: zero, ties, huge, tiny, feasible, on the boundary."""
+        zero = torch.zeros(1, *self.shape, dtype=torch.float64)
+        random = self.random_points(2)
+        mixed = random * torch.where(random > 0, 1e9, 1e-9)
+        points = [zero, zero + 1, zero - 0.5, random.round(), 1e9 * random, 1e-9 * random, mixed, 1e9 + random]
+        return torch.cat([*points, self.feasible_points(3)])
+
+
+def cases(kind: type[ClosedFormSet]) -> Iterator[Case]:
+    """Yield each example of a set twice: with constants, and with all data as parameters that may be."""
+    for number, example in enumerate(kind.examples()):
+        data = {key: value for key, value in example.items() if key not in ("size", "fixed")}
+        variable = cp.Variable(example["size"], name="x")
+        yield Case(kind, f"{kind.__name__}-{number}", variable, kind.constraints(variable, **data), [])
+        free = {key: value for key, value in data.items() if key not in example.get("fixed", ())}
+        if free:
+            yield _parametric(kind, f"{kind.__name__}-{number}-parametric", example["size"], data, free)
+
+
+def _parametric(
+    kind: type[ClosedFormSet], name: str, size: tuple[int, ...], data: Mapping[str, Any], free: Mapping[str, Any]
+) -> Case:
+    variable = cp.Variable(size, name="x")
+    parameters = {key: cp.Parameter(np.shape(value), name=key, value=value) for key, value in free.items()}
+    constraints = kind.constraints(variable, **{**data, **parameters})
+    return Case(kind, name, variable, constraints, list(parameters.values()))
