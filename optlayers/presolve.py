@@ -16,6 +16,7 @@ from optlayers.affine_rows import AffineRows
 from optlayers.cone_rules import simplify
 from optlayers.conic_form import Cone, ConicForm
 from optlayers.elimination import eliminate
+from optlayers.epigraphs import compose
 
 
 def presolve(form: ConicForm) -> ConicForm:
@@ -29,10 +30,10 @@ def presolve(form: ConicForm) -> ConicForm:
     form = _without_infinity(form)
     while True:
         form = _simplify_cones(form)
-        eliminated = eliminate(form)
-        if eliminated is None:
+        simpler = eliminate(form) or compose(form)
+        if simpler is None:
             return _compact(_without_empty_rows(form))
-        form = _without_empty_rows(eliminated)
+        form = _without_empty_rows(simpler)
 
 
 def _without_infinity(form: ConicForm) -> ConicForm:

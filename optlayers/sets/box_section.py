@@ -187,7 +187,7 @@ class BoxSection(ClosedFormSet):
         zero, one = np.zeros(6), np.array(1.0)
         weights = np.array([1.0, 2.0, 0.5, 3.0, 1.0, 0.1])
         signed = np.array([1.0, -2.0, 0.5, 0.0, -1.0, 3.0])
-        caps = np.array([0.31, 0.22, 0.53, 0.13, 0.91, 0.47])
+        caps = np.array([0.313, 0.227, 0.536, 0.131, 0.918, 0.474])
         yield {"size": (6,), "lower": zero, "total": one}
         yield {"size": (6,), "lower": zero, "upper": caps, "total": one}
         yield {"size": (2, 3), "lower": np.full((2, 3), 0.1), "total": np.array(2.0)}

@@ -74,7 +74,7 @@ def _norm_bound(cone: BlockCone) -> NormBound | None:
         radius = derived(_root_of_product, (head - single).scaled(1 / scale), (head + single).scaled(1 / scale))
     else:
         radius = derived(_leg, head.scaled(1 / scale), rest[left].scaled(1 / scale))
-    return NormBound(weights / scale**2, axes, center, radius)
+    return NormBound(weights / weights.max(), axes, center, radius)
 
 
 def _has_terms(rest: Affine, size: np.ndarray) -> np.ndarray:
