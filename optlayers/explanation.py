@@ -16,8 +16,8 @@ def explain(compiled: CompiledSet, variables: Sequence[cp.Variable], *, short: b
     """Describe each group of blocks: its set, its entries, its method and the constraints it comes from."""
     groups: dict[tuple[str, int], list[Block]] = {}
     for piece in compiled.pieces:
-        for block in piece.blocks:
-            groups.setdefault((piece.kind.label(block), block.size), []).append(block)
+        for label, block in zip(piece.labels, piece.blocks, strict=True):
+            groups.setdefault((label, block.size), []).append(block)
     if short:
         counts = Counter({name: len(blocks) for (name, _), blocks in groups.items()})
         parts = [name if count == 1 else f"{count} x {name}" for name, count in counts.items()]

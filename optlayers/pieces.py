@@ -14,6 +14,7 @@ from optlayers.block import Block
 from optlayers.constants import Constant
 from optlayers.parametric import Data, stack
 from optlayers.sets import REGISTRY, ClosedFormSet
+from optlayers.ties import Tied, untie
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,10 @@ class Piece:
     kind : type
         The closed-form set.
     blocks : tuple of Block
+    matched : tuple of Block
+        The blocks as they were matched: those in `blocks`, or what is left of them when tied entries are one.
+    ties : Constant or None
+        The isometry from `matched` to `blocks`.
     fields : dict
         For each field of the set its map from parameter values, or None.
     is_parametric : bool
@@ -32,6 +37,8 @@ class Piece:
 
     kind: type[ClosedFormSet]
     blocks: tuple[Block, ...]
+    matched: tuple[Block, ...]
+    ties: Constant | None
     fields: Mapping[str, Map | None]
     is_parametric: bool
 
@@ -40,10 +47,17 @@ class Piece:
         """The number of entries of each block."""
         return self.blocks[0].size
 
-    def bind(self, values: Values) -> ClosedFormSet:
+    @property
+    def labels(self) -> list[str]:
+        """What each block is called."""
+        tied = "" if self.ties is None else ", entries tied"
+        return [self.kind.label(block) + tied for block in self.matched]
+
+    def bind(self, values: Values) -> ClosedFormSet | Tied:
         """Return the set for these parameter values; fields that are one map become one tensor."""
         tensors = {id(field): field(values) for field in self.fields.values() if field is not None}
-        return self.kind(**{name: None if f is None else tensors[id(f)] for name, f in self.fields.items()})
+        bound = self.kind(**{name: None if f is None else tensors[id(f)] for name, f in self.fields.items()})
+        return bound if self.ties is None else Tied(bound, self.ties.on(values.device, values.dtype))
 
     def infeasibility(self, values: Values) -> Tensor | None:
         """Return the infeasibility of each block, ``(*batch, blocks, checks)``, or None."""
@@ -51,47 +65,71 @@ class Piece:
 
     def blame(self, block: int, check: int) -> set[int]:
         """Return the user's constraints that make a check of a block fail."""
-        return self.kind.blame(self.blocks[block], check)
+        return self.kind.blame(self.matched[block], check)
 
 
-def match(block: Block) -> tuple[type[ClosedFormSet], Mapping[str, Data | None]] | None:
-    """Return the registered set that the block is, with its fields, or None."""
+@dataclass(frozen=True, eq=False)
+class Match:
+    """A block, the closed-form set that it is, and the set's data."""
+
+    block: Block
+    matched: Block
+    ties: np.ndarray | None
+    kind: type[ClosedFormSet]
+    fields: Mapping[str, Data | None]
+
+    @property
+    def key(self) -> object:
+        """Equal for blocks that can be run as one batch."""
+        names = {id(data): name for name, data in reversed(list(self.fields.items()))}
+        shape = tuple((name, data and (data.signature, names[id(data)])) for name, data in self.fields.items())
+        return self.kind, self.block.size, None if self.ties is None else self.ties.tobytes(), shape
+
+
+def match(block: Block) -> Match | None:
+    """Return the registered set that the block is, as it stands or with tied entries put together."""
     for kind in REGISTRY:
         fields = kind.match(block)
         if fields is not None:
-            return kind, fields
+            return Match(block, block, None, kind, fields)
+    untied = untie(block)
+    if untied is None:
+        return None
+    for kind in REGISTRY:
+        fields = kind.match(untied[0])
+        if fields is not None:
+            return Match(block, *untied, kind, fields)
     return None
 
 
 def make_pieces(blocks: Sequence[Block], starts: Sequence[int]) -> tuple[list[Piece], list[Block]]:
     """Group recognised blocks that are alike; return the pieces and the blocks that no closed form takes."""
-    groups: dict[object, list[tuple[Block, Mapping[str, Data | None]]]] = {}
-    kinds: dict[object, type[ClosedFormSet]] = {}
+    groups: dict[object, list[Match]] = {}
     general = []
     for block in blocks:
         found = match(block)
         if found is None:
             general.append(block)
-            continue
-        kind, fields = found
-        names = {id(data): name for name, data in reversed(list(fields.items()))}
-        shape = tuple((name, data and (data.signature, names[id(data)])) for name, data in fields.items())
-        key = (kind, block.size, shape)
-        kinds[key] = kind
-        groups.setdefault(key, []).append((block, fields))
-    pieces = []
-    for key, members in groups.items():
-        stacked: dict[tuple[int, ...], Map] = {}
-        fields: dict[str, Map | None] = {}
-        for name, first in members[0][1].items():
-            column = [data for _, data in ((b, f[name]) for b, f in members) if data is not None]
-            identity = tuple(id(data) for data in column)
-            if first is not None and identity not in stacked:
-                stacked[identity] = stack(column).compile(starts)
-            fields[name] = None if first is None else stacked[identity]
-        parametric = any(data is not None and not data.is_constant for _, f in members for data in f.values())
-        pieces.append(Piece(kinds[key], tuple(block for block, _ in members), fields, parametric))
-    return pieces, general
+        else:
+            groups.setdefault(found.key, []).append(found)
+    return [_make_piece(members, starts) for members in groups.values()], general
+
+
+def _make_piece(members: Sequence[Match], starts: Sequence[int]) -> Piece:
+    first = members[0]
+    maps: dict[int, Map] = {}  # by the first block's data: fields that are one object stay one
+    for name, data in first.fields.items():
+        if data is not None and id(data) not in maps:
+            column = [member.fields[name] for member in members]
+            maps[id(data)] = stack([d for d in column if d is not None]).compile(starts)
+    return Piece(
+        first.kind,
+        tuple(member.block for member in members),
+        tuple(member.matched for member in members),
+        None if first.ties is None else Constant(first.ties),
+        {name: None if data is None else maps[id(data)] for name, data in first.fields.items()},
+        any(data is not None and not data.is_constant for member in members for data in member.fields.values()),
+    )
 
 
 class Layout:

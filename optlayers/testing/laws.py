@@ -46,7 +46,7 @@ def is_recognised(case: Case) -> None:
     pieces = case.feasible_set._compiled.pieces
     assert case.feasible_set.method == "closed_form", case.feasible_set.explain()
     for piece in pieces:
-        for block in piece.blocks:
+        for block in piece.matched:
             claims = [kind.__name__ for kind in {*REGISTRY, case.kind} if kind.match(block) is not None]
             assert len(claims) == 1, f"claimed by {claims}"
     assert case.kind in {piece.kind for piece in pieces}, case.feasible_set.explain()

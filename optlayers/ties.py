@@ -1,0 +1,102 @@
+"""Entries tied to each other by equations such as ``x_i == 2 x_j`` (symmetric matrices, shared values).
+
+With ``y = T z`` and orthonormal columns of `T`, distances in `z` are distances in `y`: the projection onto the block is
+`T` times the projection of ``T' v`` onto the same constraints on `z`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from optlayers.block import Block, Row
+from optlayers.parametric import Affine, Data, Derived, largest, smallest
+from optlayers.sets.base import ClosedFormSet
+
+
+def untie(block: Block) -> tuple[Block, np.ndarray] | None:
+    """Return the block on one entry per group of tied entries, and `T`; None where no entries are tied."""
+    ties = [row for row in block.rows if _is_tie(row)]
+    if not ties or block.auxiliary:
+        return None
+    leader, ratio = np.arange(block.size), np.ones(block.size)
+    for row in ties:
+        i, j = np.flatnonzero(row.normal.constant)
+        a, b = row.normal.constant[[i, j]] * ratio[[i, j]]
+        one, other = leader[i], leader[j]
+        if one == other:
+            return None
+        members = leader == other
+        ratio[members] *= -a / b
+        leader[members] = one
+    leaders, group = np.unique(leader, return_inverse=True)
+    matrix = np.zeros((block.size, len(leaders)))
+    matrix[np.arange(block.size), group] = ratio
+    matrix /= np.linalg.norm(matrix, axis=0)
+    bounds = _group_bounds(block, matrix, group)
+    if bounds is None:
+        return None
+    sources: dict[int, tuple[int, ...]] = {}
+    for entry, own in block.bound_sources.items():
+        sources[int(group[entry])] = tuple(dict.fromkeys([*sources.get(int(group[entry]), ()), *own]))
+    rows = [dataclasses.replace(row, normal=row.normal.mapped(matrix.T)) for row in block.rows if not _is_tie(row)]
+    cones = [dataclasses.replace(c, matrix=None if c.matrix is None else c.matrix @ matrix) for c in block.cones]
+    reduced = dataclasses.replace(
+        block,
+        columns=block.columns[leaders],
+        lower=bounds[0],
+        upper=bounds[1],
+        rows=tuple(rows),
+        cones=tuple(cones),
+        bound_sources=sources,
+    )
+    return reduced, matrix
+
+
+def _is_tie(row: Row) -> bool:
+    zero = isinstance(row.lower, Affine) and row.lower.is_constant and not row.lower.constant.any()
+    return row.is_equality and zero and row.normal.is_constant and np.count_nonzero(row.normal.constant) == 2
+
+
+def _group_bounds(block: Block, matrix: np.ndarray, group: np.ndarray) -> tuple[Data | None, Data | None] | None:
+    """Return the bounds on `z`; None where a bounded entry is a negative multiple of its leader."""
+    if not block.has_bounds:
+        return None, None
+    scale = matrix[np.arange(block.size), group]
+    if (scale < 0).any():
+        return None
+    members = [np.flatnonzero(group == g) for g in range(matrix.shape[1])]
+    turns = [np.array([m[min(k, len(m) - 1)] for m in members]) for k in range(max(map(len, members)))]
+    lower = None if block.lower is None else largest([_scaled(block.lower, t, 1 / scale[t]) for t in turns])
+    upper = None if block.upper is None else smallest([_scaled(block.upper, t, 1 / scale[t]) for t in turns])
+    return lower, upper
+
+
+def _scaled(data: Data, index: np.ndarray, factor: np.ndarray) -> Data:
+    """Select and scale entries; maxima and minima keep their arguments, as the factors are positive."""
+    if isinstance(data, Affine):
+        return data[index].scaled(factor)
+    return Derived(data.function, tuple(_scaled(argument, index, factor) for argument in data.arguments))
+
+
+@dataclass(frozen=True, eq=False)
+class Tied:
+    """The image under an isometry `matrix`, ``(n, k)``, of a closed-form set."""
+
+    inner: ClosedFormSet
+    matrix: Tensor
+
+    def project(self, v: Tensor) -> Tensor:
+        """Return ``T P(T' v)``."""
+        return self.inner.project(v @ self.matrix) @ self.matrix.mT
+
+    def infeasibility(self) -> Tensor | None:
+        """Return the infeasibility of the set before the isometry."""
+        return self.inner.infeasibility()
+
+    def relaxed(self) -> Tied:
+        """Return the image of the relaxed set."""
+        return Tied(self.inner.relaxed(), self.matrix)
