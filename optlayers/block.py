@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -58,8 +58,8 @@ class Block:
     rows : tuple of Row
         No two are parallel.
     cones : tuple of BlockCone
-    bound_sources : dict
-        For each bounded local entry, the user's constraints that bound it.
+    bounds : ndarray of int, shape (2, b)
+        Pairs of a bounded local entry and a constraint of the user that bounds it, sorted.
     parameters : int
         The number of parameter entries.
     """
@@ -70,7 +70,7 @@ class Block:
     upper: Data | None
     rows: tuple[Row, ...]
     cones: tuple[BlockCone, ...]
-    bound_sources: dict[int, tuple[int, ...]] = field(repr=False)
+    bounds: np.ndarray
     parameters: int
 
     @property
@@ -83,9 +83,18 @@ class Block:
         return self.lower is not None or self.upper is not None
 
     @property
+    def bounded(self) -> int:
+        """The number of entries with a bound."""
+        return len(np.unique(self.bounds[0]))
+
+    def bound_sources(self, entry: int) -> set[int]:
+        """Return the user's constraints that bound an entry."""
+        return set(self.bounds[1][self.bounds[0] == entry].tolist())
+
+    @property
     def sources(self) -> set[int]:
         """The user's constraints that touch the block."""
-        result = {source for sources in self.bound_sources.values() for source in sources}
+        result = set(self.bounds[1].tolist())
         result |= {source for row in self.rows for source in row.sources}
         return result | {cone.source for cone in self.cones}
 
@@ -96,7 +105,7 @@ class Block:
         parts += _count(equalities, "equality", "equalities")
         parts += _count(len(self.rows) - equalities, "inequality", "inequalities")
         if self.has_bounds:
-            parts.append(f"bounds on {len(self.bound_sources)} of {self.size + self.auxiliary} entries")
+            parts.append(f"bounds on {self.bounded} of {self.size + self.auxiliary} entries")
         for kind, name in _CONE_NAMES.items():
             parts += _count(sum(cone.kind == kind for cone in self.cones), f"{name} cone", f"{name} cones")
         parts += _count(self.auxiliary, "auxiliary variable", "auxiliary variables")

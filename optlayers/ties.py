@@ -39,9 +39,6 @@ def untie(block: Block) -> tuple[Block, np.ndarray] | None:
     bounds = _group_bounds(block, matrix, group)
     if bounds is None:
         return None
-    sources: dict[int, tuple[int, ...]] = {}
-    for entry, own in block.bound_sources.items():
-        sources[int(group[entry])] = tuple(dict.fromkeys([*sources.get(int(group[entry]), ()), *own]))
     rows = [dataclasses.replace(row, normal=row.normal.mapped(matrix.T)) for row in block.rows if not _is_tie(row)]
     cones = [dataclasses.replace(c, matrix=None if c.matrix is None else c.matrix @ matrix) for c in block.cones]
     reduced = dataclasses.replace(
@@ -51,7 +48,7 @@ def untie(block: Block) -> tuple[Block, np.ndarray] | None:
         upper=bounds[1],
         rows=tuple(rows),
         cones=tuple(cones),
-        bound_sources=sources,
+        bounds=np.stack([group[block.bounds[0]], block.bounds[1]]),
     )
     return reduced, matrix
 

@@ -48,7 +48,7 @@ class Box(ClosedFormSet):
             gap = block.upper - block.lower
             if gap.is_constant and not gap.constant.any():
                 return "single point"
-        if len(block.bound_sources) == block.size:
+        if block.bounded == block.size:
             for side, other, name in (
                 (block.lower, block.upper, "nonnegative"),
                 (block.upper, block.lower, "nonpositive"),
@@ -74,7 +74,7 @@ class Box(ClosedFormSet):
 
     @classmethod
     def blame(cls, block: Block, check: int) -> set[int]:
-        return set(block.bound_sources[check])
+        return block.bound_sources(check)
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:

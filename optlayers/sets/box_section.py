@@ -82,7 +82,7 @@ class BoxSection(ClosedFormSet):
             return "knapsack" if row.lower is None or row.upper is None else "slab of a box"
         if zero_based and block.upper is None:
             return "simplex" if ones else "weighted simplex"
-        if zero_based and ones and len(block.bound_sources) == block.size:
+        if zero_based and ones and block.bounded == block.size:
             return "capped simplex"
         return cls.name
 
@@ -179,7 +179,7 @@ class BoxSection(ClosedFormSet):
     @classmethod
     def blame(cls, block: Block, check: int) -> set[int]:
         if check >= 2:
-            return set(block.bound_sources[check - 2])
+            return block.bound_sources(check - 2)
         return block.sources
 
     @staticmethod

@@ -1,13 +1,11 @@
-"""What linear rows say: bounds on single entries, and bounds on several entries' linear functions.
+"""Rows on several entries, compared by what they mean: parallel ones become one row with two bounds.
 
-Rows are compared by what they mean: scalings and duplicates are dropped, parallel rows become one row with two
-bounds, and a row that the bounds imply is dropped.
+Scalings and duplicates disappear with that; numeric bounds that follow from bounds on the entries are dropped.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass, field
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,72 +15,6 @@ from optlayers.block import Row
 from optlayers.parametric import Affine, Data, largest, smallest
 
 _DIGITS = 11  # normalised coefficients that agree to this many digits belong to parallel rows
-
-
-@dataclass
-class Side:
-    """The lower or the upper bounds of all entries, as layers whose maximum (minimum) is the bound."""
-
-    layers: list[Affine]
-    sources: dict[int, list[int]]
-    sign: float  # +1: lower bounds, the largest counts; -1: upper bounds, the smallest counts
-
-    def on(self, columns: np.ndarray) -> Data | None:
-        """Return the bound on some entries, or None where none of them is bounded."""
-        parts = [layer[columns] for layer in self.layers]
-        parts = [p for p in parts if not p.is_constant or np.isfinite(p.constant).any()]
-        if not parts:
-            return None
-        return largest(parts) if self.sign > 0 else smallest(parts)
-
-    @property
-    def fixed(self) -> np.ndarray:
-        """The bounds where they are numbers; infinite where there are none or they depend on parameters."""
-        result = np.full(self.layers[0].shape, -np.inf * self.sign)
-        parametric = np.zeros(len(result), dtype=bool)
-        for layer in self.layers:
-            parametric |= np.diff(layer.linear.indptr) > 0
-            result = np.maximum(result, layer.constant) if self.sign > 0 else np.minimum(result, layer.constant)
-        result[parametric] = -np.inf * self.sign
-        return result
-
-
-@dataclass
-class LinearRows:
-    """Bounds on entries, rows with several entries (as columns and a `Row` on them), rows without entries."""
-
-    lower: Side
-    upper: Side
-    rows: list[tuple[np.ndarray, Row]] = field(default_factory=list)
-
-
-def collect_side(rows: AffineRows, column: np.ndarray, coefficient: np.ndarray, sign: float) -> Side:
-    """Collect the bounds ``sign * (y - bound) >= 0`` that rows ``coefficient * y + offset`` give."""
-    bound = rows.offset.scaled(-1 / coefficient)
-    parametric = np.diff(bound.linear.indptr) > 0
-    sources: dict[int, list[int]] = defaultdict(list)
-    constant = np.full(rows.n, -np.inf * sign)
-    best = np.maximum if sign > 0 else np.minimum
-    best.at(constant, column[~parametric], bound.constant[~parametric] + 0.0)  # + 0.0: no negative zero
-    for c, s in zip(column.tolist(), rows.source.tolist(), strict=True):
-        if s not in sources[c]:
-            sources[c].append(s)
-    depth: dict[int, int] = defaultdict(int)
-    members: list[list[int]] = [[]]
-    for k in np.flatnonzero(parametric).tolist():
-        c = int(column[k])
-        level = depth[c] + (1 if np.isfinite(constant[c]) else 0)
-        depth[c] += 1
-        while len(members) <= level:
-            members.append([])
-        members[level].append(k)
-    layers = []
-    for level, chosen in enumerate(members):
-        values = constant.copy() if level == 0 else np.full(rows.n, -np.inf * sign)
-        values[column[chosen]] = bound.constant[chosen]
-        place = sp.csr_array((np.ones(len(chosen)), (column[chosen], chosen)), shape=(rows.n, len(rows)))
-        layers.append(Affine(values, sp.csr_array(place @ bound.linear)))
-    return Side(layers, dict(sources), sign)
 
 
 def merge_parallel(equalities: AffineRows, inequalities: AffineRows) -> list[tuple[np.ndarray, Row]]:
