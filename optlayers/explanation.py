@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import cvxpy as cp
 import numpy as np
 
-from optlayers.block import Block
-from optlayers.compiled import CompiledSet
+from optlayers.projection.compiled_set import CompiledSet
+from optlayers.recognition.block import Block
 
 
 def explain(compiled: CompiledSet, variables: Sequence[cp.Variable], *, short: bool = False) -> str:

@@ -11,12 +11,12 @@ import cvxpy as cp
 import torch
 from torch import Tensor
 
-from optlayers.binding import Values
-from optlayers.compiled import CompiledSet
-from optlayers.diagnosis import check_constraints, check_convex, check_variables
+from optlayers.compiler.diagnosis import check_constraints, check_convex, check_variables
 from optlayers.errors import InfeasibleError
 from optlayers.explanation import explain
 from optlayers.parameters import as_tensor, assign, check_values, name_rows
+from optlayers.parametric.maps import Values
+from optlayers.projection.compiled_set import CompiledSet
 from optlayers.solution import Solution
 
 Method = Literal["auto", "closed_form", "cvxpylayers"]
@@ -280,7 +280,8 @@ def _choose_parameters(
         missing = ", ".join(p.name() for p in found if p.id not in given) or "none"
         extra = ", ".join(p.name() for p in chosen if p.id not in needed) or "none"
         raise ValueError(
-            f"parameters: expected each parameter of the constraints once; missing: {missing}; not in the constraints: {extra}"
+            "parameters: expected each parameter of the constraints once; "
+            f"missing: {missing}; not in the constraints: {extra}"
         )
     return chosen
 

@@ -75,7 +75,9 @@ SPELLINGS: dict[str, list[Spelling]] = {
     "signed section": [
         Spelling("box section", lambda x: [x >= -CAPS, x <= CAPS, SIGNED @ x == 0.2]),
         Spelling("box section", lambda x: [cp.abs(x) <= CAPS, cp.sum(cp.multiply(SIGNED, x)) == 0.2]),
-        Spelling("box section", lambda x: [x[0] - 2 * x[1] == 0.2 - 0.5 * x[3] - 0.1 * x[2]], {"bounds": [-CAPS, CAPS]}),
+        Spelling(
+            "box section", lambda x: [x[0] - 2 * x[1] == 0.2 - 0.5 * x[3] - 0.1 * x[2]], {"bounds": [-CAPS, CAPS]}
+        ),
         Spelling("box section", lambda x: [cp.norm_inf(x / CAPS) <= 1, 5 * SIGNED @ x == 1]),
         Spelling("box section", lambda x: [cp.maximum(x, -x) <= CAPS, SIGNED @ x <= 0.2, -SIGNED @ x <= -0.2]),
     ],
@@ -136,7 +138,10 @@ SPELLINGS: dict[str, list[Spelling]] = {
         Spelling("L2 ball", lambda x: [cp.norm(x - CENTER) <= 1.5, 3 * cp.norm(x - CENTER) <= 5]),
         Spelling("L2 ball", lambda x: [cp.sum_squares((x - CENTER)[:2]) + cp.sum_squares((x - CENTER)[2:]) <= 2.25]),
         Spelling("L2 ball", lambda x: [cp.norm(cp.norm(cp.reshape(x - CENTER, (2, 2), order="C"), axis=1)) <= 1.5]),
-        Spelling("L2 ball", lambda x: [cp.norm(ROTATION[:, :2] @ (x - CENTER)[:2] + ROTATION[:, 2:] @ (x - CENTER)[2:]) <= 1.5]),
+        Spelling(
+            "L2 ball",
+            lambda x: [cp.norm(ROTATION[:, :2] @ (x - CENTER)[:2] + ROTATION[:, 2:] @ (x - CENTER)[2:]) <= 1.5],
+        ),
     ],
     "ellipsoid": [
         Spelling("ellipsoid", lambda x: [cp.norm(cp.multiply(SCALES, x - CENTER)) <= 1.5]),

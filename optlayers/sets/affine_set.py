@@ -12,8 +12,8 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from optlayers.block import Block
-from optlayers.parametric import Affine, Data
+from optlayers.parametric.symbolic import Affine, Data
+from optlayers.recognition.block import Block
 from optlayers.sets.base import ClosedFormSet, register, relative
 
 

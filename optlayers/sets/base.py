@@ -10,8 +10,8 @@ import cvxpy as cp
 import torch
 from torch import Tensor
 
-from optlayers.block import Block
-from optlayers.parametric import Data
+from optlayers.parametric.symbolic import Data
+from optlayers.recognition.block import Block
 
 REGISTRY: list[type[ClosedFormSet]] = []
 

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.block import Block
-from optlayers.parametric import Affine, Data
+from optlayers.parametric.symbolic import Affine, Data
+from optlayers.recognition.block import Block
 from optlayers.sets.base import ClosedFormSet, register, relative
 from optlayers.sets.box import Box, clamp
 from optlayers.sets.section_search import is_free, search

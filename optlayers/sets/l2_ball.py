@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.block import Block
-from optlayers.parametric import Data
+from optlayers.parametric.symbolic import Data
+from optlayers.recognition.block import Block
 from optlayers.sets.base import ClosedFormSet, register
 from optlayers.sets.quadratic import match_norm, safe_norm
 

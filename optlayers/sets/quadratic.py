@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.block import Block, BlockCone
-from optlayers.parametric import Affine, Data, derived, smallest
+from optlayers.parametric.symbolic import Affine, Data, derived, smallest
+from optlayers.recognition.block import Block, BlockCone
 
 _TOLERANCE = 1e-12
 

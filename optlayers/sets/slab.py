@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.block import Block
-from optlayers.parametric import Data
+from optlayers.parametric.symbolic import Data
+from optlayers.recognition.block import Block
 from optlayers.sets.base import ClosedFormSet, register, relative
 from optlayers.sets.box import clamp
 
@@ -20,7 +20,7 @@ from optlayers.sets.box import clamp
 @register
 @dataclass(frozen=True, eq=False)
 class Slab(ClosedFormSet):
-    """``{y : lower <= normal @ y <= upper}``; a hyperplane where the two bounds are one, a half-space where one is absent.
+    """``{y : lower <= normal @ y <= upper}``: a hyperplane if the two bounds are one, a half-space if one is absent.
 
     Attributes
     ----------

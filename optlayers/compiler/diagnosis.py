@@ -36,7 +36,8 @@ def check_constraints(constraints: object) -> list[cp.Constraint]:
             result[id(constraint)] = constraint
         elif isinstance(constraint, cp.Expression):
             raise ValueError(
-                f"constraints[{position}] is an expression ({constraint}), not a constraint: compare it, as in `expr <= 0`"
+                f"constraints[{position}] is an expression ({constraint}), not a constraint: "
+                "compare it with something, as in `expression <= 0`"
             )
         elif constraint is not True and str(constraint) != "True":
             raise ValueError(f"constraints[{position}]: expected a CVXPY constraint, got {constraint!r}")

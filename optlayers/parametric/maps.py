@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.constants import Constant
+from optlayers.parametric.constants import Constant
 
 
 @dataclass(frozen=True)

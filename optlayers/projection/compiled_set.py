@@ -10,14 +10,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.affine_rows import AffineRows
-from optlayers.binding import Values
-from optlayers.conic_form import compile_constraints
-from optlayers.general_piece import GeneralPiece
-from optlayers.pieces import Layout, make_pieces
-from optlayers.presolve import presolve
-from optlayers.recognise import decompose
-from optlayers.residual import Residual
+from optlayers.compiler.affine_rows import AffineRows
+from optlayers.compiler.conic_form import compile_constraints
+from optlayers.compiler.presolve import presolve
+from optlayers.parametric.maps import Values
+from optlayers.projection.general_piece import GeneralPiece
+from optlayers.projection.pieces import Layout, make_pieces
+from optlayers.projection.residual import Residual
+from optlayers.recognition.blocks import decompose
 
 
 @dataclass(frozen=True)

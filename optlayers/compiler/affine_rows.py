@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from optlayers.parametric import Affine
+from optlayers.parametric.symbolic import Affine
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,6 +89,33 @@ class AffineRows:
         data.data[np.abs(data.data) <= 8 * np.finfo(float).eps * _aligned(size, data)] = 0
         data.eliminate_zeros()
         return AffineRows(data, self.n, self.parameters, self.source if source is None else source)
+
+    def scaled(self, factor: float) -> AffineRows:
+        return AffineRows(self.data * factor, self.n, self.parameters, self.source)
+
+    def renamed(self, old: int, new: int, rows: np.ndarray) -> AffineRows:
+        """Return the rows with entry `new` of ``y`` in place of entry `old`, in some of them."""
+        row, column, parameter, value = self.triplets()
+        column = np.where((column == old) & np.isin(row, rows), new, column)
+        return self._from_triplets(self.n, row, column, parameter, value)
+
+    def widened(self, extra: int) -> AffineRows:
+        """Return the rows for a ``y`` with `extra` more entries, which they do not contain."""
+        row, column, parameter, value = self.triplets()
+        column = np.where(column == self.n, self.n + extra, column)
+        return self._from_triplets(self.n + extra, row, column, parameter, value)
+
+    def compacted(self, used: np.ndarray) -> AffineRows:
+        """Return the rows for a ``y`` with only its used entries; `used` has an item for each, and one for ``b``."""
+        row, column, parameter, value = self.triplets()
+        return self._from_triplets(int(used.sum()) - 1, row, (np.cumsum(used) - 1)[column], parameter, value)
+
+    def _from_triplets(
+        self, n: int, row: np.ndarray, column: np.ndarray, parameter: np.ndarray, value: np.ndarray
+    ) -> AffineRows:
+        width = self.parameters + 1
+        data = sp.csr_array((value, (row, column * width + parameter)), shape=(len(self), (n + 1) * width))
+        return AffineRows(data, n, self.parameters, self.source)
 
     @property
     def is_fixed(self) -> np.ndarray:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from optlayers.block import Block, Row
-from optlayers.parametric import Affine, Data, Derived, largest, smallest
+from optlayers.parametric.symbolic import Affine, Data, Derived, largest, smallest
+from optlayers.recognition.block import Block, Row
 from optlayers.sets.base import ClosedFormSet
 
 

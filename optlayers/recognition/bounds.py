@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from optlayers.affine_rows import AffineRows
-from optlayers.parametric import Affine, Data, largest, smallest
+from optlayers.compiler.affine_rows import AffineRows
+from optlayers.parametric.symbolic import Affine, Data, largest, smallest
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,5 +112,3 @@ def collect_side(bounds: BoundRows, sign: float) -> Side:
         place = sp.csr_array((np.ones(len(chosen)), (column[chosen], chosen)), shape=(rows.n, len(rows)))
         layers.append(Affine(values, sp.csr_array(place @ bound.linear)))
     return Side(layers, sign)
-
-

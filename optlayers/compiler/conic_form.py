@@ -21,8 +21,8 @@ from cvxpy.reductions.dcp2cone.cone_matrix_stuffing import ConeMatrixStuffing, P
 from cvxpy.reductions.dcp2cone.dcp2cone import Dcp2Cone
 from cvxpy.utilities.solver_context import SolverInfo
 
-from optlayers.affine_rows import AffineRows
-from optlayers.diagnosis import describe
+from optlayers.compiler.affine_rows import AffineRows
+from optlayers.compiler.diagnosis import describe
 
 _SUPPORTED = frozenset({Zero, NonNeg, SOC, PSD, ExpCone, PowCone3D})
 _STUFFED = _SUPPORTED | {Equality, Inequality}
@@ -129,8 +129,9 @@ def _to_supported_cones(constraint: cp.Constraint) -> list[cp.Constraint]:
 
 @dataclass(frozen=True)
 class _Leaves:
-    """Variables with attributes (each with the source that introduced it, None for the user's own), and the plain
-    variables and parameters that replace them, by id of the original.
+    """Variables with attributes, and the plain leaves that replace leaves with attributes, by id of the original.
+
+    Each variable comes with the source that introduced it, None for the user's own.
     """
 
     variables: list[tuple[cp.Variable, int | None]]

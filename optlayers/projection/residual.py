@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.affine_rows import AffineRows
-from optlayers.binding import AffineMap, Values
-from optlayers.conic_form import ConicForm
-from optlayers.constants import Constant
+from optlayers.compiler.affine_rows import AffineRows
+from optlayers.compiler.conic_form import ConicForm
+from optlayers.parametric.constants import Constant
+from optlayers.parametric.maps import AffineMap, Values
 
 
 class RowsMap:

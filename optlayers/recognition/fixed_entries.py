@@ -7,9 +7,9 @@ import dataclasses
 import numpy as np
 import scipy.sparse as sp
 
-from optlayers.affine_rows import AffineRows
-from optlayers.bounds import collect_side, entries_per_row, sort_rows
-from optlayers.conic_form import ConicForm
+from optlayers.compiler.affine_rows import AffineRows
+from optlayers.compiler.conic_form import ConicForm
+from optlayers.recognition.bounds import collect_side, entries_per_row, sort_rows
 
 
 def substitute_fixed(form: ConicForm) -> ConicForm:

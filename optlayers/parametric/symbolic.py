@@ -15,7 +15,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from optlayers.binding import AffineMap, DerivedMap, Term, Values
+from optlayers.parametric.maps import AffineMap, DerivedMap, Term, Values
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.binding import Map, Values
-from optlayers.block import Block
-from optlayers.constants import Constant
-from optlayers.parametric import Data, stack
+from optlayers.parametric.constants import Constant
+from optlayers.parametric.maps import Map, Values
+from optlayers.parametric.symbolic import Data, stack
+from optlayers.projection.ties import Tied, untie
+from optlayers.recognition.block import Block
 from optlayers.sets import REGISTRY, ClosedFormSet
-from optlayers.ties import Tied, untie
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,13 +9,13 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
-from optlayers.affine_rows import AffineRows
-from optlayers.block import Block, BlockCone, Row
-from optlayers.bounds import BoundRows, collect_side, sort_rows
-from optlayers.conic_form import Cone, ConicForm
-from optlayers.fixed_entries import substitute_fixed
-from optlayers.parallel_rows import merge_parallel, without_implied
-from optlayers.parametric import Affine
+from optlayers.compiler.affine_rows import AffineRows
+from optlayers.compiler.conic_form import Cone, ConicForm
+from optlayers.parametric.symbolic import Affine
+from optlayers.recognition.block import Block, BlockCone, Row
+from optlayers.recognition.bounds import BoundRows, collect_side, sort_rows
+from optlayers.recognition.fixed_entries import substitute_fixed
+from optlayers.recognition.parallel_rows import merge_parallel, without_implied
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +54,8 @@ class _Assembly:
         self.n = form.equalities.n
         sides = (bounds[sign * bounds.coefficient > 0] for sign in (1.0, -1.0))
         self.lower, self.upper = (
-            collect_side(BoundRows.concatenate(fixed, side), sign) for side, sign in zip(sides, (1.0, -1.0), strict=True)
+            collect_side(BoundRows.concatenate(fixed, side), sign)
+            for side, sign in zip(sides, (1.0, -1.0), strict=True)
         )
         pairs = np.stack([np.append(fixed.entry, bounds.entry), np.append(fixed.rows.source, bounds.rows.source)])
         self.bounds = pairs[:, np.lexsort(pairs[::-1])]

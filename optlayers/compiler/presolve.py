@@ -10,13 +10,12 @@ from __future__ import annotations
 import dataclasses
 
 import numpy as np
-import scipy.sparse as sp
 
-from optlayers.affine_rows import AffineRows
-from optlayers.cone_rules import simplify
-from optlayers.conic_form import Cone, ConicForm
-from optlayers.elimination import eliminate
-from optlayers.epigraphs import compose
+from optlayers.compiler.affine_rows import AffineRows
+from optlayers.compiler.cone_rules import simplify
+from optlayers.compiler.conic_form import Cone, ConicForm
+from optlayers.compiler.elimination import eliminate
+from optlayers.compiler.epigraphs import compose
 
 
 def presolve(form: ConicForm) -> ConicForm:
@@ -99,25 +98,13 @@ def _without_empty_rows(form: ConicForm) -> ConicForm:
 
 def _compact(form: ConicForm) -> ConicForm:
     """Renumber the auxiliary variables that are left."""
-    parts = [form.equalities, form.inequalities, *(c.rows for c in form.cones)]
-    n, width = form.equalities.n, form.equalities.parameters + 1
-    used = np.zeros(n + 1, dtype=bool)
-    used[: form.size] = used[n] = True
-    for part in parts:
+    used = np.zeros(form.equalities.n + 1, dtype=bool)
+    used[: form.size] = used[-1] = True
+    for part in [form.equalities, form.inequalities, *(c.rows for c in form.cones)]:
         used[part.triplets()[1]] = True
-    if used.all():
-        return form
-    place = np.cumsum(used) - 1
-
-    def renumber(rows: AffineRows) -> AffineRows:
-        row, column, parameter, value = rows.triplets()
-        shape = (len(rows), int(used.sum()) * width)
-        data = sp.csr_array((value, (row, place[column] * width + parameter)), shape=shape)
-        return AffineRows(data, int(used.sum()) - 1, rows.parameters, rows.source)
-
     return dataclasses.replace(
         form,
-        equalities=renumber(form.equalities),
-        inequalities=renumber(form.inequalities),
-        cones=tuple(dataclasses.replace(cone, rows=renumber(cone.rows)) for cone in form.cones),
+        equalities=form.equalities.compacted(used),
+        inequalities=form.inequalities.compacted(used),
+        cones=tuple(dataclasses.replace(cone, rows=cone.rows.compacted(used)) for cone in form.cones),
     )

@@ -8,8 +8,8 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
-from optlayers.affine_rows import AffineRows
-from optlayers.conic_form import Cone
+from optlayers.compiler.affine_rows import AffineRows
+from optlayers.compiler.conic_form import Cone
 
 _TOLERANCE = 1e-12
 

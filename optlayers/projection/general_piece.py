@@ -10,11 +10,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.binding import Values
-from optlayers.block import Block
-from optlayers.conic_form import ConicForm
-from optlayers.constants import Constant
-from optlayers.reference import Reference
+from optlayers.compiler.conic_form import ConicForm
+from optlayers.parametric.constants import Constant
+from optlayers.parametric.maps import Values
+from optlayers.projection.reference import Reference
+from optlayers.recognition.block import Block
 
 
 class GeneralPiece:

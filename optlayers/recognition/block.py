@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optlayers.parametric import Affine, Data
+from optlayers.parametric.symbolic import Affine, Data
 
 _CONE_NAMES = {"soc": "second-order", "psd": "semidefinite", "exp": "exponential", "pow": "power"}
 

@@ -10,9 +10,9 @@ from collections import defaultdict
 import numpy as np
 import scipy.sparse as sp
 
-from optlayers.affine_rows import AffineRows
-from optlayers.block import Row
-from optlayers.parametric import Affine, Data, largest, smallest
+from optlayers.compiler.affine_rows import AffineRows
+from optlayers.parametric.symbolic import Affine, Data, largest, smallest
+from optlayers.recognition.block import Row
 
 _DIGITS = 11  # normalised coefficients that agree to this many digits belong to parallel rows
 

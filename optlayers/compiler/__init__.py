@@ -1,0 +1,1 @@
+"""From CVXPY constraints to one conic form, simplified."""

@@ -1,0 +1,61 @@
+"""Where the auxiliary variables of a conic form stand."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+
+from optlayers.compiler.affine_rows import AffineRows
+from optlayers.compiler.conic_form import ConicForm
+
+
+class Auxiliaries:
+    """The uses of auxiliary variables; rows are numbered through equalities, inequalities and cones.
+
+    Attributes
+    ----------
+    rows : AffineRows
+        All rows.
+    starts : ndarray
+        Where each part starts: the equalities, the inequalities, each cone; and the end.
+    uses : dict of dict
+        For each auxiliary variable with constant coefficients only, its coefficient by row.
+    members : dict of list
+        For each row with auxiliary variables, which they are.
+    """
+
+    def __init__(self, form: ConicForm) -> None:
+        parts = [form.equalities, form.inequalities, *(cone.rows for cone in form.cones)]
+        self.form = form
+        self.rows = AffineRows.concatenate(parts)
+        self.starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
+        self.uses: dict[int, dict[int, float]] = defaultdict(dict)
+        self.members: dict[int, list[int]] = defaultdict(list)
+        row, column, parameter, value = self.rows.triplets()
+        auxiliary = (column >= form.size) & (column < self.rows.n)
+        parametric = set(column[auxiliary & (parameter < self.rows.parameters)].tolist())
+        for r, c, v in zip(row[auxiliary].tolist(), column[auxiliary].tolist(), value[auxiliary].tolist(), strict=True):
+            if c not in self.members[r]:
+                self.members[r].append(c)
+            if c not in parametric:
+                self.uses[c][r] = v
+
+    def part(self, row: int) -> int:
+        """Return 0 for an equality, 1 for an inequality, 2 + k for a row of cone k."""
+        return int(np.searchsorted(self.starts, row, side="right")) - 1
+
+    def in_part(self, use: dict[int, float], part: int) -> dict[int, float]:
+        """Return a variable's coefficients in one part, by row."""
+        start, stop = self.starts[part], self.starts[part + 1]
+        return {row: value for row, value in use.items() if start <= row < stop}
+
+    def cones(self, use: dict[int, float]) -> dict[int, np.ndarray]:
+        """Return a variable's coefficients in each cone that contains it, as a vector of the cone's dimension."""
+        result: dict[int, np.ndarray] = {}
+        for row, value in use.items():
+            k = self.part(row) - 2
+            if k >= 0:
+                vector = result.setdefault(k, np.zeros(len(self.form.cones[k].rows)))
+                vector[row - self.starts[k + 2]] = value
+        return result

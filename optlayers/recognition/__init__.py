@@ -1,0 +1,1 @@
+"""From a conic form to blocks that share no entry, in normal form."""
