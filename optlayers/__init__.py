@@ -1,5 +1,6 @@
 """optlayers: declare a convex set in CVXPY, get a PyTorch layer that returns the nearest feasible point."""
 
+from optlayers.comparison import Comparison, compare
 from optlayers.errors import InfeasibleError, NotConvexError, NotParametrizedError
 from optlayers.feasible_set import FeasibleSet
 from optlayers.layers import ProjectionLayer
@@ -8,10 +9,12 @@ from optlayers.solution import Solution
 __version__ = "0.1.0.dev0"
 
 __all__ = [
+    "Comparison",
     "FeasibleSet",
     "InfeasibleError",
     "NotConvexError",
     "NotParametrizedError",
     "ProjectionLayer",
     "Solution",
+    "compare",
 ]

@@ -15,6 +15,7 @@ from optlayers.compiler.diagnosis import check_constraints, check_convex, check_
 from optlayers.errors import InfeasibleError
 from optlayers.explanation import explain
 from optlayers.parameters import as_tensor, assign, check_values, name_rows
+from optlayers.parametric.constants import is_traced
 from optlayers.parametric.maps import Values
 from optlayers.projection.compiled_set import CompiledSet
 from optlayers.solution import Solution
@@ -168,7 +169,7 @@ class FeasibleSet:
             raise ValueError(f"no value for the parameters {', '.join(missing)}: pass them, or call bind")
         first = points[0]
         given = [as_tensor(p, self._given[k], like=first) for k, p in enumerate(self.parameters)]
-        if self.validate and not _is_traced():
+        if self.validate and not is_traced():
             for parameter, value in zip(self.parameters, given, strict=True):
                 check_values(parameter, value)
         dtype = torch.float32
@@ -187,7 +188,7 @@ class FeasibleSet:
         finite = v.isfinite().all(-1)
         feasible = compiled.feasible(values)
         solved = finite if feasible is None else finite & feasible
-        if not self.validate or _is_traced():
+        if not self.validate or is_traced():
             y = compiled.project(v, values, relaxed=self.on_failure == "nearest")
             valid = finite if self.on_failure == "nearest" else solved
             return torch.where(valid.unsqueeze(-1), y, torch.nan), solved
@@ -307,11 +308,6 @@ def _flatten(tensor: Tensor, event: int, dtype: torch.dtype) -> Tensor:
 
 def _largest(residual: Tensor) -> Tensor:
     return residual.abs().amax(-1) if residual.shape[-1] else residual.sum(-1)
-
-
-def _is_traced() -> bool:
-    """Whether values cannot be looked at: inside torch.compile, torch.export or a torch.func transform."""
-    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
 
 
 def _together(labels: Sequence[str]) -> str:

@@ -9,6 +9,11 @@ import torch
 from torch import Tensor
 
 
+def is_traced() -> bool:
+    """Whether values cannot be looked at: inside torch.compile, torch.export or a torch.func transform."""
+    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
+
+
 class Constant:
     """A float64 (or integer) master copy with one cached copy per dtype and device.
 
@@ -25,7 +30,7 @@ class Constant:
         dtype = dtype if dtype is not None and self._master.is_floating_point() else self._master.dtype
         if dtype == self._master.dtype and device == self._master.device:
             return self._master
-        if torch.compiler.is_compiling():  # a traced tensor must never enter the cache
+        if is_traced():  # a traced or wrapped tensor must never enter the cache
             return self._master.to(device, dtype)
         copy = self._copies.get((dtype, device))
         if copy is None:

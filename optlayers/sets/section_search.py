@@ -1,22 +1,23 @@
-"""The multiplier of a box section: the root of ``normal @ clamp(v - tau * normal, lower, upper) = total``."""
+"""The multiplier of a box section: the root of ``normal @ clamp(v - tau * normal, lower, upper) = total``.
+
+A custom operator, so that its loop may look at values inside `torch.compile`, `torch.export` and `vmap`. It has no
+derivative: the caller writes the answer as a formula of its own, given which entries are free.
+"""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from optlayers.sets.box import clamp
+_MOST_STEPS = 200
+_BISECTION_PERIOD = 4  # every so many steps the bracket is halved, so that no data make Newton's method slow
 
-_POLISHING_STEPS = 4
 
-
-@torch.no_grad()
 def search(v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None, total: Tensor) -> Tensor:
-    """Return the multiplier, shape ``(*batch,)``; where the root is an interval, a point of it.
-
-    The sum is piecewise linear and decreasing in `tau`. An entry is free between two breakpoints; sorted, with running
-    sums of the pieces' coefficients, they give the piece that holds the root. Newton steps from there, on data shifted
-    by the multiplier found so far, remove the rounding of the running sums.
+    """Return the multiplier, shape ``(*batch,)``, with no derivative; where the root is an interval, a point of it.
 
     Parameters
     ----------
@@ -24,85 +25,116 @@ def search(v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor
     normal, lower, upper : Tensor, shape (*batch, n), or None (ones, no bound, no bound)
     total : Tensor, shape (*batch,)
     """
-    tau = _sorted_root(v, normal, lower, upper, total)
-    for _ in range(_POLISHING_STEPS):
-        x = v - (tau.unsqueeze(-1) if normal is None else tau.unsqueeze(-1) * normal)
-        tau = tau + _newton_step(x, normal, lower, upper, total)
-    return tau
+    return _section_multiplier(*(None if t is None else _primal(t) for t in (v, normal, lower, upper, total)))
 
 
-def _newton_step(x: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None, total: Tensor) -> Tensor:
-    free = is_free(x, lower, upper)
-    inside = clamp(x, lower, upper)
-    if normal is None:
-        product, slope = inside.sum(-1), free.sum(-1).to(x.dtype)
-    else:
-        product, slope = (normal * inside).sum(-1), torch.where(free, normal.square(), 0.0).sum(-1)
-    return torch.where(slope > 0, (product - total) / torch.where(slope > 0, slope, 1.0), 0.0)
+def _primal(tensor: Tensor) -> Tensor:
+    return forward_ad.unpack_dual(tensor.detach()).primal
+
+
+@torch.library.custom_op("optlayers::section_multiplier", mutates_args=())
+def _section_multiplier(
+    v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None, total: Tensor
+) -> Tensor:
+    """Newton's method on a piecewise linear, decreasing function, safeguarded by a bracket.
+
+    Newton's step is exact on the piece that holds the root, so that the method stops after finitely many steps
+    (Cominetti, Mascarenhas and Silva, "A Newton's method for the continuous quadratic knapsack problem", 2014).
+    """
+    batch = torch.broadcast_shapes(
+        v.shape[:-1], total.shape, *(t.shape[:-1] for t in (normal, lower, upper) if t is not None)
+    )
+    v, normal, lower, upper = (None if t is None else _as_rows(t, batch) for t in (v, normal, lower, upper))
+    assert v is not None
+    total = total.expand(batch).reshape(-1, 1)
+    if total.numel() == 0:
+        return v.new_empty(batch)
+    square = None if normal is None else normal.square()
+    eps = torch.finfo(v.dtype).eps
+    first, last = _beyond_breakpoints(v, normal, lower, upper)
+    tau = _start(v, normal, lower, upper, total).clamp(first, last)
+    left, right = torch.full_like(tau, -torch.inf), torch.full_like(tau, torch.inf)
+    for step in range(1, _MOST_STEPS):
+        x = v - tau if normal is None else torch.addcmul(v, normal, tau, value=-1)
+        free = is_free(x, lower, upper)
+        y = x if lower is None and upper is None else x.clamp(lower, upper)
+        product = y if normal is None else y * normal
+        excess = product.sum(-1, keepdim=True) - total
+        rounding = eps * (torch.linalg.vector_norm(product, 1, -1, keepdim=True) + total.abs())
+        slope = (free if square is None else free * square).sum(-1, keepdim=True, dtype=v.dtype)
+        left, right = torch.where(excess >= 0, tau, left), torch.where(excess <= 0, tau, right)
+        newton = tau + torch.where(slope > 0, excess / slope, torch.nan)
+        done = (excess.abs() <= rounding) | ((newton - tau).abs() <= eps * tau.abs()) | (left >= right)
+        if bool(done.all()):
+            break
+        middle = left.maximum(first) / 2 + right.minimum(last) / 2
+        inside = (newton >= left) & (newton <= right)
+        halve = ~inside | (
+            left.isfinite() & right.isfinite() if step % _BISECTION_PERIOD == 0 else torch.zeros_like(inside)
+        )
+        tau = torch.where(done, tau, torch.where(halve, middle, newton))
+    return tau.reshape(batch)
+
+
+def _as_rows(tensor: Tensor, batch: torch.Size) -> Tensor:
+    """Return ``(rows, n)``, with one row where the tensor has no batch of its own."""
+    n = tensor.shape[-1]
+    return tensor.reshape(1, n) if tensor.numel() == n else tensor.expand(*batch, n).reshape(-1, n)
 
 
 def is_free(x: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
     """Whether each entry lies strictly between its bounds."""
-    free = torch.ones_like(x, dtype=torch.bool)
-    if lower is not None:
-        free = free & (x > lower)
-    if upper is not None:
-        free = free & (x < upper)
-    return free
+    if lower is None:
+        return x < upper if upper is not None else torch.ones_like(x, dtype=torch.bool)
+    return x > lower if upper is None else (x > lower) & (x < upper)
 
 
-def _sorted_root(v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None, total: Tensor) -> Tensor:
-    a = torch.ones_like(v) if normal is None else normal
-    null = a == 0
-    divisor = torch.where(null, 1.0, a)
-    first = torch.full_like(v, -torch.inf) if upper is None else (v - upper) / divisor
-    second = torch.full_like(v, torch.inf) if lower is None else (v - lower) / divisor
-    enter, leave = (first, second) if normal is None else _order(a, first, second, lower, upper)
-    enter, leave = torch.where(null, torch.inf, enter), torch.where(null, torch.inf, leave)
-    square, linear = a.square(), a * v
-    from_start = enter.isneginf()
-    # sum over entries of a * y, as intercept - tau * slope, far to the left
-    intercept = torch.where(from_start, linear, _at(enter, linear, square)).sum(-1, keepdim=True)
-    slope = torch.where(from_start, square, 0.0).sum(-1, keepdim=True)
-    events = [(leave, _at(leave, linear, square) - linear, -square)]
-    if upper is not None or normal is not None:
-        events.insert(0, (enter, linear - _at(enter, linear, square), square))
-    times, jumps, bends = (torch.cat(torch.broadcast_tensors(*parts), -1) for parts in zip(*events, strict=True))
-    happens = times.isfinite()
-    jumps, bends = torch.where(happens, jumps, 0.0), torch.where(happens, bends, 0.0)
-    times, order = times.sort(-1)
-    intercepts = intercept + jumps.gather(-1, order).cumsum(-1)
-    slopes = slope + bends.gather(-1, order).cumsum(-1)
-    happened = times.isfinite()
-    value = intercepts - torch.where(happened, times, 0.0) * slopes
-    piece = ((value >= total.unsqueeze(-1)) & happened | times.isneginf()).sum(-1, keepdim=True)
-    start = torch.cat([torch.full_like(intercept.expand_as(times[..., :1]), -torch.inf), times], -1)
-    intercepts = torch.cat([intercept.expand_as(times[..., :1]), intercepts], -1)
-    slopes = torch.cat([slope.expand_as(times[..., :1]), slopes], -1)
-    last = start.shape[-1] - 1
-    left, right = start.gather(-1, piece), start.gather(-1, (piece + 1).clamp_max(last))
-    slope, intercept = slopes.gather(-1, piece), intercepts.gather(-1, piece)
-    bent = slope > 0
-    root = torch.where(bent, (intercept - total.unsqueeze(-1)) / torch.where(bent, slope, 1.0), _middle(left, right))
-    root = torch.where(piece < last, torch.minimum(root, right), root)
-    return torch.maximum(root, left).squeeze(-1)
+def _start(v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None, total: Tensor) -> Tensor:
+    """Return the root as if no bound counted, or a lower bound on the root that is better."""
+    if normal is not None:
+        return ((normal * v).sum(-1, keepdim=True) - total) / normal.square().sum(-1, keepdim=True)
+    mean = (v.sum(-1, keepdim=True) - total) / v.shape[-1]
+    if upper is not None or lower is None:
+        return mean
+    room = total - lower.sum(-1, keepdim=True)
+    return torch.where(room.isfinite(), mean.maximum((v - lower).amax(-1, keepdim=True) - room), mean)
 
 
-def _order(
-    a: Tensor, first: Tensor, second: Tensor, lower: Tensor | None, upper: Tensor | None
+def _beyond_breakpoints(
+    v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None
 ) -> tuple[Tensor, Tensor]:
-    """Return when each entry becomes free and when it stops being so; a negative coefficient swaps the bounds."""
-    backward = a < 0
-    enter = torch.where(backward, second if lower is not None else -second, first)
-    leave = torch.where(backward, first if upper is not None else -first, second)
-    return enter, leave
+    """Return multipliers before the first and after the last one at which an entry meets a bound."""
+    firsts, lasts = [], []
+    for bound in (lower, upper):
+        if bound is not None:
+            time = v - bound if normal is None else (v - bound) / normal
+            finite = time.isfinite()
+            firsts.append(torch.where(finite, time, torch.inf).amin(-1, keepdim=True))
+            lasts.append(torch.where(finite, time, -torch.inf).amax(-1, keepdim=True))
+    first, last = torch.stack(firsts).amin(0), torch.stack(lasts).amax(0)
+    spread = last - first
+    margin = torch.where(spread > 0, spread, first.abs())
+    margin = torch.where(margin > 0, margin, 1.0)
+    return first - margin, last + margin
 
 
-def _at(time: Tensor, linear: Tensor, square: Tensor) -> Tensor:
-    """Return ``a * y`` at the bound that an entry meets at `time`; 0 where there is none."""
-    return torch.where(time.isfinite(), linear - torch.where(time.isfinite(), time, 0.0) * square, 0.0)
+@_section_multiplier.register_fake
+def _(v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None, total: Tensor) -> Tensor:
+    batch = torch.broadcast_shapes(
+        v.shape[:-1], total.shape, *(t.shape[:-1] for t in (normal, lower, upper) if t is not None)
+    )
+    return v.new_empty(batch)
 
 
-def _middle(left: Tensor, right: Tensor) -> Tensor:
-    middle = torch.where(left.isinf(), right, torch.where(right.isinf(), left, (left + right) / 2))
-    return torch.where(middle.isinf(), 0.0, middle)
+@torch.library.register_vmap(_section_multiplier)
+def _(info: Any, dims: tuple[int | None, ...], *tensors: Tensor | None) -> tuple[Tensor, int]:
+    events = (1, 1, 1, 1, 0)
+    rank = max(t.ndim - e - (d is not None) for t, e, d in zip(tensors, events, dims, strict=True) if t is not None)
+    moved = []
+    for tensor, event, dim in zip(tensors, events, dims, strict=True):
+        if tensor is not None and dim is not None:
+            tensor = tensor.movedim(dim, 0)
+            missing = rank - (tensor.ndim - event - 1)
+            tensor = tensor.reshape(tensor.shape[0], *[1] * missing, *tensor.shape[1:])
+        moved.append(tensor)
+    return _section_multiplier(*moved), 0
