@@ -80,12 +80,9 @@ class FeasibleSet:
             raise ValueError(f"method='closed_form', but not every block has a closed form.\n{self.explain()}")
         if self.on_failure == "nearest" and self._compiled.general is not None:
             raise ValueError(f"on_failure='nearest' needs closed forms for every block.\n{self.explain()}")
-        if self.on_failure == "raise" and not self._compiled.is_parametric:
-            conflict = self._compiled.conflict(Values((), torch.float64, torch.device("cpu")))
-            if conflict is not None:
-                raise InfeasibleError(
-                    f"The set is empty: no point satisfies {_together(conflict.constraints)}.", conflict.constraints
-                )
+        if self.on_failure == "raise" and self._compiled.conflicts:
+            labels = self._compiled.conflicts[0].constraints
+            raise InfeasibleError(f"The set is empty: no point satisfies {_together(labels)}.", labels)
 
     @property
     def method(self) -> str:

@@ -183,3 +183,45 @@ SPELLINGS: dict[str, list[Spelling]] = {
         Spelling("free space", lambda x: [cp.Constant(0) <= 1, x - x == 0]),
     ],
 }
+
+
+@dataclass(frozen=True)
+class Parametric:
+    """Constraints on a variable of four entries and on parameters, with values of these."""
+
+    values: tuple
+    build: Callable[..., list]
+
+
+PARAMETRIC: dict[str, Parametric] = {
+    "box, bounds": Parametric((-CAPS, CAPS), lambda x, p, q: [x >= p, x <= q]),
+    "box, scalar bound": Parametric((0.5,), lambda x, p: [x <= p]),
+    "box, two upper bounds": Parametric((CAPS,), lambda x, p: [x >= 0, x <= p, x <= 0.45]),
+    "box, abs": Parametric((CAPS,), lambda x, p: [cp.abs(x) <= p]),
+    "box, norm_inf": Parametric((0.7,), lambda x, p: [cp.norm_inf(x) <= p]),
+    "box, max": Parametric((0.7,), lambda x, p: [cp.max(x) <= p, cp.max(x) <= 0.9]),
+    "simplex, total": Parametric((1.3,), lambda x, p: [x >= 0, cp.sum(x) == p]),
+    "simplex, total as inequalities": Parametric((1.3,), lambda x, p: [x >= 0, cp.sum(x) <= p, 2 * cp.sum(x) >= 2 * p]),
+    "capped simplex, caps": Parametric((CAPS,), lambda x, p: [x >= 0, x <= p, cp.sum(x) == 1]),
+    "weighted simplex, weights": Parametric((WEIGHTS,), lambda x, p: [x >= 0, p @ x == 1]),
+    "weighted simplex, multiply": Parametric((WEIGHTS,), lambda x, p: [x >= 0, cp.sum(cp.multiply(p, x)) == 1]),
+    "simplex, floor": Parametric((CAPS / 4,), lambda x, p: [x >= p, cp.sum(x) == 1]),
+    "fixed entries": Parametric((CAPS[:2],), lambda x, p: [x[:2] == p, x >= 0, cp.sum(x) == 1]),
+    "knapsack, budget": Parametric((0.8,), lambda x, p: [x >= 0, x <= CAPS, WEIGHTS @ x <= p]),
+    "half-space": Parametric((WEIGHTS, 0.3), lambda x, p, q: [p @ x <= q]),
+    "slab": Parametric((0.3,), lambda x, p: [cp.abs(WEIGHTS @ x) <= p]),
+    "slab, parametric normal": Parametric((SIGNED, 0.3), lambda x, p, q: [p @ x <= q, p @ x >= -q]),
+    "hyperplane": Parametric((0.3,), lambda x, p: [WEIGHTS @ x == p]),
+    "affine set": Parametric((RIGHT,), lambda x, p: [EQUATIONS @ x == p]),
+    "ball, radius": Parametric((1.5,), lambda x, p: [cp.norm(x - CENTER) <= p]),
+    "ball, affine radius": Parametric((2.0,), lambda x, p: [2 * cp.norm(x - CENTER) <= p + 1]),
+    "ball, squared radius": Parametric((2.25,), lambda x, p: [cp.sum_squares(x - CENTER) <= p]),
+    "ball, sum of squares": Parametric((2.25,), lambda x, p: [cp.sum(cp.square(x - CENTER)) <= p]),
+    "ball, square of norm": Parametric((2.25,), lambda x, p: [cp.norm(x - CENTER) ** 2 <= p]),
+    "ball, two radii": Parametric((1.5, 2.0), lambda x, p, q: [cp.norm(x - CENTER) <= p, cp.norm(x - CENTER) <= q]),
+    "ball, centre": Parametric((CENTER,), lambda x, p: [cp.norm(x - p) <= 1.5]),
+    "ball, centre of squares": Parametric((CENTER, 9.0), lambda x, p, q: [cp.sum_squares(2 * x - 2 * p) <= q]),
+    "ellipsoid": Parametric((CENTER, 1.5), lambda x, p, q: [cp.norm(cp.multiply(SCALES, x - p)) <= q]),
+    "ellipsoid, quad_form": Parametric((1.5,), lambda x, p: [cp.quad_form(x - CENTER, np.diag(SCALES)) <= p]),
+    "single point": Parametric((CENTER,), lambda x, p: [x == p]),
+}

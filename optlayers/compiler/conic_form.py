@@ -8,6 +8,7 @@ user's tensors, in C order, and distances are Euclidean in them.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -198,7 +199,9 @@ def _stuff(
     size, count = sum(v.size for v in variables), sum(p.size for p in parameters)
     if not conic:
         return _Stuffed(None, AffineRows(sp.csr_array((0, (size + 1) * (count + 1))), size, count, np.zeros(0, int)))
-    program, _ = ConeMatrixStuffing(quad_obj=False).apply(cp.Problem(cp.Minimize(0), [con for con, _ in conic]))
+    with warnings.catch_warnings():  # that CVXPY takes another backend for arrays of three dimensions
+        warnings.filterwarnings("ignore", ".*dimension greater than 2", UserWarning)
+        program, _ = ConeMatrixStuffing(quad_obj=False).apply(cp.Problem(cp.Minimize(0), [con for con, _ in conic]))
     m, n = program.constr_size, program.x.size
     others = [v for v in program.variables if all(v.id != u.id for u in variables)]
     column_of, end = _c_order([*variables, *others], program.var_id_to_col, n)

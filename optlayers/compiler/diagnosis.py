@@ -100,7 +100,7 @@ def _why_not_dpp(constraint: cp.Constraint) -> str:
 
 def _rewrite(expression: Any) -> str:
     parametric = [a for a in expression.args if a.parameters() and not a.variables()]
-    if isinstance(expression, cp.atoms.quad_form.QuadForm):
+    if type(expression).__name__ == "QuadForm":
         return f"{expression} (write cp.sum_squares(L.T @ x) with a parameter L, P = L @ L.T)"
     if not expression.variables():
         return f"{expression} (declare one parameter for this whole expression, and compute its value in torch)"

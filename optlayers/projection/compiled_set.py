@@ -15,7 +15,7 @@ from optlayers.compiler.conic_form import compile_constraints
 from optlayers.compiler.presolve import presolve
 from optlayers.parametric.maps import Values
 from optlayers.projection.general_piece import GeneralPiece
-from optlayers.projection.pieces import Layout, make_pieces
+from optlayers.projection.pieces import Layout, Piece, make_pieces
 from optlayers.projection.residual import Residual
 from optlayers.recognition.blocks import decompose
 
@@ -59,6 +59,10 @@ class CompiledSet:
         Recognised blocks, alike ones together.
     general : GeneralPiece or None
         All other blocks.
+    conflicts : list of Conflict
+        Why the set is empty whatever the parameters are; none, as a rule.
+    doubtful : list
+        The pieces and conditions that can be empty or fail.
     """
 
     def __init__(
@@ -79,11 +83,13 @@ class CompiledSet:
         columns = [np.stack([block.columns for block in piece.blocks]) for piece in self.pieces]
         self.layout = Layout([*columns, *([self.general.entries[None]] if self.general else [])])
         self.residual = Residual(self.form, starts) if self.form.auxiliary == 0 else None
-
-    @property
-    def is_parametric(self) -> bool:
-        """Whether whether the set is empty depends on parameters, as far as closed forms can tell."""
-        return any(part.is_parametric for part in [*self.pieces, *self.conditions])
+        parts: list[Piece | Condition] = [*self.pieces, *self.conditions]
+        nothing = Values((), torch.float64, torch.device("cpu"))
+        constant = [part for part in parts if not part.is_parametric]
+        conflicts = [_conflict(part, nothing, self.form.labels) for part in constant]
+        self.conflicts = [conflict for conflict in conflicts if conflict is not None]
+        impossible = [part for part, conflict in zip(constant, conflicts, strict=True) if conflict is not None]
+        self.doubtful = impossible + [part for part in parts if part.is_parametric]
 
     def project(self, v: Tensor, values: Values, *, relaxed: bool = False) -> Tensor:
         """Project points ``(*batch, n)``; `relaxed` asks for the least-infeasible points of empty sets."""
@@ -97,10 +103,10 @@ class CompiledSet:
         return self.layout.join(results)
 
     def feasible(self, values: Values) -> Tensor | None:
-        """Return for which samples no closed form is known to be empty, given the parameters; None: for all."""
+        """Return for which samples no closed form is known to be empty; None: for all, whatever the parameters are."""
         result: Tensor | None = None
-        for part in [*self.pieces, *self.conditions]:
-            amount = part.infeasibility(values) if part.is_parametric else None
+        for part in self.doubtful:
+            amount = part.infeasibility(values)
             if amount is not None:
                 holds = (amount <= _tolerance(values.dtype)).flatten(-2).all(-1)
                 result = holds if result is None else result & holds
@@ -108,16 +114,18 @@ class CompiledSet:
 
     def conflict(self, values: Values) -> Conflict | None:
         """Return the first reason why the set is empty for some samples, or None."""
-        for part in [*self.pieces, *self.conditions]:
-            amount = part.infeasibility(values)
-            failed = None if amount is None else ~(amount <= _tolerance(values.dtype))
-            if failed is None or not bool(failed.any()):
-                continue
-            samples = failed.flatten(-2).any(-1)
-            first = failed.reshape(-1, *failed.shape[-2:])[int(samples.flatten().nonzero()[0, 0])]
-            block, check = first.nonzero()[0].tolist()
-            return Conflict(tuple(self.form.labels[s] for s in sorted(part.blame(block, check))), samples)
+        return next(filter(None, (_conflict(part, values, self.form.labels) for part in self.doubtful)), None)
+
+
+def _conflict(part: Piece | Condition, values: Values, labels: Sequence[str]) -> Conflict | None:
+    amount = part.infeasibility(values)
+    failed = None if amount is None else ~(amount <= _tolerance(values.dtype))
+    if failed is None or not bool(failed.any()):
         return None
+    samples = failed.flatten(-2).any(-1)
+    first = failed.reshape(-1, *failed.shape[-2:])[int(samples.flatten().nonzero()[0, 0])]
+    block, check = first.nonzero()[0].tolist()
+    return Conflict(tuple(labels[source] for source in sorted(part.blame(block, check))), samples)
 
 
 def _tolerance(dtype: torch.dtype) -> float:

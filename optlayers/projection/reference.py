@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import cvxpy as cp
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
 _DENSE_LIMIT = 300  # beyond this many entries, derivatives by iteration (LSQR) instead of by dense elimination
 _TOLERANCE = 1e-12
+_FEASIBILITY = 1e-4  # relative; above it a sample counts as failed
 
 
 class Reference:
@@ -28,12 +30,14 @@ class Reference:
     def __init__(
         self, constraints: Sequence[cp.Constraint], variables: Sequence[cp.Variable], parameters: Sequence[cp.Parameter]
     ) -> None:
-        self.variables = list(variables)
+        self.constraints = list(constraints)
+        auxiliary = {v.id: v for c in constraints for v in c.variables()}
+        self.variables = [*variables, *(v for v in auxiliary.values() if all(v.id != own.id for own in variables))]
         # plain copies: cvxpylayers does not return variables with attributes such as diag correctly
-        self.copies = [cp.Variable(v.shape) for v in variables]
+        self.copies = [cp.Variable(v.shape) for v in self.variables]
         self.points = [cp.Parameter(v.shape) for v in variables]
-        distance = sum(cp.sum_squares(copy - point) for copy, point in zip(self.copies, self.points, strict=True))
-        ties = [copy == v for copy, v in zip(self.copies, variables, strict=True)]
+        distance = sum(cp.sum_squares(copy - point) for copy, point in zip(self.copies, self.points, strict=False))
+        ties = [copy == v for copy, v in zip(self.copies, self.variables, strict=True)]
         self.problem = cp.Problem(cp.Minimize(distance), [*constraints, *ties])
         used = {p.id for p in self.problem.parameters()}
         self.used = [k for k, p in enumerate(parameters) if p.id in used]
@@ -64,10 +68,17 @@ class Reference:
         arguments = [t.to("cpu", torch.float64) for t in arguments]
         values = self._solve(arguments)
         if values is None:
-            singles = [self._solve([t[k : k + 1] for t in arguments]) for k in range(len(arguments[0]))]
-            missing = [torch.full_like(t[:1], torch.nan) for t in arguments[: len(points)]]
-            values = [torch.cat(parts) for parts in zip(*(missing if s is None else s for s in singles), strict=True)]
-        return [value.to(point) for value, point in zip(values, points, strict=True)]
+            values = self._solve_one_by_one(arguments)
+        feasible = self._feasible(values, arguments[len(points) :])
+        return [
+            torch.where(feasible.reshape(-1, *[1] * (value.ndim - 1)), value, torch.nan).to(point)
+            for value, point in zip(values, points, strict=False)
+        ]
+
+    def _solve_one_by_one(self, arguments: Sequence[Tensor]) -> list[Tensor]:
+        singles = [self._solve([t[k : k + 1] for t in arguments]) for k in range(len(arguments[0]))]
+        missing = [torch.full((1, *copy.shape), torch.nan, dtype=torch.float64) for copy in self.copies]
+        return [torch.cat(parts) for parts in zip(*(missing if s is None else s for s in singles), strict=True)]
 
     def _solve(self, arguments: Sequence[Tensor]) -> list[Tensor] | None:
         options = {}
@@ -82,6 +93,23 @@ class Reference:
                 if type(error).__name__ == "SolverError":  # diffcp's own class, one bad sample fails the batch
                     return None
                 raise
+
+    def _feasible(self, values: Sequence[Tensor], parameters: Sequence[Tensor]) -> Tensor:
+        """Check each sample's constraints in CVXPY: diffcp calls solved what Clarabel found infeasible."""
+        result = torch.zeros(len(values[0]), dtype=torch.bool)
+        demands = [*self.constraints, *(c for v in self.variables for c in v.domain)]
+        for k in range(len(result)):
+            own = [value[k].detach().numpy() for value in values]
+            for variable, value in zip(self.variables, own, strict=True):
+                variable.save_value(value)
+            for parameter, value in zip(self.parameters, parameters, strict=True):
+                parameter.save_value(value[k].detach().numpy())
+            size = 1 + max(float(np.abs(value).max(initial=0)) for value in own)
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                violation = max((float(np.max(c.violation())) for c in demands), default=0.0)
+            result[k] = violation <= _FEASIBILITY * size
+        return result
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_layer"}

@@ -48,7 +48,7 @@ def untie(block: Block) -> tuple[Block, np.ndarray] | None:
         upper=bounds[1],
         rows=tuple(rows),
         cones=tuple(cones),
-        bounds=np.stack([group[block.bounds[0]], block.bounds[1]]),
+        bounds=np.stack([group[block.bounds[0]], *block.bounds[1:]]),
     )
     return reduced, matrix
 

@@ -58,8 +58,9 @@ class Block:
     rows : tuple of Row
         No two are parallel.
     cones : tuple of BlockCone
-    bounds : ndarray of int, shape (2, b)
-        Pairs of a bounded local entry and a constraint of the user that bounds it, sorted.
+    bounds : ndarray of int, shape (3, b)
+        Triples of a bounded local entry, a constraint of the user that bounds it (the tightest one, where that does
+        not depend on parameters), and the side: 1 from below, -1 from above; sorted.
     parameters : int
         The number of parameter entries.
     """
@@ -87,9 +88,13 @@ class Block:
         """The number of entries with a bound."""
         return len(np.unique(self.bounds[0]))
 
-    def bound_sources(self, entry: int) -> set[int]:
-        """Return the user's constraints that bound an entry."""
-        return set(self.bounds[1][self.bounds[0] == entry].tolist())
+    def bound_sources(self, entries: np.ndarray, sides: np.ndarray | int = 0) -> set[int]:
+        """Return the user's constraints that bound some entries, from the given sides (0: both)."""
+        side = np.zeros(self.size + self.auxiliary, dtype=np.int64)
+        chosen = np.zeros(len(side), dtype=bool)
+        side[entries], chosen[entries] = sides, True
+        entry, source, own = self.bounds
+        return set(source[chosen[entry] & (side[entry] * own >= 0)].tolist())
 
     @property
     def sources(self) -> set[int]:

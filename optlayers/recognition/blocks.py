@@ -13,7 +13,7 @@ from optlayers.compiler.affine_rows import AffineRows
 from optlayers.compiler.conic_form import Cone, ConicForm
 from optlayers.parametric.symbolic import Affine
 from optlayers.recognition.block import Block, BlockCone, Row
-from optlayers.recognition.bounds import BoundRows, collect_side, sort_rows
+from optlayers.recognition.bounds import BoundRows, Side, collect_side, sort_rows
 from optlayers.recognition.fixed_entries import substitute_fixed
 from optlayers.recognition.parallel_rows import merge_parallel, without_implied
 
@@ -57,8 +57,9 @@ class _Assembly:
             collect_side(BoundRows.concatenate(fixed, side), sign)
             for side, sign in zip(sides, (1.0, -1.0), strict=True)
         )
-        pairs = np.stack([np.append(fixed.entry, bounds.entry), np.append(fixed.rows.source, bounds.rows.source)])
-        self.bounds = pairs[:, np.lexsort(pairs[::-1])]
+        triples = [_tightest(fixed, bounds, side) for side in (self.lower, self.upper)]
+        both = np.concatenate(triples, axis=1)
+        self.bounds = both[:, np.lexsort(both[::-1])]
 
     def blocks(self, rows: list[tuple[np.ndarray, Row]], cones: list[Cone]) -> list[Block]:
         """Return the connected components."""
@@ -99,9 +100,19 @@ class _Assembly:
             self.upper.on(columns),
             local_rows,
             tuple(_local_cone(cone, columns) for cone in cones),
-            np.stack([np.searchsorted(columns, bounds[0]), bounds[1]]),
+            np.stack([np.searchsorted(columns, bounds[0]), *bounds[1:]]),
             self.form.equalities.parameters,
         )
+
+
+def _tightest(fixed: BoundRows, bounds: BoundRows, side: Side) -> np.ndarray:
+    """Return (entry, source, side) of the bounds that count: those with parameters, and the tightest number."""
+    own = BoundRows.concatenate(fixed, bounds[side.sign * bounds.coefficient > 0])
+    level = own.rows.offset.scaled(-1 / own.coefficient)
+    parametric = np.diff(level.linear.indptr) > 0
+    keep = parametric | (level.constant == side.layers[0].constant[own.entry])
+    triple = np.stack([own.entry, own.rows.source, np.full(len(own.entry), int(side.sign))])[:, keep]
+    return np.unique(triple, axis=1)
 
 
 def _ranges(start: np.ndarray, stop: np.ndarray) -> np.ndarray:

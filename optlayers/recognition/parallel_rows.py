@@ -6,6 +6,7 @@ Scalings and duplicates disappear with that; numeric bounds that follow from bou
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable, Iterable
 
 import numpy as np
 import scipy.sparse as sp
@@ -64,18 +65,24 @@ def _parametric_normal(rows: AffineRows, row: int) -> tuple[np.ndarray, Affine, 
 
 def _merge(normal: Affine, members: list[tuple[Affine, bool, float, int]]) -> Row:
     """Merge ``scale * (normal @ y - level)`` that are zero (equality) or nonnegative."""
-    lower: list[Affine] = []
-    upper: list[Affine] = []
-    for level, equality, scale, _ in members:
-        for side, applies in ((lower, equality or scale > 0), (upper, equality or scale < 0)):
-            if applies and not any(_equal(level, other) for other in side):
-                side.append(level)
-    sources = tuple(dict.fromkeys(source for *_, source in members))
-    low = largest(lower) if lower else None
-    high = smallest(upper) if upper else None
+    below = _tightest([(level, source) for level, equal, scale, source in members if equal or scale > 0], max)
+    above = _tightest([(level, source) for level, equal, scale, source in members if equal or scale < 0], min)
+    low = largest([level for level, _ in below]) if below else None
+    high = smallest([level for level, _ in above]) if above else None
     if isinstance(low, Affine) and isinstance(high, Affine) and _equal(low, high):
         high = low
-    return Row(normal, low, high, sources)
+    return Row(normal, low, high, tuple(dict.fromkeys(source for _, source in [*below, *above])))
+
+
+def _tightest(bounds: list[tuple[Affine, int]], best: Callable[[Iterable[float]], float]) -> list[tuple[Affine, int]]:
+    """Return the bounds that count: the best number, and each one that depends on parameters, once."""
+    numbers = [float(level.constant) for level, _ in bounds if level.is_constant]
+    result: list[tuple[Affine, int]] = []
+    for level, source in bounds:
+        counts = not level.is_constant or float(level.constant) == best(numbers)
+        if counts and not any(_equal(level, other) for other, _ in result):
+            result.append((level, source))
+    return result
 
 
 def _equal(one: Affine, other: Affine) -> bool:

@@ -74,7 +74,7 @@ class Box(ClosedFormSet):
 
     @classmethod
     def blame(cls, block: Block, check: int) -> set[int]:
-        return block.bound_sources(check)
+        return block.bound_sources(np.array([check]))
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:

@@ -179,8 +179,11 @@ class BoxSection(ClosedFormSet):
     @classmethod
     def blame(cls, block: Block, check: int) -> set[int]:
         if check >= 2:
-            return block.bound_sources(check - 2)
-        return block.sources
+            return block.bound_sources(np.array([check - 2]))
+        (row,) = block.rows
+        normal = row.normal.constant if row.normal.is_constant else np.zeros(block.size)
+        sides = np.sign(normal).astype(np.int64) * (-1 if check == 0 else 1)
+        return block.bound_sources(np.arange(block.size), sides) | set(row.sources)
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:

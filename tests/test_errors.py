@@ -1,0 +1,234 @@
+"""Errors say what arrived, what was expected and what to do; nothing is silently wrong."""
+
+import pickle
+
+import cvxpy as cp
+import numpy as np
+import pytest
+import torch
+
+from optlayers import FeasibleSet, InfeasibleError, NotConvexError, NotParametrizedError, ProjectionLayer
+
+
+@pytest.fixture
+def w():
+    return cp.Variable(3, name="w")
+
+
+@pytest.fixture
+def capped(w):
+    cap, total = cp.Parameter(3, name="cap"), cp.Parameter(name="total", nonneg=True)
+    return lambda **options: ProjectionLayer([w >= 0, w <= cap, cp.sum(w) == total], parameters=[cap, total], **options)
+
+
+@pytest.mark.parametrize(
+    ("constraints", "named"),
+    [
+        (lambda w: [w >= 1, w[0] + w[1] <= 5, w <= 0.5], ["constraint 0", "constraint 2"]),
+        (lambda w: [w >= 0, cp.sum(w) == -1], ["constraint 0", "constraint 1"]),
+        (lambda w: [w <= 0.1, cp.sum(w) == 1, w[0] <= 5], ["constraint 0", "constraint 1"]),
+        (lambda w: [cp.sum(w) == 1, 2 * cp.sum(w) == 3], ["constraint 0", "constraint 1"]),
+        (
+            lambda w: [w[0] + w[1] == 1, w[1] + w[2] == 1, w[0] - w[2] == 1],
+            ["constraint 0", "constraint 1", "constraint 2"],
+        ),
+        (lambda w: [w[0] == 1, w[1] == 2, w[0] + w[1] == 4, w[2] >= 0], ["constraint 2"]),
+        (lambda w: [cp.norm(w) <= -1], ["constraint 0"]),
+        (lambda w: [cp.sum_squares(w) <= -1], ["constraint 0"]),
+        (lambda w: [w >= np.inf], ["constraint 0"]),
+        (lambda w: [cp.sum(w) <= 1, cp.sum(w) >= 2], ["constraint 0", "constraint 1"]),
+        (lambda w: [cp.Constant(1) <= 0, w >= 0], ["constraint 0"]),
+    ],
+)
+def test_empty_sets_name_the_constraints_at_fault(w, constraints, named):
+    with pytest.raises(InfeasibleError) as info:
+        FeasibleSet(constraints(w), w)
+    assert [label.split(" (")[0] for label in info.value.constraints] == named
+    assert all(name in str(info.value) for name in named)
+    assert "together" in str(info.value) or len(named) == 1
+    copy = pickle.loads(pickle.dumps(info.value))
+    assert copy.constraints == info.value.constraints
+
+
+def test_empty_for_some_samples(capped):
+    v, caps, totals = torch.randn(4, 3), torch.full((3,), 0.5), torch.tensor([1.0, 2.0, 1.5, 9.0])
+    with pytest.raises(InfeasibleError, match=r"2 of 4 samples \(rows 1, 3\)") as info:
+        capped()(v, caps, totals)
+    assert info.value.rows == (1, 3)
+    good = capped()(v[[0, 2]], caps, totals[[0, 2]])
+    for policy in ("warn", "nan"):
+        layer = capped(on_failure=policy)
+        if policy == "warn":
+            with pytest.warns(RuntimeWarning, match="rows 1, 3"):
+                y = layer(v, caps, totals)
+        else:
+            y = layer(v, caps, totals)
+        assert bool(y[[1, 3]].isnan().all())
+        assert torch.equal(y[[0, 2]], good)
+    y = capped(on_failure="nearest")(v, caps, totals)
+    assert torch.equal(y[[0, 2]], good)
+    torch.testing.assert_close(y[1], torch.full((3,), 0.5 + 0.5 / 4))  # least squares of 3 caps and the total
+    solution = capped(on_failure="nan").solve(v, caps, totals)
+    assert solution.solved.tolist() == [True, False, True, False]
+
+
+def test_bad_samples_do_not_spoil_gradients(capped):
+    v = torch.randn(3, 3)
+    v[1] = torch.nan
+    v.requires_grad_()
+    totals = torch.tensor([1.0, 1.0, 9.0], requires_grad=True)
+    y = capped(on_failure="nan")(v, torch.ones(3), totals)
+    y[0].square().sum().backward()
+    assert bool(v.grad.isfinite().all())
+    assert bool(totals.grad.isfinite().all())
+
+
+def test_nearest_point_of_a_constant_empty_set(w):
+    layer = ProjectionLayer([w >= 1, w <= 0], on_failure="nearest")
+    torch.testing.assert_close(layer(torch.randn(2, 3)), torch.full((2, 3), 0.5))
+    assert bool(ProjectionLayer([w >= 1, w <= 0], on_failure="nan")(torch.zeros(3)).isnan().all())
+
+
+@pytest.mark.parametrize(
+    ("constraint", "message"),
+    [
+        (lambda w: cp.norm(w) >= 1, "not convex by CVXPY's rules"),
+        (lambda w: cp.square(cp.log(w)) <= 1, r"square|log"),
+        (lambda w: cp.norm(w) == 1, "must be affine"),
+        (lambda w: w[0] * w[1] <= 1, r"w\[0\] \* w\[1\]"),
+    ],
+)
+def test_not_convex(w, constraint, message):
+    with pytest.raises(NotConvexError, match=message) as info:
+        FeasibleSet([w >= 0, constraint(w)])
+    assert "constraint 1" in str(info.value)
+
+
+@pytest.mark.parametrize("attribute", ["boolean", "integer"])
+def test_discrete_variables_are_refused(attribute):
+    with pytest.raises(NotConvexError, match=f"{attribute}=True"):
+        FeasibleSet([], cp.Variable(3, name="z", **{attribute: True}))
+
+
+def test_complex_and_finite_sets_are_refused(w):
+    with pytest.raises(NotConvexError, match="only real"):
+        FeasibleSet([], cp.Variable(3, complex=True))
+    with pytest.raises(NotConvexError, match="finitely many"):
+        FeasibleSet([cp.constraints.FiniteSet(w[0], [1, 2])], w)
+
+
+@pytest.mark.parametrize(
+    ("constraint", "rewrite"),
+    [
+        (lambda w, p, q: p[0] * q @ w <= 1, "declare one parameter"),
+        (lambda w, p, q: p[0] * (q @ w) <= 1, "new parameter for the product"),
+        (lambda w, p, q: w <= p * q[0], "declare one parameter"),
+        (lambda w, p, q: cp.multiply(cp.square(p), w) <= 1, "declare one parameter"),
+        (lambda w, p, q: cp.quad_form(w, cp.Parameter((3, 3), PSD=True)) <= 1, "sum_squares"),
+        (lambda w, p, q: cp.norm(w) <= cp.norm(p), "declare a new parameter"),
+    ],
+)
+def test_not_parametrized(w, constraint, rewrite):
+    p, q = cp.Parameter(3, name="p"), cp.Parameter(3, name="q")
+    with pytest.raises(NotParametrizedError, match=rewrite) as info:
+        FeasibleSet([w >= 0, constraint(w, p, q)], w)
+    assert "constraint 1" in str(info.value)
+
+
+@pytest.mark.parametrize(
+    ("point", "message"),
+    [
+        (torch.zeros(5, 4), r"variable w has shape \(3,\).*got \(5, 4\)"),
+        (torch.tensor(1.0), r"got \(\)"),
+        (torch.zeros(3, dtype=torch.int64), "floating-point"),
+        (np.zeros(3), "expected a tensor, got ndarray"),
+        (torch.tensor([0.0, torch.nan, 0.0]), "NaN or infinite in the point"),
+        (torch.tensor([[0.0] * 3, [torch.inf] * 3, [0.0] * 3]), r"1 of 3 samples \(row 1\)"),
+    ],
+)
+def test_wrong_points(w, point, message):
+    with pytest.raises(ValueError, match=message):
+        ProjectionLayer([w >= 0])(point)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named", "message"),
+    [
+        ((), {}, "no value for the parameters cap, total"),
+        ((torch.ones(3),), {}, "no value for the parameters total"),
+        ((torch.ones(3), 1.0, 2.0), {}, "3 parameter values by position, but the set has 2"),
+        ((torch.ones(3),), {"budget": 1.0}, "'budget' is not a parameter; the parameters are cap, total"),
+        ((torch.ones(3), 1.0), {"total": 1.0}, "given twice"),
+        ((torch.ones(4), 1.0), {}, r"parameter cap has shape \(3,\).*got \(4,\)"),
+        ((torch.ones(3), torch.tensor([1.0, -1.0])), {}, r"parameter total must be nonnegative; it is not in 1 of 2"),
+        ((torch.full((3,), torch.nan), 1.0), {}, "parameter cap must be finite"),
+    ],
+)
+def test_wrong_parameters(capped, arguments, named, message):
+    with pytest.raises(ValueError, match=message):
+        capped()(torch.zeros(2, 3), *arguments, **named)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "value", "message"),
+    [
+        ({"nonpos": True}, torch.eye(2), "be nonpositive"),
+        ({"pos": True}, torch.zeros(2, 2), "be positive"),
+        ({"neg": True}, torch.zeros(2, 2), "be negative"),
+        ({"symmetric": True}, torch.tensor([[0.0, 1.0], [2.0, 0.0]]), "be symmetric"),
+        ({"PSD": True}, -torch.eye(2), "be positive semidefinite"),
+        ({"NSD": True}, torch.eye(2), "be negative semidefinite"),
+        ({"diag": True}, torch.ones(2, 2), "be diagonal"),
+        ({"bounds": [0, 1]}, 2 * torch.ones(2, 2), "lie within its bounds"),
+        ({"integer": True}, torch.full((2, 2), 0.5), "be integer"),
+        ({"boolean": True}, torch.full((2, 2), 2.0), "be 0 or 1"),
+    ],
+)
+def test_attributes_of_parameters_are_checked(attributes, value, message):
+    x = cp.Variable((2, 2))
+    p = cp.Parameter((2, 2), name="p", **attributes)
+    with pytest.raises(ValueError, match=f"parameter p must {message}"):
+        ProjectionLayer([x <= p])(torch.zeros(2, 2), value)
+
+
+def test_attributed_parameters_are_used_entry_by_entry():
+    x = cp.Variable((2, 2))
+    p = cp.Parameter((2, 2), symmetric=True)
+    value = torch.tensor([[1.0, 2.0], [2.0, 3.0]])
+    assert torch.equal(ProjectionLayer([x <= p])(torch.full((2, 2), 9.0), value), value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "options", "message"),
+    [
+        (lambda w: (w,), {}, "expected a list of CVXPY constraints, got Variable"),
+        (lambda w: ([w],), {}, r"constraints\[0\] is an expression"),
+        (lambda w: ([False],), {}, r"constraints\[0\]"),
+        (lambda w: ([w >= 0, 3],), {}, r"constraints\[1\]: expected a CVXPY constraint, got 3"),
+        (lambda w: ([],), {}, "0 variables"),
+        (lambda w: ([w >= 0], [w, w]), {}, "distinct"),
+        (lambda w: ([w >= 0], w[0]), {}, "expected CVXPY variables"),
+        (lambda w: ([w >= 0], w, [cp.Parameter(name="extra")]), {}, "not in the constraints: extra"),
+        (lambda w: ([w >= cp.Parameter(name="floor")], w, []), {}, "missing: floor"),
+        (lambda w: ([w >= 0],), {"method": "fast"}, "method: expected one of 'auto'"),
+        (lambda w: ([w >= 0],), {"on_failure": "ignore"}, "on_failure: expected one of 'raise'"),
+        (lambda w: ([w >= np.nan],), {}, "NaN"),
+        (lambda w: ([w == np.inf],), {}, "infinite"),
+    ],
+)
+def test_wrong_declarations(w, arguments, options, message):
+    with pytest.raises(ValueError, match=message):
+        FeasibleSet(*arguments(w), **options)
+
+
+def test_reference_failures_are_reported_per_sample(w):
+    p = cp.Parameter(name="p")
+    layer = ProjectionLayer([cp.norm1(w) <= p], on_failure="nan")
+    y = layer(torch.ones(3, 3, dtype=torch.float64), torch.tensor([1.0, -1.0, 2.0], dtype=torch.float64))
+    assert y.isnan().any(-1).tolist() == [False, True, False]
+    torch.testing.assert_close(y[0], torch.full((3,), 1 / 3, dtype=torch.float64), rtol=0, atol=1e-4)
+    with pytest.raises(InfeasibleError, match=r"row 1") as info:
+        ProjectionLayer([cp.norm1(w) <= p])(torch.ones(3, 3), torch.tensor([1.0, -1.0, 2.0]))
+    assert info.value.rows == (1,)
+    with pytest.raises(ValueError, match="on_failure='nearest' needs closed forms"):
+        ProjectionLayer([cp.norm1(w) <= p], on_failure="nearest")

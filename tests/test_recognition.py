@@ -1,0 +1,155 @@
+"""The recogniser goes by rows, not by spelling."""
+
+import warnings
+
+import cvxpy as cp
+import numpy as np
+import pytest
+import scipy.sparse as sp
+import torch
+from spellings import PARAMETRIC, SPELLINGS
+
+from optlayers import FeasibleSet, ProjectionLayer
+
+POINTS = 2 * torch.randn(16, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+def labels(feasible_set):
+    return {line[2:].split(",")[0] for line in feasible_set.explain().splitlines()}
+
+
+def build(spelling):
+    x = cp.Variable(4, **spelling.attributes)
+    return FeasibleSet(spelling.build(x), x)
+
+
+@pytest.mark.parametrize("name", SPELLINGS)
+def test_has_at_least_five_spellings(name):
+    assert len(SPELLINGS[name]) >= 5
+
+
+@pytest.mark.parametrize(
+    ("name", "k"), [(name, k) for name, spellings in SPELLINGS.items() for k in range(len(spellings))]
+)
+def test_spelling_is_recognised_and_means_the_same(name, k):
+    first, spelling = build(SPELLINGS[name][0]), build(SPELLINGS[name][k])
+    assert spelling.method == "closed_form"
+    assert labels(spelling) == {SPELLINGS[name][k].label}
+    torch.testing.assert_close(spelling.project(POINTS), first.project(POINTS), rtol=0, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", PARAMETRIC)
+def test_parametric_data_stay_closed_form(name):
+    case = PARAMETRIC[name]
+    x, y = cp.Variable(4), cp.Variable(4)
+    parameters = [cp.Parameter(np.shape(value)) for value in case.values]
+    parametric = FeasibleSet(case.build(x, *parameters), x, parameters)
+    constant = FeasibleSet(case.build(y, *map(cp.Constant, case.values)), y)
+    assert parametric.method == "closed_form"
+    values = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in case.values]
+    torch.testing.assert_close(parametric.bind(*values).project(POINTS), constant.project(POINTS), rtol=0, atol=1e-10)
+    points = (POINTS[:3] + 0.01).requires_grad_()
+    torch.autograd.gradcheck(lambda v, *p: parametric.bind(*p).project(v), (points, *values))
+
+
+def test_products_of_blocks_run_as_one_call():
+    x = cp.Variable((50, 8), name="X")
+    rows = FeasibleSet([cp.sum(x, axis=1) == 1, x >= 0])
+    columns = FeasibleSet([cp.sum(x, axis=0) == 1, x >= 0])
+    assert len(rows._compiled.pieces) == len(columns._compiled.pieces) == 1
+    v = torch.randn(50, 8, dtype=torch.float64)
+    y = cp.Variable(8)
+    row = FeasibleSet([cp.sum(y) == 1, y >= 0])
+    torch.testing.assert_close(rows.project(v), row.project(v))
+    z = cp.Variable(50)
+    column = FeasibleSet([cp.sum(z) == 1, z >= 0])
+    torch.testing.assert_close(columns.project(v), column.project(v.T.contiguous()).T)
+
+
+def test_a_mixture_of_blocks():
+    x = cp.Variable(12, name="x")
+    constraints = [
+        x[:3] >= 0,
+        cp.sum(x[:3]) == 1,
+        cp.norm(x[3:6]) <= 0.5,
+        x[6] == 2,
+        x[6] + x[7] + x[8] == 3,
+        cp.abs(x[9]) <= 0.1,
+        3 * x[10] <= 6 * x[11],
+    ]
+    feasible_set = FeasibleSet(constraints)
+    assert labels(feasible_set) == {"simplex", "L2 ball", "box", "hyperplane", "half-space"}
+    check_against_clarabel(constraints, x, feasible_set)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda x: [],
+        lambda x: [x >= 0],
+        lambda x: [x >= 0, cp.sum(x) == 1],
+        lambda x: [cp.norm(x, "fro") <= 1],
+        lambda x: [x <= np.arange(9).reshape(3, 3) / 5, cp.trace(x) == 1],
+    ],
+)
+@pytest.mark.parametrize(
+    "attributes", [{"symmetric": True}, {"diag": True}, {"sparsity": ([0, 1, 2, 2], [1, 1, 0, 2])}]
+)
+def test_attributed_matrices(build, attributes):
+    x = cp.Variable((3, 3), **attributes)
+    feasible_set = FeasibleSet(build(x), x)
+    assert feasible_set.method == "closed_form", feasible_set.explain()
+    check_against_clarabel(build(x), x, feasible_set)
+
+
+def check_against_clarabel(constraints, variable, feasible_set):
+    for v in 2 * torch.randn(3, *variable.shape, dtype=torch.float64):
+        with warnings.catch_warnings():  # that a sparse variable is read
+            warnings.simplefilter("ignore", RuntimeWarning)
+            cp.Problem(cp.Minimize(cp.sum_squares(variable - v.numpy())), constraints).solve(cp.CLARABEL)
+            value = variable.value
+        value = value.toarray() if sp.issparse(value) else value
+        torch.testing.assert_close(feasible_set.project(v), torch.as_tensor(value), rtol=0, atol=1e-4)
+
+
+def test_redundant_rows_are_dropped():
+    x = cp.Variable(5)
+    feasible_set = FeasibleSet([x >= 0, x <= 1, cp.sum(x) <= 7, cp.sum(x[:2]) >= -1, x[0] - x[1] <= 3, x >= -1])
+    assert labels(feasible_set) == {"box"}
+
+
+def test_what_matters_is_not_dropped():
+    x = cp.Variable(5)
+    for constraints in (
+        [x >= 0, cp.sum(x) == 1, x[0] + x[1] <= 0.5],
+        [cp.norm(x) <= 1, x >= 0],
+        [cp.norm(x[1:]) <= x[0]],
+        [cp.norm(x) <= 1, cp.norm(x - 1) <= 2],
+        [cp.sum_squares(x) <= x[0]],
+        [cp.norm1(x) <= 1],
+    ):
+        assert FeasibleSet(constraints, x).method == "cvxpylayers"
+
+
+def test_auxiliary_variables_give_the_shadow():
+    x, t = cp.Variable(3), cp.Variable()
+    ball = FeasibleSet([cp.norm(x) <= t, t <= 2], variables=x)
+    v = torch.randn(5, 3, dtype=torch.float64) * 5
+    torch.testing.assert_close(ball.project(v), FeasibleSet([cp.norm(x) <= 2]).project(v))
+    with pytest.raises(ValueError, match="say which to project"):
+        FeasibleSet([cp.norm(x) <= t, t <= 2])
+
+
+def test_explanation_names_blocks_methods_and_constraints():
+    w = cp.Variable(4, name="w")
+    layer = ProjectionLayer([w >= 0, cp.sum(w) == 1])
+    assert layer.explain().startswith(
+        "- simplex, 4 entries, of w (4,): closed form, exact. From constraint 0 (0.0 <= w)"
+    )
+    assert "w (4,): simplex, method=closed_form (exact)" in repr(torch.nn.Sequential(layer))
+    general = ProjectionLayer([cp.norm1(w) <= 1])
+    assert "not recognised" in general.explain()
+    assert "cvxpylayers" in general.explain()
+    assert general.method == "cvxpylayers"
+    with pytest.raises(ValueError, match="not every block has a closed form"):
+        ProjectionLayer([cp.norm1(w) <= 1], method="closed_form")
