@@ -40,7 +40,7 @@ from optlayers import FeasibleSet, ProjectionLayer, compare
 ARCHETYPES, PIXELS, HIDDEN = 24, 64, 128
 CAP = 0.4
 USED = 1e-6
-BLUE, ORANGE = "#1f5fa8", "#d9730d"
+COLORS = {"projection": "#1f5fa8", "softmax": "#d9730d"}
 
 
 class Mixture(nn.Module):
@@ -76,6 +76,23 @@ def load(seed: int) -> tuple[Tensor, Tensor]:
     return torch.tensor(train_pixels, dtype=torch.float32), torch.tensor(test_pixels, dtype=torch.float32)
 
 
+def train_epoch(
+    model: Mixture, optimizer: torch.optim.Optimizer, box: FeasibleSet, digits: Tensor, pull: float
+) -> float:
+    """Go through the digits once; return the mean reconstruction loss of the batches."""
+    losses = []
+    for batch in digits[torch.randperm(len(digits))].split(64):
+        scores, weights, rebuilt = model(batch)
+        loss = F.mse_loss(rebuilt, batch)
+        optimizer.zero_grad()
+        (loss + pull * F.mse_loss(scores, weights)).backward()
+        optimizer.step()
+        with torch.no_grad():
+            model.archetypes.copy_(box.project(model.archetypes))
+        losses.append(loss.item())
+    return sum(losses) / len(losses)
+
+
 def train(
     name: str, to_weights: nn.Module, box: FeasibleSet, digits: Tensor, *, pull: float, epochs: int, seed: int
 ) -> Mixture:
@@ -91,16 +108,9 @@ def train(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
     with tqdm(range(epochs), desc=f"{name:10}", unit="epoch") as progress:
         for _ in progress:
-            for batch in digits[torch.randperm(len(digits))].split(64):
-                scores, weights, rebuilt = model(batch)
-                loss = F.mse_loss(rebuilt, batch) + pull * F.mse_loss(scores, weights)
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                with torch.no_grad():
-                    model.archetypes.copy_(box.project(model.archetypes))
+            loss = train_epoch(model, optimizer, box, digits, pull)
             schedule.step()
-            progress.set_postfix(loss=f"{loss.item():.4f}")
+            progress.set_postfix(rmse=f"{loss**0.5:.4f}")
     return model
 
 
@@ -141,9 +151,10 @@ def draw_archetypes(model: Mixture, digits: Tensor) -> Figure:
     """Draw all archetypes, those that carry the most weight first."""
     _, weights, _ = model(digits)
     share = weights.mean(0)
-    figure, grid = plt.subplots(4, ARCHETYPES // 4, figsize=(8, 6.2), layout="constrained")
+    figure = plt.figure(figsize=(8, 6.2), layout="constrained")
     figure.suptitle("Learnt archetypes, with the share of the weight that each carries over the test digits")
-    for axes, k in zip(grid.flat, share.argsort(descending=True), strict=True):
+    for place, k in enumerate(share.argsort(descending=True)):
+        axes = figure.add_subplot(4, ARCHETYPES // 4, place + 1)
         show_image(axes, model.archetypes[k], f"{share[k]:.1%}")
     return figure
 
@@ -169,10 +180,10 @@ def draw_row(row: SubFigure, name: str, color: str, digit: Tensor, weights: Tens
 @torch.no_grad()
 def draw_code(models: dict[str, Mixture], digit: Tensor) -> Figure:
     figure = plt.figure(figsize=(13, 6), layout="constrained")
-    rows = figure.subfigures(len(models), 1, hspace=0.06)
-    for row, (name, model), color in zip(rows, models.items(), (BLUE, ORANGE), strict=True):
+    grid = figure.add_gridspec(len(models), 1)
+    for place, (name, model) in enumerate(models.items()):
         _, weights, _ = model(digit)
-        draw_row(row, name, color, digit, weights, model)
+        draw_row(figure.add_subfigure(grid[place]), name, COLORS[name], digit, weights, model)
     return figure
 
 
@@ -182,6 +193,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path(__file__).parent / "output", help="folder for the pictures")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
+    torch.set_num_threads(1)  # the matrices are so small that more threads only wait for each other
 
     simplex, box = capped_simplex(), image_box()
     layer = ProjectionLayer(simplex)

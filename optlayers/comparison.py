@@ -96,7 +96,7 @@ def compare(layer: ProjectionLayer | FeasibleSet, *inputs: Tensor, seconds: floa
                 run.time("run.backward()", seconds),
                 run.value_difference(reference),
                 run.gradient_difference(reference),
-                float(run.bound.violation(*run.values).max()),
+                float(run.bound.violation(*run.values).detach().max()),
             )
         )
     comparison = Comparison(tuple(results))

@@ -85,8 +85,8 @@ class AffineRows:
         """Return ``matrix @ rows``, what cancels to rounding removed; by default each row keeps its source."""
         left = sp.csr_array(matrix)
         data = sp.csr_array(left @ self.data)
-        size = sp.csr_array(abs(left) @ abs(self.data))
-        data.data[np.abs(data.data) <= 8 * np.finfo(float).eps * _aligned(size, data)] = 0
+        size = _aligned(sp.csr_array(abs(left) @ abs(self.data)), data)
+        data.data[np.abs(data.data) <= 8 * np.finfo(float).eps * size] = 0
         data.eliminate_zeros()
         return AffineRows(data, self.n, self.parameters, self.source if source is None else source)
 
@@ -147,7 +147,7 @@ class AffineRows:
 
 
 def _aligned(size: sp.csr_array, data: sp.csr_array) -> np.ndarray:
-    """Return the entries of `size` at the stored places of `data` (a subset of its own)."""
+    """Sort both by column, and return the entries of `size` at the stored places of `data` (a subset of its own)."""
     data.sort_indices()
     size.sort_indices()
     if np.array_equal(data.indices, size.indices) and np.array_equal(data.indptr, size.indptr):

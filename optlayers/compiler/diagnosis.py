@@ -99,19 +99,18 @@ def _why_not_dpp(constraint: cp.Constraint) -> str:
 
 
 def _rewrite(expression: Any) -> str:
-    parametric = [a for a in expression.args if a.parameters() and not a.variables()]
+    """Say how to write the smallest expression that is not DPP."""
+    with_parameters = [argument for argument in expression.args if argument.parameters()]
     if type(expression).__name__ == "QuadForm":
-        return f"{expression} (write cp.sum_squares(L.T @ x) with a parameter L, P = L @ L.T)"
+        return f"{expression} (write cp.sum_squares(L.T @ x) with a parameter L, where P = L @ L.T)"
     if not expression.variables():
         return f"{expression} (declare one parameter for this whole expression, and compute its value in torch)"
-    if parametric and not isinstance(parametric[0], cp.Parameter):
-        return f"{expression} (declare one parameter for {parametric[0]}, and compute its value in torch)"
-    if parametric:
-        return (
-            f"{expression} (a parameter may multiply only what is free of parameters: "
-            "introduce a new parameter for the product of parameters, or a new variable equal to the other factor)"
-        )
-    return f"{expression} (its arguments mix parameters and variables: introduce a variable equal to each argument)"
+    if len(with_parameters) == 1 and not with_parameters[0].variables():
+        return f"{expression} (declare one parameter for {with_parameters[0]}, and compute its value in torch)"
+    return (
+        f"{expression} (a parameter may multiply only what is free of parameters: declare a new parameter for the "
+        "product of parameters, or an auxiliary variable that equals the other factor)"
+    )
 
 
 def _smallest(root: Any, holds: Callable[[Any], bool]) -> Iterator[Any]:

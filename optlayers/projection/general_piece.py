@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -60,15 +61,16 @@ class BoundGeneralPiece:
         """Project points ``(*batch, 1, n)`` of the piece's own entries."""
         piece = self.piece
         batch = torch.broadcast_shapes(v.shape[:-2], *(t.shape[:-1] for t in self.values.tensors))
-        v = v.squeeze(-2).expand(*batch, v.shape[-1]).reshape(-1, v.shape[-1])
+        v = v.squeeze(-2).expand(*batch, v.shape[-1]).reshape(math.prod(batch), v.shape[-1])
         places = piece.places.on(v.device)
         whole = v.new_zeros(v.shape[0], sum(piece.variable_sizes)).index_copy(-1, places, v)
         parts = whole.split(piece.variable_sizes, -1)
-        points = [part.reshape(-1, *shape) for part, shape in zip(parts, piece.variable_shapes, strict=True)]
+        points = [part.reshape(v.shape[0], *shape) for part, shape in zip(parts, piece.variable_shapes, strict=True)]
         parameters = [
             t.expand(*batch, t.shape[-1]).reshape(v.shape[0], *shape)
             for t, shape in zip(self.values.tensors, piece.shapes, strict=True)
         ]
         projected = piece.method.project(points, parameters)
-        joined = torch.cat([p.reshape(v.shape[0], -1) for p in projected], -1)
+        flat = (p.reshape(v.shape[0], size) for p, size in zip(projected, piece.variable_sizes, strict=True))
+        joined = torch.cat(list(flat), -1)
         return joined.index_select(-1, places).reshape(*batch, 1, v.shape[-1])

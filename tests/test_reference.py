@@ -1,0 +1,83 @@
+"""The reference method, and the comparison of methods."""
+
+import cvxpy as cp
+import pytest
+import torch
+
+from optlayers import Comparison, FeasibleSet, ProjectionLayer, compare
+
+
+def both(build, *shapes):
+    sets = []
+    for method in ("auto", "cvxpylayers"):
+        x = cp.Variable(4, name="x")
+        parameters = [cp.Parameter(shape, name=f"p{k}") for k, shape in enumerate(shapes)]
+        sets.append(FeasibleSet(build(x, *parameters), x, parameters, method=method))
+    return sets
+
+
+def test_agrees_with_the_closed_form_in_value_and_gradient():
+    exact, reference = both(lambda x, p, q: [x >= 0, x <= p, cp.sum(x) == q], (4,), ())
+    assert (exact.method, reference.method) == ("closed_form", "cvxpylayers")
+    v = torch.tensor([[0.9, 0.5, -0.3, 0.1], [0.2, 0.3, 0.8, -2.0]], dtype=torch.float64)
+    gradients = []
+    for feasible_set in (exact, reference):
+        leaves = [v.clone().requires_grad_(), torch.full((4,), 0.6, dtype=torch.float64).requires_grad_()]
+        leaves.append(torch.tensor([1.0, 1.1], dtype=torch.float64).requires_grad_())
+        y = feasible_set.bind(*leaves[1:]).project(leaves[0])
+        gradients.append([y, *torch.autograd.grad((y * torch.arange(4.0)).sum(), leaves)])
+    for one, other in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("batch", [(), (2,), (2, 1), (0,), (2, 0)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_batches_and_dtypes_are_repaired(batch, dtype):
+    _, reference = both(lambda x, p: [cp.norm1(x) <= p], ())
+    v = torch.ones(*batch, 4, dtype=dtype)
+    y = reference.bind(torch.tensor(1.0, dtype=dtype)).project(v)
+    assert y.shape == v.shape
+    assert y.dtype == dtype
+    torch.testing.assert_close(y, v / 4, rtol=0, atol=1e-4)
+
+
+def test_only_the_general_block_goes_through_it():
+    x, y = cp.Variable(3, name="x"), cp.Variable(4, name="y")
+    feasible_set = FeasibleSet([cp.norm1(x) <= 1, y >= 0, cp.sum(y) == 1], [x, y])
+    assert "simplex" in feasible_set.explain()
+    general = feasible_set._compiled.general
+    assert general is not None
+    assert [v.name() for v in general.method.variables][:1] == ["x"]
+    a, b = feasible_set.project(torch.ones(2, 3, dtype=torch.float64), torch.ones(2, 4, dtype=torch.float64))
+    torch.testing.assert_close(a, torch.full((2, 3), 1 / 3, dtype=torch.float64), rtol=0, atol=1e-4)
+    torch.testing.assert_close(b, torch.full((2, 4), 0.25, dtype=torch.float64), rtol=0, atol=1e-12)
+
+
+def test_attributed_variables():
+    x = cp.Variable((2, 2), PSD=True)
+    y = FeasibleSet([], x).project(torch.tensor([[1.0, 2.0], [0.0, -3.0]], dtype=torch.float64))
+    values, vectors = torch.linalg.eigh(torch.tensor([[1.0, 1.0], [1.0, -3.0]], dtype=torch.float64))
+    torch.testing.assert_close(y, vectors @ torch.diag(values.clamp_min(0)) @ vectors.T, rtol=0, atol=1e-4)
+
+
+def test_compare_prints_a_table_and_returns_its_numbers(capsys):
+    w = cp.Variable(6, name="w")
+    cap = cp.Parameter(name="cap")
+    layer = ProjectionLayer([w >= 0, cp.sum(w) == 1, w <= cap])
+    comparison = compare(layer, torch.randn(5, 6, dtype=torch.float64), cap=torch.tensor(0.4), seconds=0.0)
+    assert isinstance(comparison, Comparison)
+    assert [result.method for result in comparison.results] == ["closed_form", "cvxpylayers"]
+    exact, reference = comparison.results
+    assert exact.value_difference < 1e-4
+    assert exact.gradient_difference < 1e-3
+    assert exact.violation < 1e-9
+    assert reference.value_difference == 0
+    assert 0 < exact.forward < reference.forward
+    assert capsys.readouterr().out.strip() == str(comparison)
+
+
+def test_compare_takes_several_variables_and_general_sets():
+    x, y = cp.Variable(2), cp.Variable(3)
+    layer = ProjectionLayer([cp.norm1(x) + cp.sum(y) <= 1], [x, y])
+    comparison = compare(layer, torch.ones(2, 2), torch.ones(2, 3), seconds=0.0)
+    assert [result.method for result in comparison.results] == ["cvxpylayers"]
