@@ -1,18 +1,15 @@
-"""Handwritten digits as sparse, capped mixtures of learnt archetypes.
+"""Handwritten digits as sparse, capped mixtures of learnt archetypes: `python examples/digits.py`.
 
-An encoder turns a digit into 24 weights and the digit is rebuilt as that mixture of 24 learnt archetypes. Two convex
-sets keep the model readable:
+An encoder turns a digit into 24 weights, and the digit is rebuilt as that mixture of 24 archetypes. Two convex sets
+keep the model readable:
 
-- the weights are nonnegative, sum to one and none exceeds 0.4: the last layer projects onto that set, so the codes
-  are in it by construction, with exact zeros for the archetypes that a digit does not use;
-- the archetypes are images, every pixel between 0 and 1: they are projected back after each optimizer step.
+- weights are nonnegative, sum to one and none exceeds 0.4: the last layer projects onto that set, so every code is in
+  it by construction, with exact zeros for the archetypes that a digit does not use;
+- archetypes are images, every pixel between 0 and 1: they are projected back after each optimizer step.
 
-The same network with softmax as its last layer is trained beside it. Run it with
-
-    python examples/digits.py [--epochs 100] [--output examples/output] [--seed 0]
-
-It prints what each set was recognised as, how both networks do on test digits, and how the projection compares with
-the reference solver; it writes `archetypes.png` and `code.png`. It needs `pip install "optlayers[examples]"`.
+The same network with softmax in place of the projection is trained beside it. Printed: what each set was recognised
+as, how both networks do on test digits, and the projection against the reference solver. Written: `archetypes.png`
+and `code.png`. It needs `pip install "optlayers[examples]"`.
 """
 
 from __future__ import annotations
@@ -21,18 +18,13 @@ import argparse
 from pathlib import Path
 
 import cvxpy as cp
-import matplotlib
-
-matplotlib.use("Agg")
-
-import matplotlib.pyplot as plt
 import torch
-import torch.nn.functional as F
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure, SubFigure
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch import Tensor, nn
+from torch.nn import functional as F
 from tqdm import tqdm
 
 from optlayers import FeasibleSet, ProjectionLayer, compare
@@ -59,26 +51,14 @@ class Mixture(nn.Module):
         return scores, weights, weights @ self.archetypes
 
 
-def capped_simplex() -> FeasibleSet:
-    weights = cp.Variable(ARCHETYPES, name="weights")
-    return FeasibleSet([weights >= 0, cp.sum(weights) == 1, weights <= CAP])
-
-
-def image_box() -> FeasibleSet:
-    archetype = cp.Variable(PIXELS, name="archetype", bounds=[0, 1])
-    return FeasibleSet([], archetype)
-
-
 def load(seed: int) -> tuple[Tensor, Tensor]:
     """Return training and test digits, pixels scaled to [0, 1]."""
     pixels, _ = load_digits(return_X_y=True)
-    train_pixels, test_pixels = train_test_split(pixels / 16, test_size=0.2, random_state=seed)
-    return torch.tensor(train_pixels, dtype=torch.float32), torch.tensor(test_pixels, dtype=torch.float32)
+    parts = train_test_split(pixels / 16, test_size=0.2, random_state=seed)
+    return torch.tensor(parts[0], dtype=torch.float32), torch.tensor(parts[1], dtype=torch.float32)
 
 
-def train_epoch(
-    model: Mixture, optimizer: torch.optim.Optimizer, box: FeasibleSet, digits: Tensor, pull: float
-) -> float:
+def train_epoch(model: Mixture, optimizer: torch.optim.Adam, box: FeasibleSet, digits: Tensor, pull: float) -> float:
     """Go through the digits once; return the mean reconstruction loss of the batches."""
     losses = []
     for batch in digits[torch.randperm(len(digits))].split(64):
@@ -93,9 +73,7 @@ def train_epoch(
     return sum(losses) / len(losses)
 
 
-def train(
-    name: str, to_weights: nn.Module, box: FeasibleSet, digits: Tensor, *, pull: float, epochs: int, seed: int
-) -> Mixture:
+def train(to_weights: nn.Module, box: FeasibleSet, digits: Tensor, pull: float, epochs: int, seed: int) -> Mixture:
     """Train with Adam; after each step, project every archetype onto `box`.
 
     `pull` weighs the squared distance from the scores to the weights. A projection passes no gradient to the entries
@@ -106,7 +84,7 @@ def train(
     model = Mixture(to_weights, digits)
     optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, epochs)
-    with tqdm(range(epochs), desc=f"{name:10}", unit="epoch") as progress:
+    with tqdm(range(epochs), desc=f"{type(to_weights).__name__:15}", unit="epoch") as progress:
         for _ in progress:
             loss = train_epoch(model, optimizer, box, digits, pull)
             schedule.step()
@@ -124,8 +102,8 @@ def measure(model: Mixture, digits: Tensor, simplex: FeasibleSet, box: FeasibleS
         "archetypes that no digit uses": f"{(weights <= USED).all(0).sum()}",
         f"largest weight (cap {CAP})": f"{weights.max():.4f}",
         "digits with a weight above the cap": f"{(weights > CAP + USED).any(-1).double().mean():.0%}",
-        "violation of the weights' set": f"{simplex.violation(weights).max():.1e}",
-        "violation of the archetypes' box": f"{box.violation(model.archetypes).max():.1e}",
+        "violation of the weights' set (float32)": f"{simplex.violation(weights).max():.1e}",
+        "violation of the archetypes' box (float32)": f"{box.violation(model.archetypes).max():.1e}",
     }
 
 
@@ -138,12 +116,11 @@ def print_table(columns: dict[str, dict[str, str]]) -> None:
         print(f"{row:<{width}}" + "".join(f"{column[row]:>14}" for column in columns.values()))
 
 
-def show_image(axes: Axes, pixels: Tensor, title: str, *, color: str = "black") -> None:
+def show_image(axes: Axes, pixels: Tensor, title: str) -> None:
     axes.imshow(pixels.reshape(8, 8), cmap="gray_r", vmin=0, vmax=1)
-    axes.set_title(title, fontsize=9, color=color)
+    axes.set_title(title, fontsize=9)
     axes.set(xticks=[], yticks=[])
-    for spine in axes.spines.values():
-        spine.set_color("#bbbbbb")
+    axes.spines[:].set_color("#bbbbbb")
 
 
 @torch.no_grad()
@@ -151,7 +128,7 @@ def draw_archetypes(model: Mixture, digits: Tensor) -> Figure:
     """Draw all archetypes, those that carry the most weight first."""
     _, weights, _ = model(digits)
     share = weights.mean(0)
-    figure = plt.figure(figsize=(8, 6.2), layout="constrained")
+    figure = Figure(figsize=(8, 6.2), layout="constrained")
     figure.suptitle("Learnt archetypes, with the share of the weight that each carries over the test digits")
     for place, k in enumerate(share.argsort(descending=True)):
         axes = figure.add_subplot(4, ARCHETYPES // 4, place + 1)
@@ -159,19 +136,22 @@ def draw_archetypes(model: Mixture, digits: Tensor) -> Figure:
     return figure
 
 
-def draw_row(row: SubFigure, name: str, color: str, digit: Tensor, weights: Tensor, model: Mixture) -> None:
+def draw_row(row: SubFigure, name: str, digit: Tensor, model: Mixture) -> None:
     """Draw a digit, its reconstruction, its weights, and the archetypes it uses, largest weight first."""
-    used = weights.argsort(descending=True)[: int((weights > USED).sum())]
-    shown = used[:10]
-    row.suptitle(f"{name}: {len(used)} of {ARCHETYPES} archetypes", color=color, fontweight="bold")
+    _, weights, rebuilt = model(digit)
+    order = weights.argsort(descending=True)
+    used = int((weights > USED).sum())
+    shown = order[: min(used, 10)]
+    rest = f", {used - len(shown)} smaller ones not shown" if used > len(shown) else ""
+    row.suptitle(f"{name}: {used} of {ARCHETYPES} archetypes used{rest}", color=COLORS[name], fontweight="bold")
     grid = row.add_gridspec(2, 10, width_ratios=[2, 2, 0.4, 4, 0.2] + [1] * 5)
     show_image(row.add_subplot(grid[:, 0]), digit, "test digit")
-    show_image(row.add_subplot(grid[:, 1]), weights @ model.archetypes, "reconstruction")
+    show_image(row.add_subplot(grid[:, 1]), rebuilt, f"reconstruction, RMSE {F.mse_loss(rebuilt, digit).sqrt():.3f}")
     bars = row.add_subplot(grid[:, 3])
-    bars.bar(range(ARCHETYPES), weights, color=color)
+    bars.bar(range(ARCHETYPES), weights[order].tolist(), color=COLORS[name])
     bars.axhline(CAP, color="black", linestyle=":", linewidth=1)
-    bars.text(ARCHETYPES - 0.5, CAP + 0.01, f"cap {CAP}", ha="right", fontsize=8)
-    bars.set(ylim=(0, 1), xlabel="archetype", ylabel="weight", xticks=[])
+    bars.text(ARCHETYPES - 0.5, CAP + 0.015, f"cap {CAP}", ha="right", fontsize=9)
+    bars.set(ylim=(0, 1), xlabel="archetypes, largest weight first", ylabel="weight", xticks=[])
     bars.spines[["top", "right"]].set_visible(False)
     for place, k in enumerate(shown):
         show_image(row.add_subplot(grid[place // 5, 5 + place % 5]), model.archetypes[k], f"{weights[k]:.3f}")
@@ -179,11 +159,10 @@ def draw_row(row: SubFigure, name: str, color: str, digit: Tensor, weights: Tens
 
 @torch.no_grad()
 def draw_code(models: dict[str, Mixture], digit: Tensor) -> Figure:
-    figure = plt.figure(figsize=(13, 6), layout="constrained")
+    figure = Figure(figsize=(13, 6), layout="constrained")
     grid = figure.add_gridspec(len(models), 1)
     for place, (name, model) in enumerate(models.items()):
-        _, weights, _ = model(digit)
-        draw_row(figure.add_subfigure(grid[place]), name, COLORS[name], digit, weights, model)
+        draw_row(figure.add_subfigure(grid[place]), name, digit, model)
     return figure
 
 
@@ -195,31 +174,26 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(1)  # the matrices are so small that more threads only wait for each other
 
-    simplex, box = capped_simplex(), image_box()
-    layer = ProjectionLayer(simplex)
+    weights = cp.Variable(ARCHETYPES, name="weights")
+    layer = ProjectionLayer([weights >= 0, cp.sum(weights) == 1, weights <= CAP])
+    box = FeasibleSet([], cp.Variable(PIXELS, name="archetype", bounds=[0, 1]))
     print("The weights of a digit:", layer.explain(), "", "An archetype:", box.explain(), "", sep="\n")
 
     train_digits, test_digits = load(arguments.seed)
-    options = {"epochs": arguments.epochs, "seed": arguments.seed}
     models = {
-        "projection": train("projection", layer, box, train_digits, pull=1e-3, **options),
-        "softmax": train("softmax", nn.Softmax(-1), box, train_digits, pull=0.0, **options),
+        "projection": train(layer, box, train_digits, 1e-3, arguments.epochs, arguments.seed),
+        "softmax": train(nn.Softmax(-1), box, train_digits, 0.0, arguments.epochs, arguments.seed),
     }
     print(f"\nOn {len(test_digits)} test digits:")
-    print_table({name: measure(model, test_digits, simplex, box) for name, model in models.items()})
+    print_table({name: measure(model, test_digits, layer.feasible_set, box) for name, model in models.items()})
 
     print("\nThe projection of 64 score vectors, in float64, against the reference solver:")
     compare(layer, models["projection"].encoder(test_digits[:64]).detach().double())
 
     arguments.output.mkdir(parents=True, exist_ok=True)
-    figures = {
-        "archetypes.png": draw_archetypes(models["projection"], test_digits),
-        "code.png": draw_code(models, test_digits[0]),
-    }
-    print()
-    for name, figure in figures.items():
-        figure.savefig(arguments.output / name, dpi=150)
-        print(f"wrote {arguments.output / name}")
+    draw_archetypes(models["projection"], test_digits).savefig(arguments.output / "archetypes.png", dpi=150)
+    draw_code(models, test_digits[0]).savefig(arguments.output / "code.png", dpi=150)
+    print(f"\nPictures: archetypes.png and code.png in {arguments.output}")
 
 
 if __name__ == "__main__":

@@ -48,14 +48,24 @@ class Comparison:
     results: tuple[MethodResult, ...]
 
     def __str__(self) -> str:
-        titles = ("method", "forward", "with gradient", "to reference", "gradient to ref.", "violation")
+        titles: tuple[str, ...] = (
+            "method",
+            "forward",
+            "with gradient",
+            "to reference",
+            "gradient to ref.",
+            "violation",
+        )
         rows = [titles]
         for r in self.results:
             times = (f"{1e3 * r.forward:.3f} ms", f"{1e3 * r.backward:.3f} ms")
             errors = (f"{r.value_difference:.1e}", f"{r.gradient_difference:.1e}", f"{r.violation:.1e}")
             rows.append((r.method, *times, *errors))
         widths = [max(len(row[k]) for row in rows) for k in range(len(titles))]
-        lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]) for row in rows]
+        lines = []
+        for name, *others in rows:
+            cells = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
+            lines.append("  ".join([name.ljust(widths[0]), *cells]))
         return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import functools
 import warnings
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -14,7 +15,7 @@ from torch import Tensor
 from optlayers.compiler.diagnosis import check_constraints, check_convex, check_variables
 from optlayers.errors import InfeasibleError
 from optlayers.explanation import explain
-from optlayers.parameters import as_tensor, assign, check_values, name_rows
+from optlayers.parameters import Given, assign, check_values, name_rows
 from optlayers.parametric.constants import is_traced
 from optlayers.parametric.maps import Values
 from optlayers.projection.compiled_set import CompiledSet
@@ -54,7 +55,7 @@ class FeasibleSet:
 
     def __init__(
         self,
-        constraints: Sequence[cp.Constraint] | cp.Constraint,
+        constraints: Sequence[cp.Constraint | bool] | cp.Constraint,
         variables: cp.Variable | Sequence[cp.Variable] | None = None,
         parameters: cp.Parameter | Sequence[cp.Parameter] | None = None,
         *,
@@ -72,7 +73,7 @@ class FeasibleSet:
         self._compiled = CompiledSet(
             self.constraints, self.variables, self.parameters, closed_forms=method != "cvxpylayers"
         )
-        self._given: dict[int, Tensor] = {}
+        self._given: dict[int, Given] = {}
         self._check_method(method)
 
     def _check_method(self, method: Method) -> None:
@@ -93,8 +94,14 @@ class FeasibleSet:
         """Return the set with parameter values, by position or by name; each is ``(*batch, *shape)`` or a number."""
         bound = copy.copy(self)
         given = assign(self.parameters, values, named)
-        bound._given = self._given | {k: as_tensor(self.parameters[k], value) for k, value in given.items()}
+        bound._given = self._given | {k: Given.of(self.parameters[k], value) for k, value in given.items()}
         return bound
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> FeasibleSet:
+        """Copy the parameter values; the rest never changes, and is shared."""
+        other = copy.copy(self)
+        other._given = copy.deepcopy(self._given, memo)
+        return other
 
     def project(self, *points: Tensor) -> Any:
         """Return the nearest point of the set, ``argmin_y ||y - v||_2``.
@@ -165,42 +172,55 @@ class FeasibleSet:
         if missing:
             raise ValueError(f"no value for the parameters {', '.join(missing)}: pass them, or call bind")
         first = points[0]
-        given = [as_tensor(p, self._given[k], like=first) for k, p in enumerate(self.parameters)]
+        given = [self._given[k].on(p, first) for k, p in enumerate(self.parameters)]
         if self.validate and not is_traced():
             for parameter, value in zip(self.parameters, given, strict=True):
                 check_values(parameter, value)
-        dtype = torch.float32
-        for tensor in (*points, *given):
-            dtype = torch.promote_types(dtype, tensor.dtype) if tensor.is_floating_point() else dtype
+        tensors = [*points, *(value for k, value in enumerate(given) if self._given[k].is_tensor)]
+        floating = [tensor.dtype for tensor in tensors if tensor.is_floating_point()]
+        dtype = functools.reduce(torch.promote_types, floating, torch.float32)
         flat = [_flatten(value, len(p.shape), dtype) for p, value in zip(self.parameters, given, strict=True)]
         parts = [_flatten(point, len(v.shape), dtype) for v, point in zip(self.variables, points, strict=True)]
+        names = [leaf.name() for leaf in (*self.variables, *self.parameters)]
+        batch = _common_batch(names, [*parts, *flat])
         if len(parts) > 1:
-            batch = torch.broadcast_shapes(*(part.shape[:-1] for part in parts))
             parts = [torch.cat([part.expand(*batch, part.shape[-1]) for part in parts], -1)]
         return parts[0], Values(tuple(flat), dtype, first.device)
 
     def _project(self, v: Tensor, values: Values) -> tuple[Tensor, Tensor]:
         """Return the projection and which samples have one; on failure, do what `on_failure` says."""
-        compiled = self._compiled
+        compiled, relaxed = self._compiled, self.on_failure == "nearest"
         finite = v.isfinite().all(-1)
+        for tensor in values.tensors:
+            finite = finite & tensor.isfinite().all(-1)
         feasible = compiled.feasible(values)
         solved = finite if feasible is None else finite & feasible
         if not self.validate or is_traced():
-            y = compiled.project(v, values, relaxed=self.on_failure == "nearest")
-            valid = finite if self.on_failure == "nearest" else solved
-            return torch.where(valid.unsqueeze(-1), y, torch.nan), solved
-        if bool(solved.all()):
-            y = compiled.project(v, values)
-            if compiled.general is None:
-                return y, solved
+            y = compiled.project(v, values, relaxed=relaxed)
+            return torch.where((finite if relaxed else solved).unsqueeze(-1), y, torch.nan), solved
+        if not bool(finite.all()):
+            return self._project_finite(v, values, finite)
+        y = compiled.project(v, values, relaxed=relaxed and not bool(solved.all()))
+        if compiled.general is not None:
             solved = solved & y.detach().isfinite().all(-1)
-            return (y, solved) if bool(solved.all()) else (self._fail(y, solved, values), solved)
-        if not bool(finite.all()) and self.on_failure == "raise":
-            raise ValueError(f"the point is NaN or infinite in {name_rows(~finite)}")
-        v = torch.where(finite.unsqueeze(-1), v, 0.0)
-        y = compiled.project(v, values, relaxed=self.on_failure == "nearest")
-        y = self._fail(y, solved, values)
-        return torch.where(finite.unsqueeze(-1), y, torch.nan), solved
+        if not bool(solved.all()):
+            y = self._fail(y, solved, values)
+        return y, solved
+
+    def _project_finite(self, v: Tensor, values: Values, finite: Tensor) -> tuple[Tensor, Tensor]:
+        """Project the finite samples; the others raise, or become NaN."""
+        message = f"a point or a parameter is NaN or infinite in {name_rows(~finite)}"
+        if self.on_failure == "raise":
+            raise ValueError(message)
+        if self.on_failure in ("warn", "nearest"):
+            warnings.warn(f"{message}. These samples are NaN.", RuntimeWarning, stacklevel=5)
+        batch = finite.shape
+        tensors = [t.expand(*batch, t.shape[-1]) for t in values.tensors]
+        y = torch.full((*batch, v.shape[-1]), torch.nan, dtype=v.dtype, device=v.device)
+        own = Values(tuple(t[finite] for t in tensors), values.dtype, values.device)
+        projected, solved = self._project(v.expand(*batch, v.shape[-1])[finite], own)
+        where = finite.nonzero(as_tuple=True)
+        return y.index_put(where, projected), torch.zeros_like(finite).index_put(where, solved)
 
     def _fail(self, y: Tensor, solved: Tensor, values: Values) -> Tensor:
         """Raise, warn, or mark the samples without answer."""
@@ -210,9 +230,7 @@ class FeasibleSet:
         samples = ~solved.expand(y.shape[:-1])
         if conflict is None:
             labels = self._compiled.general.labels if self._compiled.general else ()
-            message = (
-                f"The reference method found no answer for {name_rows(samples)}: most likely the set is empty there."
-            )
+            message = f"cvxpylayers found no answer for {name_rows(samples)}: most likely the set is empty there."
         else:
             labels = conflict.constraints
             where = name_rows(conflict.samples)
@@ -220,7 +238,7 @@ class FeasibleSet:
         if self.on_failure == "raise":
             raise InfeasibleError(message, labels, samples.flatten().nonzero().flatten().tolist())
         if self.on_failure == "warn":
-            warnings.warn(message + " These samples are NaN.", RuntimeWarning, stacklevel=4)
+            warnings.warn(f"{message} These samples are NaN.", RuntimeWarning, stacklevel=5)
         return torch.where(samples.unsqueeze(-1), torch.nan, y)
 
     def _residual(self, y: Tensor, values: Values) -> Tensor:
@@ -235,7 +253,7 @@ class FeasibleSet:
             part.reshape((*y.shape[:-1], *variable.shape)).to(point.dtype)
             for part, variable, point in zip(parts, self.variables, points, strict=True)
         )
-        return shaped if len(shaped) > 1 else shaped[0]
+        return shaped if len(shaped) > 1 else next(iter(shaped))
 
 
 def _check_choice(name: str, value: object, choices: Any) -> None:
@@ -270,16 +288,23 @@ def _choose_parameters(
     everything = [*variables, *(v for c in constraints for v in c.variables())]
     bounds = [b for v in everything for b in v.attributes["bounds"] or [] if isinstance(b, cp.Expression)]
     found = list({p.id: p for source in [*constraints, *bounds] for p in source.parameters()}.values())
+    for parameter in found:
+        if parameter.is_complex():
+            raise ValueError(f"parameter {parameter.name()} is complex: only real parameters are supported")
     if parameters is None:
         return found
     chosen = [parameters] if isinstance(parameters, cp.Expression) else list(parameters)
+    for parameter in chosen:
+        if not isinstance(parameter, cp.Parameter):
+            raise ValueError(f"parameters: expected CVXPY parameters, got {type(parameter).__name__} ({parameter})")
     given, needed = {p.id for p in chosen}, {p.id for p in found}
     if given != needed or len(given) < len(chosen):
         missing = ", ".join(p.name() for p in found if p.id not in given) or "none"
         extra = ", ".join(p.name() for p in chosen if p.id not in needed) or "none"
+        twice = "; some are given twice" if len(given) < len(chosen) else ""
         raise ValueError(
             "parameters: expected each parameter of the constraints once; "
-            f"missing: {missing}; not in the constraints: {extra}"
+            f"missing: {missing}; not in the constraints: {extra}{twice}"
         )
     return chosen
 
@@ -301,6 +326,14 @@ def _flatten(tensor: Tensor, event: int, dtype: torch.dtype) -> Tensor:
     """Return ``(*batch, size)`` in C order."""
     tensor = tensor.to(dtype)
     return tensor.unsqueeze(-1) if event == 0 else tensor.flatten(tensor.ndim - event)
+
+
+def _common_batch(names: Sequence[str], tensors: Sequence[Tensor]) -> torch.Size:
+    try:
+        return torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))
+    except RuntimeError:
+        shapes = ", ".join(f"{name} {tuple(t.shape[:-1])}" for name, t in zip(names, tensors, strict=True))
+        raise ValueError(f"the batch dimensions do not fit together: {shapes}") from None
 
 
 def _largest(residual: Tensor) -> Tensor:

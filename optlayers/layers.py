@@ -35,7 +35,7 @@ class ProjectionLayer(nn.Module):
 
     def __init__(
         self,
-        constraints: Sequence[cp.Constraint] | cp.Constraint | FeasibleSet,
+        constraints: Sequence[cp.Constraint | bool] | cp.Constraint | FeasibleSet,
         variables: cp.Variable | Sequence[cp.Variable] | None = None,
         parameters: cp.Parameter | Sequence[cp.Parameter] | None = None,
         *,
@@ -51,12 +51,12 @@ class ProjectionLayer(nn.Module):
             raise ValueError("a FeasibleSet carries its variables, parameters and options: pass them to it instead")
         self.feasible_set = constraints
 
-    def forward(self, *inputs: Tensor, **parameters: Any) -> Any:
+    def forward(self, /, *inputs: Tensor, **parameters: Any) -> Any:
         """Project: first one point per variable, then parameter values, by position or by name."""
         points, bound = self._split(inputs, parameters)
         return bound.project(*points)
 
-    def solve(self, *inputs: Tensor, **parameters: Any) -> Solution:
+    def solve(self, /, *inputs: Tensor, **parameters: Any) -> Solution:
         """Return the projection with its certificate; arguments as for `forward`."""
         points, bound = self._split(inputs, parameters)
         return bound.solve(*points)

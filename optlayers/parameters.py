@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import cvxpy as cp
@@ -12,9 +13,7 @@ from torch import Tensor
 _SYMMETRY_TOLERANCE = 1e-6
 
 
-def assign(
-    parameters: Sequence[cp.Parameter], positional: Sequence[Any], named: Mapping[str, Any]
-) -> dict[int, Tensor | float]:
+def assign(parameters: Sequence[cp.Parameter], positional: Sequence[Any], named: Mapping[str, Any]) -> dict[int, Any]:
     """Return the values given by position or by name, by place in `parameters`.
 
     Raises
@@ -40,37 +39,54 @@ def assign(
     return values
 
 
-def as_tensor(parameter: cp.Parameter, value: Any, like: Tensor | None = None) -> Tensor:
-    """Return the value as a tensor ``(*batch, *shape)``; numbers and arrays are converted.
+@dataclass(frozen=True)
+class Given:
+    """A parameter's value: a tensor, or numbers, which follow the point's dtype and device."""
 
-    Raises
-    ------
-    ValueError
-        If the shape or the device does not fit.
-    """
-    if not isinstance(value, Tensor):
-        value = torch.as_tensor(value, dtype=None if like is None else like.dtype)
-    shape = tuple(parameter.shape)
-    if value.shape[value.ndim - len(shape) :] != shape or value.ndim < len(shape):
-        raise ValueError(
-            f"parameter {parameter.name()} has shape {shape}: expected a tensor (*batch, *{shape}), "
-            f"got {tuple(value.shape)}"
-        )
-    if like is not None and value.device != like.device:
-        if value.ndim:
+    value: Tensor
+    is_tensor: bool
+
+    @classmethod
+    def of(cls, parameter: cp.Parameter, value: Any) -> Given:
+        """Check that the value is real and of shape ``(*batch, *shape)``; raise ValueError if not."""
+        tensor = value
+        if not isinstance(value, Tensor):
+            try:
+                tensor = torch.as_tensor(value, dtype=torch.float64)
+            except (TypeError, ValueError, RuntimeError):
+                raise ValueError(f"parameter {parameter.name()}: expected a tensor or numbers, got {value!r}") from None
+        if tensor.is_complex():
+            raise ValueError(f"parameter {parameter.name()}: expected real numbers, got {tensor.dtype}")
+        shape = tuple(parameter.shape)
+        if tensor.ndim < len(shape) or tuple(tensor.shape[tensor.ndim - len(shape) :]) != shape:
+            expected = ", ".join(["*batch", *map(str, shape)])
             raise ValueError(
-                f"parameter {parameter.name()} is on {value.device}, the point on {like.device}: move one to the other"
+                f"parameter {parameter.name()} has shape {shape}: expected a tensor ({expected}), "
+                f"got {tuple(tensor.shape)}"
             )
-        value = value.to(like.device)
-    return value
+        return cls(tensor, isinstance(value, Tensor))
+
+    def on(self, parameter: cp.Parameter, point: Tensor) -> Tensor:
+        """Return the value on the point's device; raise ValueError for a batch of it on another device."""
+        if self.value.device != point.device and self.is_tensor and self.value.ndim:
+            raise ValueError(
+                f"parameter {parameter.name()} is on {self.value.device}, the point on {point.device}: "
+                "move one to the other"
+            )
+        return self.value.to(point.device)
 
 
 def check_values(parameter: cp.Parameter, value: Tensor) -> None:
-    """Raise ValueError if a value is NaN or infinite, or breaks an attribute (sign, PSD, ...) of its parameter."""
+    """Raise ValueError if a finite value breaks an attribute (sign, PSD, ...) of its parameter."""
+    attributes, event = parameter.attributes, len(parameter.shape)
+    if not any(demand is not None and demand is not False for demand in attributes.values()):
+        return
     value = value.detach()
-    event = len(parameter.shape)
-    _refuse(parameter, "be finite", ~value.isfinite(), event)
-    attributes = parameter.attributes
+    finite = value.isfinite() if event == 0 else value.isfinite().flatten(value.ndim - event).all(-1)
+    if not bool(finite.any()):
+        return
+    if not bool(finite.all()):
+        value = value[finite]
     signs = {
         "nonneg": ("be nonnegative", value < 0),
         "nonpos": ("be nonpositive", value > 0),
@@ -91,7 +107,7 @@ def check_values(parameter: cp.Parameter, value: Tensor) -> None:
         _refuse(parameter, "be diagonal", (value != 0) & off_diagonal, event)
     if attributes["sparsity"]:
         outside = torch.ones(parameter.shape, dtype=torch.bool)
-        outside[tuple(torch.as_tensor(index) for index in parameter.sparse_idx)] = False
+        outside[tuple(torch.as_tensor(index) for index in parameter.sparse_idx or ())] = False
         _refuse(parameter, "be zero outside its sparsity pattern", (value != 0) & outside.to(value.device), event)
     if attributes["symmetric"] or attributes["PSD"] or attributes["NSD"]:
         slack = _SYMMETRY_TOLERANCE * (1 + value.abs().amax((-2, -1), keepdim=True))

@@ -21,6 +21,10 @@ def capped(w):
     return lambda **options: ProjectionLayer([w >= 0, w <= cap, cp.sum(w) == total], parameters=[cap, total], **options)
 
 
+def with_auxiliary(constraints):
+    return constraints(cp.Variable())
+
+
 @pytest.mark.parametrize(
     ("constraints", "named"),
     [
@@ -32,12 +36,20 @@ def capped(w):
             lambda w: [w[0] + w[1] == 1, w[1] + w[2] == 1, w[0] - w[2] == 1],
             ["constraint 0", "constraint 1", "constraint 2"],
         ),
-        (lambda w: [w[0] == 1, w[1] == 2, w[0] + w[1] == 4, w[2] >= 0], ["constraint 2"]),
+        (
+            lambda w: [w[0] == 1, w[1] == 2, w[0] + w[1] == 4, w[2] >= 0],
+            ["constraint 0", "constraint 1", "constraint 2"],
+        ),
         (lambda w: [cp.norm(w) <= -1], ["constraint 0"]),
         (lambda w: [cp.sum_squares(w) <= -1], ["constraint 0"]),
         (lambda w: [w >= np.inf], ["constraint 0"]),
         (lambda w: [cp.sum(w) <= 1, cp.sum(w) >= 2], ["constraint 0", "constraint 1"]),
         (lambda w: [cp.Constant(1) <= 0, w >= 0], ["constraint 0"]),
+        (lambda w: [w[0] == 2, cp.norm(w) <= 1], ["constraint 0", "constraint 1"]),
+        (lambda w: [w[0] == 2, w >= 0, cp.sum(w) == 1], ["constraint 0", "constraint 1", "constraint 2"]),
+        (lambda w: with_auxiliary(lambda t: [cp.norm(w) <= t, t >= 2, t <= 1]), ["constraint 1", "constraint 2"]),
+        (lambda w: with_auxiliary(lambda t: [w >= 0, cp.norm(t) <= 1, t >= 10]), ["constraint 1", "constraint 2"]),
+        (lambda w: [w >= 1, cp.norm1(w) <= 1], ["constraint 0", "constraint 1"]),
     ],
 )
 def test_empty_sets_name_the_constraints_at_fault(w, constraints, named):
@@ -70,6 +82,15 @@ def test_empty_for_some_samples(capped):
     torch.testing.assert_close(y[1], torch.full((3,), 0.5 + 0.5 / 4))  # least squares of 3 caps and the total
     solution = capped(on_failure="nan").solve(v, caps, totals)
     assert solution.solved.tolist() == [True, False, True, False]
+
+
+def test_nan_in_a_parameter_is_its_samples_affair(capped):
+    totals = torch.tensor([1.0, torch.nan, 9.0])
+    with pytest.raises(ValueError, match=r"1 of 3 samples \(row 1\)"):
+        capped()(torch.zeros(3), torch.ones(3), totals)
+    y = capped(on_failure="nan")(torch.zeros(3), torch.ones(3), totals)
+    assert y.isnan().any(-1).tolist() == [False, True, True]
+    torch.testing.assert_close(y[0], torch.full((3,), 1 / 3))
 
 
 def test_bad_samples_do_not_spoil_gradients(capped):
@@ -142,7 +163,7 @@ def test_not_parametrized(w, constraint, rewrite):
         (torch.tensor(1.0), r"got \(\)"),
         (torch.zeros(3, dtype=torch.int64), "floating-point"),
         (np.zeros(3), "expected a tensor, got ndarray"),
-        (torch.tensor([0.0, torch.nan, 0.0]), "NaN or infinite in the point"),
+        (torch.tensor([0.0, torch.nan, 0.0]), "a point or a parameter is NaN or infinite in the point"),
         (torch.tensor([[0.0] * 3, [torch.inf] * 3, [0.0] * 3]), r"1 of 3 samples \(row 1\)"),
     ],
 )
@@ -161,7 +182,11 @@ def test_wrong_points(w, point, message):
         ((torch.ones(3), 1.0), {"total": 1.0}, "given twice"),
         ((torch.ones(4), 1.0), {}, r"parameter cap has shape \(3,\).*got \(4,\)"),
         ((torch.ones(3), torch.tensor([1.0, -1.0])), {}, r"parameter total must be nonnegative; it is not in 1 of 2"),
-        ((torch.full((3,), torch.nan), 1.0), {}, "parameter cap must be finite"),
+        ((torch.full((3,), torch.nan), 1.0), {}, "a point or a parameter is NaN or infinite in 2 of 2 samples"),
+        ((torch.ones(3), None), {}, "parameter total: expected a tensor or numbers, got None"),
+        ((torch.ones(3), "a"), {}, "parameter total: expected a tensor or numbers, got 'a'"),
+        ((torch.ones(3), torch.tensor(1j)), {}, "expected real numbers"),
+        ((torch.ones(3), torch.ones(5)), {}, r"batch dimensions do not fit together: w \(2,\), cap \(\), total \(5,\)"),
     ],
 )
 def test_wrong_parameters(capped, arguments, named, message):
@@ -203,7 +228,7 @@ def test_attributed_parameters_are_used_entry_by_entry():
     [
         (lambda w: (w,), {}, "expected a list of CVXPY constraints, got Variable"),
         (lambda w: ([w],), {}, r"constraints\[0\] is an expression"),
-        (lambda w: ([False],), {}, r"constraints\[0\]"),
+        (lambda w: ([False],), {}, r"constraints\[0\] is False"),
         (lambda w: ([w >= 0, 3],), {}, r"constraints\[1\]: expected a CVXPY constraint, got 3"),
         (lambda w: ([],), {}, "0 variables"),
         (lambda w: ([w >= 0], [w, w]), {}, "distinct"),
@@ -232,3 +257,35 @@ def test_reference_failures_are_reported_per_sample(w):
     assert info.value.rows == (1,)
     with pytest.raises(ValueError, match="on_failure='nearest' needs closed forms"):
         ProjectionLayer([cp.norm1(w) <= p], on_failure="nearest")
+
+
+def test_conditions_on_parameters_alone(w):
+    p = cp.Parameter(2, name="p")
+    layer = ProjectionLayer([w >= 0, cp.norm(p) <= 1, p[0] <= p[1]])
+    layer(torch.zeros(3), torch.tensor([0.5, 0.6]))
+    with pytest.raises(InfeasibleError, match="constraint 1"):
+        layer(torch.zeros(3), torch.tensor([3.0, 4.0]))
+    with pytest.raises(InfeasibleError, match="constraint 2"):
+        layer(torch.zeros(3), torch.tensor([0.5, 0.1]))
+    with pytest.raises(ValueError, match="restricts parameters alone"):
+        ProjectionLayer([w >= 0, cp.norm1(p) <= 1])
+
+
+def test_values_of_the_users_objects_are_left_alone(w):
+    p = cp.Parameter(name="p", value=7.0)
+    w.value = np.zeros(3)
+    ProjectionLayer([cp.norm1(w) <= p])(torch.ones(3), 1.0)
+    ProjectionLayer([cp.norm1(w) <= 1])
+    assert p.value == 7.0
+    assert w.value.tolist() == [0.0, 0.0, 0.0]
+
+
+def test_a_variable_without_entries():
+    with pytest.raises(ValueError, match="no entry"):
+        ProjectionLayer([cp.Variable(0) >= 0])
+
+
+def test_what_the_reference_cannot_do_is_said(w):
+    layer = ProjectionLayer([cp.norm1(w) <= 1])
+    with pytest.raises(NotImplementedError, match="vmap"):
+        torch.func.vmap(layer)(torch.ones(2, 3))

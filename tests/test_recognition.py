@@ -153,3 +153,28 @@ def test_explanation_names_blocks_methods_and_constraints():
     assert general.method == "cvxpylayers"
     with pytest.raises(ValueError, match="not every block has a closed form"):
         ProjectionLayer([cp.norm1(w) <= 1], method="closed_form")
+
+
+def test_a_badly_scaled_block_is_not_taken_for_diagonal():
+    x = cp.Variable(3)
+    matrix = np.array([[1e7, 0, 0], [0, 2, 1], [0, 1, 2]])
+    y = FeasibleSet([cp.norm(matrix @ x) <= 1]).project(torch.tensor([0.0, 2.0, -1.0], dtype=torch.float64))
+    expected = torch.tensor([0.0, 0.73860, -0.65110], dtype=torch.float64)
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-4)
+
+
+def test_a_normal_that_is_zero():
+    x, p, q = cp.Variable(4), cp.Parameter(4), cp.Parameter()
+    normal = torch.zeros(4, dtype=torch.float64, requires_grad=True)
+    v = torch.tensor([1.0, 2.0, -3.0, 4.0], dtype=torch.float64)
+    y = FeasibleSet([p @ x == q, x >= 0], parameters=[p, q]).bind(normal, 0.0).project(v)
+    torch.testing.assert_close(y, v.clamp_min(0))
+    (gradient,) = torch.autograd.grad(y.sum(), normal)
+    assert bool(gradient.isfinite().all())
+
+
+def test_numbers_as_parameters_keep_the_points_precision():
+    x, p = cp.Variable(3), cp.Parameter()
+    feasible_set = FeasibleSet([x >= 0, cp.sum(x) == p]).bind(0.1)
+    assert abs(float(feasible_set.project(torch.ones(3, dtype=torch.float64)).sum()) - 0.1) < 1e-15
+    assert feasible_set.project(torch.ones(3)).dtype == torch.float32

@@ -1,5 +1,7 @@
 """The reference method, and the comparison of methods."""
 
+import copy
+
 import cvxpy as cp
 import pytest
 import torch
@@ -81,3 +83,29 @@ def test_compare_takes_several_variables_and_general_sets():
     layer = ProjectionLayer([cp.norm1(x) + cp.sum(y) <= 1], [x, y])
     comparison = compare(layer, torch.ones(2, 2), torch.ones(2, 3), seconds=0.0)
     assert [result.method for result in comparison.results] == ["cvxpylayers"]
+
+
+@pytest.mark.parametrize(
+    ("build", "expected"),
+    [
+        (lambda x, t, z: [z == 2 * x, cp.norm1(z) <= 1], [0.0, 0.0, 0.0, 0.5]),
+        (lambda x, t, z: [cp.norm1(x) <= t, t <= 1], [0.0, 0.0, 0.0, 1.0]),
+        (lambda x, t, z: [x[0] == 1, cp.norm1(x) <= 2], [1.0, 0.0, 0.0, 1.0]),
+        (lambda x, t, z: [x[0] >= 1, x[0] <= 1, cp.norm1(x) <= 2], [1.0, 0.0, 0.0, 1.0]),
+    ],
+)
+def test_substituted_constraints_still_count(build, expected):
+    x, t, z = cp.Variable(4), cp.Variable(), cp.Variable(4)
+    feasible_set = FeasibleSet(build(x, t, z), x)
+    y = feasible_set.project(torch.tensor([1.5, -2.0, 0.7, 3.0], dtype=torch.float64))
+    torch.testing.assert_close(y, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-4)
+    assert not feasible_set.contains(torch.full((4,), 9.0, dtype=torch.float64))
+
+
+def test_deep_copies_project():
+    w, p = cp.Variable(3), cp.Parameter()
+    layer = ProjectionLayer([cp.norm1(w) <= p])
+    for _ in range(2):
+        y = copy.deepcopy(layer)(torch.ones(3), 1.0)
+        torch.testing.assert_close(y, torch.full((3,), 1 / 3), rtol=0, atol=1e-4)
+        layer(torch.ones(3), 1.0)

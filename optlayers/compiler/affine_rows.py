@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -22,20 +23,20 @@ class AffineRows:
         operations on ``A`` and ``b`` together, parameters included, are products from the left.
     n, parameters : int
         The numbers of entries of ``y`` and ``p``.
-    source : ndarray, shape (m,)
-        For each row, the number of the user's constraint that it comes from.
+    sources : sparse array, shape (m, constraints)
+        Not zero where the row comes from that constraint of the user; combined rows come from several.
     """
 
     data: sp.csr_array
     n: int
     parameters: int
-    source: np.ndarray
+    sources: sp.csr_array
 
     def __len__(self) -> int:
-        return self.data.shape[0]
+        return len(self.sources.indptr) - 1
 
     def __getitem__(self, index: np.ndarray | slice) -> AffineRows:
-        return AffineRows(sp.csr_array(self.data[index]), self.n, self.parameters, self.source[index])
+        return AffineRows(sp.csr_array(self.data[index]), self.n, self.parameters, sp.csr_array(self.sources[index]))
 
     def triplets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return (row, entry of y, entry of p, coefficient) of every nonzero."""
@@ -81,17 +82,21 @@ class AffineRows:
             a, sp.csr_array((value[linear], (column[linear], parameter[linear])), shape=(self.n, self.parameters))
         )
 
-    def combined(self, matrix: sp.sparray | np.ndarray, source: np.ndarray | None = None) -> AffineRows:
-        """Return ``matrix @ rows``, what cancels to rounding removed; by default each row keeps its source."""
+    def sources_of(self, row: int) -> tuple[int, ...]:
+        """Return the numbers of the user's constraints that a row comes from."""
+        return tuple(self.sources.indices[self.sources.indptr[row] : self.sources.indptr[row + 1]].tolist())
+
+    def combined(self, matrix: Any) -> AffineRows:
+        """Return ``matrix @ rows``, with what cancels to rounding removed."""
         left = sp.csr_array(matrix)
         data = sp.csr_array(left @ self.data)
         size = _aligned(sp.csr_array(abs(left) @ abs(self.data)), data)
         data.data[np.abs(data.data) <= 8 * np.finfo(float).eps * size] = 0
         data.eliminate_zeros()
-        return AffineRows(data, self.n, self.parameters, self.source if source is None else source)
+        return AffineRows(data, self.n, self.parameters, sp.csr_array(abs(left) @ self.sources))
 
     def scaled(self, factor: float) -> AffineRows:
-        return AffineRows(self.data * factor, self.n, self.parameters, self.source)
+        return AffineRows(self.data * factor, self.n, self.parameters, self.sources)
 
     def renamed(self, old: int, new: int, rows: np.ndarray) -> AffineRows:
         """Return the rows with entry `new` of ``y`` in place of entry `old`, in some of them."""
@@ -115,7 +120,7 @@ class AffineRows:
     ) -> AffineRows:
         width = self.parameters + 1
         data = sp.csr_array((value, (row, column * width + parameter)), shape=(len(self), (n + 1) * width))
-        return AffineRows(data, n, self.parameters, self.source)
+        return AffineRows(data, n, self.parameters, self.sources)
 
     @property
     def is_fixed(self) -> np.ndarray:
@@ -125,25 +130,28 @@ class AffineRows:
         result[row[(column < self.n) | (parameter < self.parameters)]] = False
         return result
 
-    def numbers(self, values: np.ndarray, source: int) -> AffineRows:
-        """Return rows that are the given numbers, for the same ``y`` and ``p``."""
-        last = np.full(len(values), self.data.shape[1] - 1)
-        data = sp.csr_array((values, (np.arange(len(values)), last)), shape=(len(values), self.data.shape[1]))
-        return AffineRows(data, self.n, self.parameters, np.full(len(values), source))
+    def numbers(self, *values: float) -> AffineRows:
+        """Return rows that are the given numbers; they come from where all these rows come from."""
+        width = (self.n + 1) * (self.parameters + 1)
+        last = np.full(len(values), width - 1)
+        data = sp.csr_array((np.array(values), (np.arange(len(values)), last)), shape=(len(values), width))
+        everywhere = sp.csr_array(np.ones((len(values), len(self)))) @ self.sources
+        return AffineRows(data, self.n, self.parameters, sp.csr_array(everywhere))
 
     def __neg__(self) -> AffineRows:
-        return AffineRows(-self.data, self.n, self.parameters, self.source)
+        return AffineRows(-self.data, self.n, self.parameters, self.sources)
 
     def __add__(self, other: AffineRows) -> AffineRows:
         both = AffineRows.concatenate([self, other])
         identity = sp.eye_array(len(self))
-        return both.combined(sp.hstack([identity, identity]), source=self.source)
+        return both.combined(sp.hstack([identity, identity]))
 
     @staticmethod
     def concatenate(parts: Sequence[AffineRows]) -> AffineRows:
         first = parts[0]
         data = sp.csr_array(sp.vstack([part.data for part in parts], format="csr"))
-        return AffineRows(data, first.n, first.parameters, np.concatenate([part.source for part in parts]))
+        sources = sp.csr_array(sp.vstack([part.sources for part in parts], format="csr"))
+        return AffineRows(data, first.n, first.parameters, sources)
 
 
 def _aligned(size: sp.csr_array, data: sp.csr_array) -> np.ndarray:
@@ -152,5 +160,5 @@ def _aligned(size: sp.csr_array, data: sp.csr_array) -> np.ndarray:
     size.sort_indices()
     if np.array_equal(data.indices, size.indices) and np.array_equal(data.indptr, size.indptr):
         return size.data
-    row = np.repeat(np.arange(data.shape[0]), np.diff(data.indptr))
+    row = np.repeat(np.arange(len(data.indptr) - 1), np.diff(data.indptr))
     return np.asarray(size[row, data.indices]).ravel()

@@ -55,7 +55,7 @@ def simplify(cone: Cone) -> tuple[list[Cone], list[AffineRows]] | None:
     fixed = cone.rows.is_fixed
     if fixed.all():
         value = depth(cone.kind, cone.alpha, cone.rows.offset.constant)
-        return [], [cone.rows.numbers(np.array([value]), int(cone.rows.source[0]))]
+        return [], [cone.rows.numbers(value)]
     if cone.kind == "soc":
         return _simplify_soc(cone, fixed)
     if cone.kind == "psd":
@@ -65,23 +65,23 @@ def simplify(cone: Cone) -> tuple[list[Cone], list[AffineRows]] | None:
 
 def _simplify_soc(cone: Cone, fixed: np.ndarray) -> tuple[list[Cone], list[AffineRows]] | None:
     """Fold the fixed rows of ``||tail|| <= head`` into one number, and split what is then one-dimensional."""
-    rows, source = cone.rows, int(cone.rows.source[0])
+    rows = cone.rows
     head, tail = rows[:1], np.flatnonzero(~fixed[1:]) + 1
     numbers = rows.offset.constant[1:][fixed[1:]]
     constant = float(np.linalg.norm(numbers))
     if len(tail) == 0:
-        return [], [head + rows.numbers(np.array([-constant]), source)]
+        return [], [head + rows.numbers(-constant)]
     if len(tail) == 1 and (fixed[0] or constant == 0.0):
         if fixed[0]:
             top = float(rows.offset.constant[0])
             if top < constant:
-                return [], [rows.numbers(np.array([top - constant]), source)]
-            head = rows.numbers(np.array([np.sqrt((top - constant) * (top + constant))]), source)
+                return [], [rows.numbers(top - constant)]
+            head = rows.numbers(float(np.sqrt((top - constant) * (top + constant))))
         body = rows[tail]
         return [], [head + body, head + (-body)]
     if len(numbers) == 0 or (len(numbers) == 1 and constant != 0.0):
         return None
-    parts = [head, rows[tail]] + ([rows.numbers(np.array([constant]), source)] if constant else [])
+    parts = [head, rows[tail]] + ([rows.numbers(constant)] if constant else [])
     return [dataclasses.replace(cone, rows=AffineRows.concatenate(parts))], []
 
 
@@ -108,21 +108,21 @@ def _bound_of_triple(cone: Cone, fixed: np.ndarray) -> tuple[list[Cone], list[Af
     """Turn an exponential or power cone into the bound on its only row that is not a number."""
     if fixed.sum() != 2:
         return None
-    free, source = int(np.flatnonzero(~fixed)[0]), int(cone.rows.source[0])
+    free = int(np.flatnonzero(~fixed)[0])
     x, y, z = cone.rows.offset.constant
     row = cone.rows[np.array([free])]
 
     def at_least(bound: float) -> list[AffineRows]:
-        return [row + row.numbers(np.array([-bound]), source)]
+        return [row + cone.rows.numbers(-bound)]
 
     def at_most(bound: float) -> list[AffineRows]:
-        return [-row + row.numbers(np.array([bound]), source)]
+        return [-row + cone.rows.numbers(bound)]
 
     if cone.kind == "exp" and y > 0:
         if free == 2:
             return [], at_least(y * float(np.exp(x / y)))
         if free == 0:
-            return [], at_most(y * float(np.log(z / y))) if z > 0 else [row.numbers(np.array([-1.0]), source)]
+            return [], at_most(y * float(np.log(z / y))) if z > 0 else [cone.rows.numbers(-1.0)]
     if cone.kind == "pow":
         power = (cone.alpha, 1 - cone.alpha)
         if free == 2 and x >= 0 and y >= 0:

@@ -11,11 +11,17 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cvxpy as cp
 import numpy as np
 import scipy.sparse as sp
-from cvxpy.constraints import PSD, SOC, Equality, ExpCone, Inequality, NonNeg, PowCone3D, Zero
+from cvxpy.constraints.exponential import ExpCone
+from cvxpy.constraints.nonpos import Inequality, NonNeg
+from cvxpy.constraints.power import PowCone3D
+from cvxpy.constraints.psd import PSD
+from cvxpy.constraints.second_order import SOC
+from cvxpy.constraints.zero import Equality, Zero
 from cvxpy.reductions.cone2cone.approx import APPROX_CONE_CONVERSIONS, ApproxCone2Cone
 from cvxpy.reductions.cone2cone.exact import EXACT_CONE_CONVERSIONS, ExactCone2Cone
 from cvxpy.reductions.dcp2cone.cone_matrix_stuffing import ConeMatrixStuffing, ParamConeProg
@@ -61,7 +67,7 @@ class ConicForm:
         Rows that are zero, rows that are nonnegative.
     cones : tuple of Cone
     labels : tuple of str
-        Names of the user's constraints and of the variables' attributes, numbered by `AffineRows.source`.
+        Names of the user's constraints and of the variables' attributes, numbered by `AffineRows.sources`.
     origins : tuple of int
         For each label, the place of the constraint in the user's list, or -1 for an attribute.
     """
@@ -90,12 +96,13 @@ def compile_constraints(
     rewritten = [(con.tree_copy(leaves.replacement), source) for con, source in conic]
     for variable, source in leaves.variables:
         for attribute, con in _attribute_constraints(variable, leaves.replacement[id(variable)]):
-            if source is None:
-                labels.append(f"{attribute} of variable {variable.name()}")
+            label = f"{attribute} of variable {variable.name()}"
+            if source is None and (origins[-1:] != [-1] or labels[-1] != label):
+                labels.append(label)
                 origins.append(-1)
             rewritten.append((con, len(labels) - 1 if source is None else source))
     plain = [leaves.replacement.get(id(v), v) for v in variables]
-    stuffed = _stuff(rewritten, plain, [leaves.replacement.get(id(p), p) for p in parameters])
+    stuffed = _stuff(rewritten, plain, [leaves.replacement.get(id(p), p) for p in parameters], len(labels))
     return _split(stuffed, sum(v.size for v in variables), labels, origins)
 
 
@@ -136,7 +143,7 @@ class _Leaves:
     """
 
     variables: list[tuple[cp.Variable, int | None]]
-    replacement: dict[int, cp.Variable | cp.Parameter]
+    replacement: dict[int, Any]
 
 
 def _plain_leaves(
@@ -147,9 +154,7 @@ def _plain_leaves(
         for v in con.variables():
             found.setdefault(id(v), (v, source))
     attributed = [(v, source) for v, source in found.values() if _has_attributes(v)]
-    replacement: dict[int, cp.Variable | cp.Parameter] = {
-        id(v): cp.Variable(v.shape, name=v.name()) for v, _ in attributed
-    }
+    replacement: dict[int, Any] = {id(v): cp.Variable(v.shape, name=v.name()) for v, _ in attributed}
     replacement |= {id(p): cp.Parameter(p.shape, name=p.name()) for p in parameters if _has_attributes(p)}
     return _Leaves(attributed, replacement)
 
@@ -180,7 +185,7 @@ def _attribute_constraints(variable: cp.Variable, plain: cp.Variable) -> list[tu
     if attributes["diag"] or attributes["sparsity"]:
         free = np.eye(*variable.shape, dtype=bool) if attributes["diag"] else np.zeros(variable.shape, dtype=bool)
         if attributes["sparsity"]:
-            free[tuple(variable.sparse_idx)] = True
+            free[tuple(variable.sparse_idx or ())] = True
         if not free.all():
             result.append(("diag" if attributes["diag"] else "sparsity", plain[np.nonzero(~free)] == 0))
     return result
@@ -193,12 +198,16 @@ class _Stuffed:
 
 
 def _stuff(
-    conic: Sequence[tuple[cp.Constraint, int]], variables: Sequence[cp.Variable], parameters: Sequence[cp.Parameter]
+    conic: Sequence[tuple[cp.Constraint, int]],
+    variables: Sequence[cp.Variable],
+    parameters: Sequence[cp.Parameter],
+    labels: int,
 ) -> _Stuffed:
     """Collect the coefficients of all rows, in CVXPY's order of cones, with entries of leaves in C order."""
     size, count = sum(v.size for v in variables), sum(p.size for p in parameters)
     if not conic:
-        return _Stuffed(None, AffineRows(sp.csr_array((0, (size + 1) * (count + 1))), size, count, np.zeros(0, int)))
+        nothing = AffineRows(sp.csr_array((0, (size + 1) * (count + 1))), size, count, sp.csr_array((0, labels)))
+        return _Stuffed(None, nothing)
     with warnings.catch_warnings():  # that CVXPY takes another backend for arrays of three dimensions
         warnings.filterwarnings("ignore", ".*dimension greater than 2", UserWarning)
         program, _ = ConeMatrixStuffing(quad_obj=False).apply(cp.Problem(cp.Minimize(0), [con for con, _ in conic]))
@@ -213,9 +222,10 @@ def _stuff(
     index = column * (count + 1) + parameter_of[coo.col]
     source_of = {con.id: source for con, source in conic}
     source = np.repeat([source_of[con.id] for con in program.constraints], [con.size for con in program.constraints])
+    sources = sp.csr_array((np.ones(m), source, np.arange(m + 1)), shape=(m, labels))
     data = sp.csr_array((coo.data, (row, index)), shape=(m, (end + 1) * (count + 1)))
     data.eliminate_zeros()
-    return _Stuffed(program, AffineRows(data, end, count, source.astype(np.int64)))
+    return _Stuffed(program, AffineRows(data, end, count, sources))
 
 
 def _c_order(leaves: Sequence[cp.Variable | cp.Parameter], starts: dict[int, int], size: int) -> tuple[np.ndarray, int]:
@@ -250,7 +260,7 @@ def _split(stuffed: _Stuffed, size: int, labels: Sequence[str], origins: Sequenc
         elif isinstance(con, ExpCone):
             cones.extend(Cone("exp", rows[triple]) for triple in block.reshape(3, -1).T)
         elif isinstance(con, PowCone3D):
-            alphas = np.broadcast_to(con.alpha.value, (con.size // 3,))
+            alphas = np.broadcast_to(np.asarray(con.alpha.value), (con.size // 3,))
             cones.extend(Cone("pow", rows[t], float(a)) for t, a in zip(block.reshape(3, -1).T, alphas, strict=True))
     empty = np.zeros(0, dtype=np.int64)
     return ConicForm(
@@ -274,4 +284,4 @@ def _svec(rows: AffineRows, square: np.ndarray) -> AffineRows:
         ),
         shape=(len(row), len(rows)),
     )
-    return rows.combined(pairs, source=rows.source[square[row, column]])
+    return rows.combined(pairs)

@@ -6,8 +6,10 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import cvxpy as cp
+from cvxpy.constraints.finite_set import FiniteSet
+from cvxpy.constraints.zero import Equality
 
-from optlayers.errors import NotConvexError, NotParametrizedError
+from optlayers.errors import InfeasibleError, NotConvexError, NotParametrizedError
 
 _REFUSED = {
     "boolean": "boolean variables make the set non-convex",
@@ -39,6 +41,8 @@ def check_constraints(constraints: object) -> list[cp.Constraint]:
                 f"constraints[{position}] is an expression ({constraint}), not a constraint: "
                 "compare it with something, as in `expression <= 0`"
             )
+        elif constraint is False or str(constraint) == "False":
+            raise InfeasibleError(f"constraints[{position}] is False: it compares numbers, and does not hold")
         elif constraint is not True and str(constraint) != "True":
             raise ValueError(f"constraints[{position}]: expected a CVXPY constraint, got {constraint!r}")
     return list(result.values())
@@ -49,6 +53,10 @@ def check_variables(variables: Sequence[Any]) -> None:
     for variable in variables:
         if not isinstance(variable, cp.Variable):
             raise ValueError(f"variables: expected CVXPY variables, got {type(variable).__name__} ({variable})")
+        if variable.size == 0:
+            raise ValueError(
+                f"variable {variable.name()} has shape {tuple(variable.shape)}: it has no entry to project"
+            )
         for attribute, reason in _REFUSED.items():
             if variable.attributes[attribute]:
                 raise NotConvexError(
@@ -61,7 +69,7 @@ def check_convex(constraints: Sequence[cp.Constraint]) -> None:
     """Raise NotConvexError or NotParametrizedError for the first constraint that is not DCP, or not DPP."""
     for position, constraint in enumerate(constraints):
         name = describe(constraint, position)
-        if isinstance(constraint, cp.constraints.FiniteSet):
+        if isinstance(constraint, FiniteSet):
             raise NotConvexError(f"{name} restricts an expression to finitely many values, which is not convex.")
         if not constraint.is_dcp():
             raise NotConvexError(f"{name} is not convex by CVXPY's rules (DCP). {_why_not_dcp(constraint)}")
@@ -73,7 +81,7 @@ def _why_not_dcp(constraint: cp.Constraint) -> str:
     culprits = [str(e) for e in _smallest(constraint, lambda e: e.is_dcp())]
     if culprits:
         return f"It breaks the rules in: {'; '.join(culprits)}. See https://dcp.stanford.edu/rules."
-    if isinstance(constraint, cp.constraints.Equality):
+    if isinstance(constraint, Equality):
         return "Both sides of == must be affine; replace it by <= where the set you mean is {convex <= concave}."
     if len(constraint.args) == 2 and hasattr(constraint.args[0], "curvature"):
         left, right = constraint.args

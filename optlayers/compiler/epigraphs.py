@@ -44,7 +44,7 @@ def _merge_squares(auxiliaries: Auxiliaries) -> ConicForm | None:
             merged.add(cone)
             bound = bound + total
             tails.append(tail)
-        one = bound.numbers(np.array([1.0]), int(bound.source[0]))
+        one = bound.numbers(1.0)
         keep[r] = False
         cones.append(Cone("soc", AffineRows.concatenate([bound + one, bound + (-one), *tails])))
     if keep.all():
@@ -68,11 +68,11 @@ def _square(auxiliaries: Auxiliaries, variable: int, row: int) -> tuple[int, Aff
     if a <= 0 or abs(abs(b) - a) > 1e-12 * a:
         return None
     pair = cone.rows[places]
-    difference = pair.combined(np.array([[1.0, -np.sign(b)]]), pair.source[:1])
+    difference = pair.combined(np.array([[1.0, -np.sign(b)]]))
     constant = float(difference.offset.constant[0])
     if not difference.is_fixed[0] or constant <= 0:
         return None
-    total = pair.combined(np.array([[1.0, np.sign(b)]]) * weight / (2 * a), pair.source[:1])
+    total = pair.combined(np.array([[1.0, np.sign(b)]]) * weight / (2 * a))
     tail = cone.rows[np.setdiff1d(np.arange(1, len(cone.rows)), [other])]
     return k, total, tail.scaled(2 * np.sqrt(weight / (2 * a * constant)))
 

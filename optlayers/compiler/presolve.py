@@ -45,21 +45,20 @@ def _without_infinity(form: ConicForm) -> ConicForm:
         result[row[at_offset]] = np.sign(value[at_offset])
         bad = ~np.isfinite(value) & ~at_offset
         if bad.any():
-            label = form.labels[rows.source[row[bad][0]]]
+            label = form.labels[rows.sources_of(int(row[bad][0]))[0]]
             raise ValueError(f"{label} has NaN or infinite coefficients; only its bounds may be infinite.")
         return result
 
     def refuse(rows: AffineRows) -> None:
         bad = infinite(rows) != 0
         if bad.any():
-            raise ValueError(
-                f"{form.labels[rows.source[bad][0]]} has infinite data, which only an inequality may have."
-            )
+            label = form.labels[rows.sources_of(int(bad.argmax()))[0]]
+            raise ValueError(f"{label} has infinite data, which only an inequality may have.")
 
     refuse(form.equalities)
     sign = infinite(form.inequalities)
     rows = form.inequalities[sign == 0]
-    impossible = [rows.numbers(np.array([-1.0]), int(s)) for s in form.inequalities.source[sign < 0]]
+    impossible = [form.inequalities[k : k + 1].numbers(-1.0) for k in np.flatnonzero(sign < 0)]
     cones = []
     for cone in form.cones:
         if cone.kind != "soc" or infinite(cone.rows)[0] <= 0:

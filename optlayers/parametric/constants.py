@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
 
 
 def is_traced() -> bool:
     """Whether values cannot be looked at: inside torch.compile, torch.export or a torch.func transform."""
-    return torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None
+    return torch.compiler.is_compiling() or retrieve_all_functorch_interpreters() != []
 
 
 class Constant:

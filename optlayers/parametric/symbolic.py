@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import scipy.sparse as sp
@@ -50,7 +51,7 @@ class Affine:
     @property
     def parameters(self) -> int:
         """The number of parameter entries."""
-        return self.linear.shape[1]
+        return cast(tuple[int, int], self.linear.shape)[1]
 
     @property
     def signature(self) -> object:

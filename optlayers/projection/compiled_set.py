@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from optlayers.compiler.affine_rows import AffineRows
-from optlayers.compiler.conic_form import compile_constraints
+from optlayers.compiler.conic_form import ConicForm, compile_constraints
 from optlayers.compiler.presolve import presolve
 from optlayers.parametric.maps import Values
 from optlayers.projection.general_piece import GeneralPiece
 from optlayers.projection.pieces import Layout, Piece, make_pieces
-from optlayers.projection.residual import Residual
-from optlayers.recognition.blocks import decompose
+from optlayers.projection.reference import is_empty
+from optlayers.projection.residual import Residual, member
+from optlayers.recognition.blocks import Conditions, decompose
 
 
 @dataclass(frozen=True)
@@ -29,23 +30,50 @@ class Conflict:
 
 
 class Condition:
-    """What constraints ask of the parameters alone: values that are zero (equality) or nonnegative."""
+    """What constraints ask of the parameters alone: that some values are zero, nonnegative, or in a cone."""
 
-    def __init__(self, rows: AffineRows, *, equality: bool, starts: Sequence[int]) -> None:
+    def __init__(self, kind: str, rows: AffineRows, starts: Sequence[int], alpha: float = 0.0) -> None:
         offset = rows.offset
-        self.is_equality = equality
+        self.kind, self.alpha = kind, alpha
         self.is_parametric = not offset.is_constant
-        self.source = rows.source
+        self.sources = [set(rows.sources_of(k)) for k in range(len(rows))]
         self.slack = offset.compile(starts)
 
     def infeasibility(self, values: Values) -> Tensor:
-        """Return by how much each condition fails, ``(*batch, 1, conditions)``."""
+        """Return by how much each row fails, ``(*batch, 1, rows)``."""
         slack = self.slack(values)
-        return (slack.abs() if self.is_equality else -slack).unsqueeze(-2)
+        if self.kind == "zero":
+            amount = slack.abs()
+        elif self.kind == "nonneg":
+            amount = -slack
+        else:
+            amount = (slack - member(self.kind, self.alpha, slack)).abs()
+        return amount.unsqueeze(-2)
 
     def blame(self, block: int, check: int) -> set[int]:
-        """Return the user's constraint that condition number `check` comes from."""
-        return {int(self.source[check])}
+        """Return the user's constraints that row number `check` comes from."""
+        return self.sources[check]
+
+
+def _conditions(
+    conditions: Conditions, constraints: Sequence[cp.Constraint], form: ConicForm, starts: Sequence[int]
+) -> list[Condition]:
+    """Return the conditions on the parameters; auxiliary variables alone are looked into once and for all."""
+    rows = [("zero", conditions.equalities, 0.0), ("nonneg", conditions.inequalities, 0.0)]
+    rows += [(cone.kind, cone.rows, cone.alpha) for cone in conditions.cones]
+    for block in conditions.hidden:
+        sources = sorted(block.sources)
+        own = [constraints[form.origins[source]] for source in sources if form.origins[source] >= 0]
+        if any(con.parameters() for con in own):
+            names = "; ".join(form.labels[source] for source in sources)
+            raise ValueError(
+                f"{names}: restricts parameters alone, in a way that has no closed form. Check the parameters in torch."
+            )
+        if is_empty(own):
+            everything = AffineRows.concatenate([form.equalities, form.inequalities, *(c.rows for c in form.cones)])
+            chosen = [k for k in range(len(everything)) if set(everything.sources_of(k)) & block.sources]
+            rows.append(("nonneg", everything[np.array(chosen)].numbers(-1.0), 0.0))
+    return [Condition(kind, part, starts, alpha) for kind, part, alpha in rows if len(part)]
 
 
 class CompiledSet:
@@ -76,8 +104,7 @@ class CompiledSet:
         self.form = presolve(compile_constraints(constraints, variables, parameters))
         starts = [0, *np.cumsum([p.size for p in parameters])[:-1].tolist()] if parameters else []
         blocks, alone = decompose(self.form)
-        conditions = ((alone.equalities, True), (alone.inequalities, False))
-        self.conditions = [Condition(rows, equality=e, starts=starts) for rows, e in conditions if len(rows)]
+        self.conditions = _conditions(alone, constraints, self.form, starts)
         self.pieces, rest = make_pieces(blocks, starts) if closed_forms else ([], blocks)
         self.general = GeneralPiece(rest, self.form, constraints, variables, parameters) if rest else None
         columns = [np.stack([block.columns for block in piece.blocks]) for piece in self.pieces]
@@ -88,6 +115,8 @@ class CompiledSet:
         constant = [part for part in parts if not part.is_parametric]
         conflicts = [_conflict(part, nothing, self.form.labels) for part in constant]
         self.conflicts = [conflict for conflict in conflicts if conflict is not None]
+        if self.general is not None and self.general.is_empty():
+            self.conflicts.append(Conflict(self.general.labels, torch.tensor(True)))
         impossible = [part for part, conflict in zip(constant, conflicts, strict=True) if conflict is not None]
         self.doubtful = impossible + [part for part in parts if part.is_parametric]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +13,9 @@ import torch
 from torch import Tensor
 
 from optlayers.compiler.conic_form import ConicForm
-from optlayers.parametric.constants import Constant
+from optlayers.parametric.constants import Constant, is_traced
 from optlayers.parametric.maps import Values
-from optlayers.projection.reference import Reference
+from optlayers.projection.reference import Reference, is_empty
 from optlayers.recognition.block import Block
 
 
@@ -35,7 +36,7 @@ class GeneralPiece:
         self.blocks = tuple(blocks)
         self.entries = np.sort(np.concatenate([block.columns for block in blocks]))
         self.shapes = [tuple(p.shape) for p in parameters]
-        ends = np.cumsum([v.size for v in variables])
+        ends = list(itertools.accumulate(v.size for v in variables))
         touched = np.unique(np.searchsorted(ends, self.entries, side="right")).tolist()
         self.variable_shapes = [tuple(variables[k].shape) for k in touched]
         self.variable_sizes = [variables[k].size for k in touched]
@@ -44,6 +45,10 @@ class GeneralPiece:
         self.labels = tuple(form.labels[s] for s in sorted(set().union(*(block.sources for block in blocks))))
         origins = sorted({form.origins[source] for block in blocks for source in block.sources} - {-1})
         self.method = Reference([constraints[k] for k in origins], [variables[k] for k in touched], parameters)
+
+    def is_empty(self) -> bool:
+        """Whether no point satisfies the constraints, as far as can be told without parameter values."""
+        return not self.method.parameters and is_empty(self.method.constraints)
 
     def bind(self, values: Values) -> BoundGeneralPiece:
         """Return the set for these parameter values."""
@@ -59,6 +64,11 @@ class BoundGeneralPiece:
 
     def project(self, v: Tensor) -> Tensor:
         """Project points ``(*batch, 1, n)`` of the piece's own entries."""
+        if is_traced():
+            raise NotImplementedError(
+                "sets without closed form run on cvxpylayers, which does not support torch.compile, torch.export, vmap "
+                "or forward-mode derivatives; explain() says which blocks these are"
+            )
         piece = self.piece
         batch = torch.broadcast_shapes(v.shape[:-2], *(t.shape[:-1] for t in self.values.tensors))
         v = v.squeeze(-2).expand(*batch, v.shape[-1]).reshape(math.prod(batch), v.shape[-1])

@@ -7,7 +7,8 @@ shares nothing with the rest of the library, and it takes every set that CVXPY c
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -17,11 +18,37 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from cvxpylayers.torch import CvxpyLayer
+    from cvxpylayers.torch.cvxpylayer import CvxpyLayer
 
 _DENSE_LIMIT = 300  # beyond this many entries, derivatives by iteration (LSQR) instead of by dense elimination
 _TOLERANCE = 1e-12
 _FEASIBILITY = 1e-4  # relative; above it a sample counts as failed
+
+
+@contextmanager
+def _preserved(leaves: Sequence[cp.Variable | cp.Parameter]) -> Iterator[None]:
+    """Put back the values of the user's own CVXPY objects."""
+    values = [leaf.value_sparse if leaf.sparse_idx is not None else leaf.value for leaf in leaves]
+    try:
+        yield
+    finally:
+        for leaf, value in zip(leaves, values, strict=True):
+            if leaf.sparse_idx is not None:
+                leaf.value_sparse = value
+            else:
+                leaf.save_value(value)
+
+
+def is_empty(constraints: Sequence[cp.Constraint]) -> bool:
+    """Whether CVXPY finds that no point satisfies the constraints, which have no parameters."""
+    problem = cp.Problem(cp.Minimize(0), list(constraints))
+    with _preserved(problem.variables()), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            problem.solve(cp.CLARABEL)
+        except cp.SolverError:
+            return False
+        return problem.status == cp.INFEASIBLE
 
 
 class Reference:
@@ -46,7 +73,7 @@ class Reference:
     @cached_property
     def _layer(self) -> CvxpyLayer:
         try:
-            from cvxpylayers.torch import CvxpyLayer
+            from cvxpylayers.torch.cvxpylayer import CvxpyLayer
         except ImportError as error:
             raise ImportError(
                 "This set is projected onto by the reference method, which needs cvxpylayers: "
@@ -98,6 +125,17 @@ class Reference:
         """Check each sample's constraints in CVXPY: diffcp calls solved what Clarabel found infeasible."""
         result = torch.zeros(len(values[0]), dtype=torch.bool)
         demands = [*self.constraints, *(c for v in self.variables for c in v.domain)]
+        with _preserved([*self.variables, *self.parameters]):
+            self._check(result, demands, values, parameters)
+        return result
+
+    def _check(
+        self,
+        result: Tensor,
+        demands: Sequence[cp.Constraint],
+        values: Sequence[Tensor],
+        parameters: Sequence[Tensor],
+    ) -> None:
         for k in range(len(result)):
             own = [value[k].detach().numpy() for value in values]
             for variable, value in zip(self.variables, own, strict=True):
@@ -109,7 +147,9 @@ class Reference:
                 warnings.simplefilter("ignore")
                 violation = max((float(np.max(c.violation())) for c in demands), default=0.0)
             result[k] = violation <= _FEASIBILITY * size
-        return result
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_layer"}
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Reference:
+        return self  # immutable; and copies of CVXPY's objects have other identities

@@ -74,11 +74,11 @@ class Residual:
         zero, nonneg, *cones = self.rows(y, values).split(self.sizes, -1)
         parts = [zero, nonneg.clamp_max(0.0)]
         for (kind, alpha), slack in zip(self.cones, cones, strict=True):
-            parts.append(slack - _member(kind, alpha, slack))
+            parts.append(slack - member(kind, alpha, slack))
         return torch.cat(parts, -1)
 
 
-def _member(kind: str, alpha: float, slack: Tensor) -> Tensor:
+def member(kind: str, alpha: float, slack: Tensor) -> Tensor:
     """Return the nearest (or a near) point of the cone."""
     if kind == "soc":
         return _project_soc(slack)

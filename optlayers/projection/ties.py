@@ -28,7 +28,9 @@ def untie(block: Block) -> tuple[Block, np.ndarray] | None:
         a, b = row.normal.constant[[i, j]] * ratio[[i, j]]
         one, other = leader[i], leader[j]
         if one == other:
-            return None
+            if abs(a + b) > 1e-12 * abs(a):
+                return None  # the entries are zero: substitution is for others
+            continue
         members = leader == other
         ratio[members] *= -a / b
         leader[members] = one

@@ -41,7 +41,7 @@ class BlockCone:
     matrix: np.ndarray | None
     offset: Affine
     alpha: float
-    source: int
+    sources: tuple[int, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -101,7 +101,7 @@ class Block:
         """The user's constraints that touch the block."""
         result = set(self.bounds[1].tolist())
         result |= {source for row in self.rows for source in row.sources}
-        return result | {cone.source for cone in self.cones}
+        return result | {source for cone in self.cones for source in cone.sources}
 
     def summary(self) -> str:
         """Say what the block consists of."""

@@ -20,10 +20,21 @@ from optlayers.recognition.parallel_rows import merge_parallel, without_implied
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """Rows without entries of ``y``: what the constraints ask of the parameters alone."""
+    """What the constraints ask of the parameters alone.
+
+    Attributes
+    ----------
+    equalities, inequalities : AffineRows
+    cones : tuple of Cone
+        Rows and cones without entries of ``y``.
+    hidden : tuple of Block
+        Blocks of auxiliary entries only.
+    """
 
     equalities: AffineRows
     inequalities: AffineRows
+    cones: tuple[Cone, ...]
+    hidden: tuple[Block, ...]
 
 
 def decompose(form: ConicForm) -> tuple[list[Block], Conditions]:
@@ -32,7 +43,15 @@ def decompose(form: ConicForm) -> tuple[list[Block], Conditions]:
     equal, other = sort_rows(form.equalities), sort_rows(form.inequalities)
     assembly = _Assembly(form, equal.bounds, other.bounds)
     rows = without_implied(merge_parallel(equal.several, other.several), assembly.lower.fixed, assembly.upper.fixed)
-    return assembly.blocks(rows, _distinct(form.cones)), Conditions(equal.empty, other.empty)
+    cones = _distinct(form.cones)
+    blocks = assembly.blocks(rows, [cone for cone in cones if len(_columns(cone))])
+    conditions = Conditions(
+        equal.empty,
+        other.empty,
+        tuple(cone for cone in cones if len(_columns(cone)) == 0),
+        tuple(block for block in blocks if block.size == 0),
+    )
+    return [block for block in blocks if block.size], conditions
 
 
 def _distinct(cones: tuple[Cone, ...]) -> list[Cone]:
@@ -111,14 +130,20 @@ def _tightest(fixed: BoundRows, bounds: BoundRows, side: Side) -> np.ndarray:
     level = own.rows.offset.scaled(-1 / own.coefficient)
     parametric = np.diff(level.linear.indptr) > 0
     keep = parametric | (level.constant == side.layers[0].constant[own.entry])
-    triple = np.stack([own.entry, own.rows.source, np.full(len(own.entry), int(side.sign))])[:, keep]
-    return np.unique(triple, axis=1)
+    pairs = sp.coo_array(own.rows.sources[keep])
+    entry, source = own.entry[keep][pairs.row], pairs.col.astype(np.int64)
+    return np.unique(np.stack([entry, source, np.full(len(entry), int(side.sign))]), axis=1)
 
 
 def _ranges(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
     """Return all numbers from each start up to its stop."""
     length = stop - start
     return np.repeat(stop - np.cumsum(length), length) + np.arange(length.sum())
+
+
+def cone_sources(cone: Cone) -> tuple[int, ...]:
+    """Return the user's constraints that a cone comes from."""
+    return tuple(np.unique(cone.rows.sources.indices).tolist())
 
 
 def _columns(cone: Cone) -> np.ndarray:
@@ -134,4 +159,4 @@ def _spread(normal: Affine, index: np.ndarray, size: int) -> Affine:
 def _local_cone(cone: Cone, columns: np.ndarray) -> BlockCone:
     constant = not cone.rows.is_parametric.any()
     matrix = cone.rows.matrix[:, columns].toarray() if constant else None
-    return BlockCone(cone.kind, matrix, cone.rows.offset, cone.alpha, int(cone.rows.source[0]))
+    return BlockCone(cone.kind, matrix, cone.rows.offset, cone.alpha, cone_sources(cone))

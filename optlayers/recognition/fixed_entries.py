@@ -47,7 +47,7 @@ def _substitute(rows: AffineRows, pivots: AffineRows, entry: np.ndarray) -> Affi
     if change.nnz == 0:
         return rows
     both = AffineRows.concatenate([rows, pivots])
-    return both.combined(sp.hstack([sp.eye_array(len(rows)), -change]), source=rows.source)
+    return both.combined(sp.hstack([sp.eye_array(len(rows)), -change]))
 
 
 def _with_met_bounds(form: ConicForm) -> ConicForm:

@@ -15,12 +15,13 @@ from optlayers.compiler.affine_rows import AffineRows
 from optlayers.parametric.symbolic import Affine, Data, largest, smallest
 from optlayers.recognition.block import Row
 
+_Bound = tuple[Affine, tuple[int, ...]]  # a level, and the constraints that it comes from
 _DIGITS = 11  # normalised coefficients that agree to this many digits belong to parallel rows
 
 
 def merge_parallel(equalities: AffineRows, inequalities: AffineRows) -> list[tuple[np.ndarray, Row]]:
     """Return the rows, each scaled so that its largest coefficient is 1, parallel ones merged."""
-    groups: dict[object, list[tuple[Affine, bool, float, int]]] = defaultdict(list)
+    groups: dict[object, list[tuple[Affine, bool, float, tuple[int, ...]]]] = defaultdict(list)
     shapes: dict[object, tuple[np.ndarray, Affine]] = {}
     for rows, equality in ((equalities, True), (inequalities, False)):
         matrix, offset, parametric = rows.matrix, rows.offset, rows.is_parametric
@@ -33,11 +34,11 @@ def merge_parallel(equalities: AffineRows, inequalities: AffineRows) -> list[tup
                 key = (*key, linear.indices.tobytes(), linear.indptr.tobytes())
             else:
                 columns, values = _entries(matrix, k)
-                scale = values[np.abs(values).argmax()]
+                scale = _leading(values)
                 normal = Affine.of(values / scale, rows.parameters)
                 key = (columns.tobytes(), _rounded(values / scale))
             shapes.setdefault(key, (columns, normal))
-            groups[key].append((level.scaled(-1 / scale), equality, scale, int(rows.source[k])))
+            groups[key].append((level.scaled(-1 / scale), equality, scale, rows.sources_of(k)))
     return [(shapes[key][0], _merge(shapes[key][1], members)) for key, members in groups.items()]
 
 
@@ -46,6 +47,12 @@ def _entries(matrix: sp.csr_array, row: int) -> tuple[np.ndarray, np.ndarray]:
     columns, values = matrix.indices[span].astype(np.int64), matrix.data[span]
     order = np.argsort(columns)
     return columns[order], values[order]
+
+
+def _leading(values: np.ndarray) -> float:
+    """Return the first value of largest size, up to rounding."""
+    size = np.abs(values)
+    return float(values[np.argmax(size >= size.max() * (1 - 1e-10))])
 
 
 def _rounded(values: np.ndarray) -> bytes:
@@ -59,29 +66,31 @@ def _parametric_normal(rows: AffineRows, row: int) -> tuple[np.ndarray, Affine, 
     normal = normal[columns]
     normal.linear.sort_indices()
     values = np.concatenate([normal.constant, normal.linear.data])
-    scale = float(values[np.abs(values).argmax()])
+    scale = _leading(values)
     return columns, normal.scaled(1 / scale), scale
 
 
-def _merge(normal: Affine, members: list[tuple[Affine, bool, float, int]]) -> Row:
+def _merge(normal: Affine, members: list[tuple[Affine, bool, float, tuple[int, ...]]]) -> Row:
     """Merge ``scale * (normal @ y - level)`` that are zero (equality) or nonnegative."""
-    below = _tightest([(level, source) for level, equal, scale, source in members if equal or scale > 0], max)
-    above = _tightest([(level, source) for level, equal, scale, source in members if equal or scale < 0], min)
+    below = _tightest([(level, sources) for level, equal, scale, sources in members if equal or scale > 0], max)
+    above = _tightest([(level, sources) for level, equal, scale, sources in members if equal or scale < 0], min)
     low = largest([level for level, _ in below]) if below else None
     high = smallest([level for level, _ in above]) if above else None
     if isinstance(low, Affine) and isinstance(high, Affine) and _equal(low, high):
         high = low
-    return Row(normal, low, high, tuple(dict.fromkeys(source for _, source in [*below, *above])))
+    return Row(normal, low, high, tuple(dict.fromkeys(source for _, sources in [*below, *above] for source in sources)))
 
 
-def _tightest(bounds: list[tuple[Affine, int]], best: Callable[[Iterable[float]], float]) -> list[tuple[Affine, int]]:
+def _tightest(
+    bounds: list[tuple[Affine, tuple[int, ...]]], best: Callable[[Iterable[float]], float]
+) -> list[tuple[Affine, tuple[int, ...]]]:
     """Return the bounds that count: the best number, and each one that depends on parameters, once."""
     numbers = [float(level.constant) for level, _ in bounds if level.is_constant]
-    result: list[tuple[Affine, int]] = []
-    for level, source in bounds:
+    result: list[_Bound] = []
+    for level, sources in bounds:
         counts = not level.is_constant or float(level.constant) == best(numbers)
         if counts and not any(_equal(level, other) for other, _ in result):
-            result.append((level, source))
+            result.append((level, sources))
     return result
 
 
@@ -102,12 +111,15 @@ def without_implied(
         a = row.normal.constant
         smallest_sum = float(np.where(a > 0, a * lower[columns], a * upper[columns]).sum())
         largest_sum = float(np.where(a > 0, a * upper[columns], a * lower[columns]).sum())
-        low = None if _number(row.lower) is not None and smallest_sum >= _number(row.lower) else row.lower
-        high = None if _number(row.upper) is not None and largest_sum <= _number(row.upper) else row.upper
+        low = None if smallest_sum >= _number(row.lower, -np.inf) else row.lower
+        high = None if largest_sum <= _number(row.upper, np.inf) else row.upper
         if low is not None or high is not None:
             result.append((columns, Row(row.normal, low, high, row.sources)))
     return result
 
 
-def _number(data: Data | None) -> float | None:
-    return float(data.constant) if isinstance(data, Affine) and data.is_constant else None
+def _number(data: Data | None, absent: float) -> float:
+    """Return a numeric bound; `absent` where there is none; NaN, which implies nothing, where it has parameters."""
+    if data is None:
+        return absent
+    return float(data.constant) if isinstance(data, Affine) and data.is_constant else np.nan

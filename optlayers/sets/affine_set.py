@@ -101,7 +101,8 @@ def _unit_rows(block: Block) -> tuple[np.ndarray, np.ndarray]:
 
 def _factor(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return an orthonormal basis of the rows, the dependent rows as combinations of all rows, and which they are."""
-    q, r, order = scipy.linalg.qr(matrix.T, mode="economic", pivoting=True)
+    factors: Any = scipy.linalg.qr(matrix.T, mode="economic", pivoting=True)
+    q, r, order = factors
     diagonal = np.abs(np.diag(r))
     rank = int((diagonal > max(matrix.shape) * np.finfo(float).eps * diagonal[0]).sum())
     dependent = order[rank:]

@@ -39,7 +39,7 @@ class ClosedFormSet(ABC):
 
     @staticmethod
     @abstractmethod
-    def constraints(x: cp.Variable, **data: Any) -> list[cp.Constraint]:
+    def constraints(x: cp.Variable, *args: Any, **data: Any) -> list[cp.Constraint]:
         """Define the set in CVXPY, from data that are arrays or `cp.Parameter`s."""
 
     @classmethod

@@ -104,12 +104,7 @@ class BoxSection(ClosedFormSet):
         return torch.where(loose.unsqueeze(-1), inside, self._section(v, total))
 
     def _section(self, v: Tensor, total: Tensor) -> Tensor:
-        tau = search(
-            v.detach(),
-            *(None if t is None else t.detach() for t in (self.normal, self.lower, self.upper)),
-            total.detach(),
-        )
-        tau = tau.unsqueeze(-1)
+        tau = search(v, self.normal, self.lower, self.upper, total).unsqueeze(-1)
         x = v - (tau if self.normal is None else tau * self.normal)
         y = clamp(x, self.lower, self.upper)
         square = torch.ones_like(x) if self.normal is None else self.normal.square().expand_as(x)

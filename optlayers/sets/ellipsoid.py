@@ -93,8 +93,8 @@ class Ellipsoid(ClosedFormSet):
         denominator = 1 + t.unsqueeze(-1) * self.weights
         terms = scaled / denominator
         norm = safe_norm(terms)
-        slope = (terms.square() * self.weights / denominator).sum(-1)
-        return t + (norm / radius - 1) * norm.square() / slope
+        curvature = ((terms / norm.unsqueeze(-1)).square() * self.weights / denominator).sum(-1)
+        return t + (norm / radius - 1) / curvature
 
     def infeasibility(self) -> Tensor | None:
         return -self.radius.unsqueeze(-1)

@@ -85,13 +85,15 @@ def _principal_axes(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     """Return eigenvalues and eigenvectors (rows) of ``F'F``; None for axes that are the coordinate axes."""
     gram = matrix.T @ matrix
     diagonal = np.diag(gram).copy()
-    if np.abs(gram - np.diag(diagonal)).max() <= _TOLERANCE * diagonal.max():
+    length = np.sqrt(diagonal)
+    if (np.abs(gram - np.diag(diagonal)) <= _TOLERANCE * np.outer(length, length)).all():
         if np.ptp(diagonal) <= _TOLERANCE * diagonal.max():
             diagonal[:] = diagonal.max()
         return diagonal, None
     _, singular, axes = np.linalg.svd(matrix, full_matrices=True)
     weights = np.zeros(len(axes))
-    weights[: len(singular)] = np.where(singular > _TOLERANCE * singular[0], singular, 0.0) ** 2
+    rounding = max(matrix.shape) * np.finfo(float).eps * singular[0]
+    weights[: len(singular)] = np.where(singular > rounding, singular, 0.0) ** 2
     return weights, axes
 
 

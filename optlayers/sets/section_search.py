@@ -25,10 +25,12 @@ def search(v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor
     normal, lower, upper : Tensor, shape (*batch, n), or None (ones, no bound, no bound)
     total : Tensor, shape (*batch,)
     """
-    return _section_multiplier(*(None if t is None else _primal(t) for t in (v, normal, lower, upper, total)))
+    options = (None if t is None else _primal(t) for t in (normal, lower, upper))
+    return _section_multiplier(_primal(v), *options, _primal(total))
 
 
 def _primal(tensor: Tensor) -> Tensor:
+    """Return the value without derivatives of either mode; `detach` alone keeps tangents."""
     return forward_ad.unpack_dual(tensor.detach()).primal
 
 
@@ -44,8 +46,8 @@ def _section_multiplier(
     batch = torch.broadcast_shapes(
         v.shape[:-1], total.shape, *(t.shape[:-1] for t in (normal, lower, upper) if t is not None)
     )
-    v, normal, lower, upper = (None if t is None else _as_rows(t, batch) for t in (v, normal, lower, upper))
-    assert v is not None
+    v = _as_rows(v, batch)
+    normal, lower, upper = (None if t is None else _as_rows(t, batch) for t in (normal, lower, upper))
     total = total.expand(batch).reshape(-1, 1)
     if total.numel() == 0:
         return v.new_empty(batch)
@@ -92,7 +94,8 @@ def is_free(x: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
 def _start(v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None, total: Tensor) -> Tensor:
     """Return the root as if no bound counted, or a lower bound on the root that is better."""
     if normal is not None:
-        return ((normal * v).sum(-1, keepdim=True) - total) / normal.square().sum(-1, keepdim=True)
+        square = normal.square().sum(-1, keepdim=True)
+        return ((normal * v).sum(-1, keepdim=True) - total) / torch.where(square > 0, square, 1.0)
     mean = (v.sum(-1, keepdim=True) - total) / v.shape[-1]
     if upper is not None or lower is None:
         return mean
@@ -112,6 +115,8 @@ def _beyond_breakpoints(
             firsts.append(torch.where(finite, time, torch.inf).amin(-1, keepdim=True))
             lasts.append(torch.where(finite, time, -torch.inf).amax(-1, keepdim=True))
     first, last = torch.stack(firsts).amin(0), torch.stack(lasts).amax(0)
+    met = first.isfinite()
+    first, last = torch.where(met, first, 0.0), torch.where(met, last, 0.0)
     spread = last - first
     margin = torch.where(spread > 0, spread, first.abs())
     margin = torch.where(margin > 0, margin, 1.0)
@@ -126,8 +131,7 @@ def _(v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | No
     return v.new_empty(batch)
 
 
-@torch.library.register_vmap(_section_multiplier)
-def _(info: Any, dims: tuple[int | None, ...], *tensors: Tensor | None) -> tuple[Tensor, int]:
+def _map_section_multiplier(info: Any, dims: tuple[int | None, ...], *tensors: Tensor | None) -> tuple[Tensor, int]:
     events = (1, 1, 1, 1, 0)
     rank = max(t.ndim - e - (d is not None) for t, e, d in zip(tensors, events, dims, strict=True) if t is not None)
     moved = []
@@ -138,3 +142,6 @@ def _(info: Any, dims: tuple[int | None, ...], *tensors: Tensor | None) -> tuple
             tensor = tensor.reshape(tensor.shape[0], *[1] * missing, *tensor.shape[1:])
         moved.append(tensor)
     return _section_multiplier(*moved), 0
+
+
+torch.library.register_vmap(_section_multiplier, _map_section_multiplier)
