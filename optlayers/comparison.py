@@ -60,9 +60,9 @@ class Comparison:
         for r in self.results:
             times = (f"{1e3 * r.forward:.3f} ms", f"{1e3 * r.backward:.3f} ms")
             errors = (f"{r.value_difference:.1e}", f"{r.gradient_difference:.1e}", f"{r.violation:.1e}")
-            rows.append((r.method, *times, *errors))
+            rows.append([r.method, *times, *errors])
         widths = [max(len(row[k]) for row in rows) for k in range(len(titles))]
-        lines = []
+        lines: list[str] = []
         for name, *others in rows:
             cells = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
             lines.append("  ".join([name.ljust(widths[0]), *cells]))

@@ -86,6 +86,8 @@ SPELLINGS: dict[str, list[Spelling]] = {
         Spelling("knapsack", lambda x: [WEIGHTS @ x <= 0.8], {"bounds": [np.zeros(4), CAPS]}),
         Spelling("knapsack", lambda x: [x <= CAPS, 0.8 - cp.sum(cp.multiply(WEIGHTS, x)) >= 0], {"nonneg": True}),
         Spelling("knapsack", lambda x: [x >= 0, x <= CAPS, 2 * WEIGHTS @ x <= 1.6, WEIGHTS @ x <= 1]),
+        Spelling("knapsack", lambda x: [x >= 0, x <= CAPS, cp.sum(cp.multiply(WEIGHTS, cp.abs(x))) <= 0.8]),
+        Spelling("knapsack", lambda x: [x >= 0, x <= CAPS, cp.norm1(cp.multiply(WEIGHTS, x)) <= 0.8]),
         Spelling("knapsack", lambda x: [cp.pos(-x) <= 0, x <= CAPS, cp.pos(WEIGHTS @ x - 0.8) <= 0]),
     ],
     "half-space": [
@@ -133,6 +135,12 @@ SPELLINGS: dict[str, list[Spelling]] = {
         Spelling("L2 ball", lambda x: [cp.norm(cp.reshape(x - CENTER, (2, 2), order="F"), "fro") <= 1.5]),
         Spelling("L2 ball", lambda x: [cp.norm(x - CENTER) <= 1.5, cp.norm(x - CENTER) <= 2]),
         Spelling("L2 ball", lambda x: [1.5 - cp.norm(x - CENTER) >= 0, cp.norm(x - CENTER) <= 1.5]),
+        Spelling("L2 ball", lambda x: [cp.sum_squares(x) - 2 * CENTER @ x <= 2.25 - CENTER @ CENTER]),
+        Spelling("L2 ball", lambda x: _auxiliary(lambda z: [x == CENTER + 1.5 * ROTATION @ z, cp.norm(z) <= 1])),
+        Spelling("L2 ball", lambda x: [cp.norm(x - CENTER) <= cp.minimum(1.5, cp.Constant(2))]),
+        Spelling(
+            "L2 ball", lambda x: _epigraph(lambda t: [cp.norm(x - CENTER) <= cp.min(cp.hstack([t, 3])), t == 1.5])
+        ),
         Spelling("L2 ball", lambda x: [cp.quad_over_lin(x - CENTER, 2) <= 1.125]),
         Spelling("L2 ball", lambda x: _auxiliary(lambda z: [z == x - CENTER, cp.norm(z) <= 1.5])),
         Spelling("L2 ball", lambda x: [cp.norm(x - CENTER) <= 1.5, 3 * cp.norm(x - CENTER) <= 5]),
@@ -159,6 +167,13 @@ SPELLINGS: dict[str, list[Spelling]] = {
         Spelling("box", lambda x: [-2 * x <= 1, x <= CAPS, x <= 3, cp.sum(x) <= 10, x >= -np.inf]),
         Spelling("box", lambda x: [cp.exp(x) <= np.exp(CAPS), x + 0.5 >= 0]),
         Spelling("box", lambda x: [cp.log(x + 1) >= np.log(0.5), x[:2] <= CAPS[:2], x[2:] <= CAPS[2:]]),
+    ],
+    "tied box": [
+        Spelling("box", lambda x: [x[0] == x[1], x[1] == x[2], x[2] == x[0], x >= 0, x <= 1]),
+        Spelling("box", lambda x: [x[0] == x[1], x[1] == x[2], x >= 0, x <= 1]),
+        Spelling("box", lambda x: [cp.diff(x[:3]) == 0, x >= 0, x <= 1]),
+        Spelling("box", lambda x: [x[:2] == x[1:3], x >= 0, x <= 1]),
+        Spelling("box", lambda x: [x[0] == x[1], x[0] == x[2]], {"bounds": [0, 1]}),
     ],
     "nonnegative orthant": [
         Spelling("nonnegative orthant", lambda x: [x >= 0]),

@@ -125,7 +125,6 @@ def test_what_matters_is_not_dropped():
         [cp.norm(x) <= 1, x >= 0],
         [cp.norm(x[1:]) <= x[0]],
         [cp.norm(x) <= 1, cp.norm(x - 1) <= 2],
-        [cp.sum_squares(x) <= x[0]],
         [cp.norm1(x) <= 1],
     ):
         assert FeasibleSet(constraints, x).method == "cvxpylayers"

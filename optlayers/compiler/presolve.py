@@ -14,6 +14,7 @@ import numpy as np
 from optlayers.compiler.affine_rows import AffineRows
 from optlayers.compiler.cone_rules import simplify
 from optlayers.compiler.conic_form import Cone, ConicForm
+from optlayers.compiler.dominated import drop_dominated
 from optlayers.compiler.elimination import eliminate
 from optlayers.compiler.epigraphs import compose
 
@@ -29,7 +30,7 @@ def presolve(form: ConicForm) -> ConicForm:
     form = _without_infinity(form)
     while True:
         form = _simplify_cones(form)
-        simpler = eliminate(form) or compose(form)
+        simpler = eliminate(form) or compose(form) or drop_dominated(form)
         if simpler is None:
             return _compact(_without_empty_rows(form))
         form = _without_empty_rows(simpler)

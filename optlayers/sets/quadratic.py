@@ -58,12 +58,14 @@ def _concentric(one: NormBound, other: NormBound) -> bool:
 
 def _norm_bound(cone: BlockCone) -> NormBound | None:
     """Complete the square: with ``c = -F^+ g``, ``||F y + g||^2 = ||F (y - c)||^2 + ||g + F c||^2``."""
-    if cone.kind != "soc" or cone.matrix is None or cone.matrix[0].any():
+    if cone.kind != "soc" or cone.matrix is None:
         return None
+    if cone.matrix[0].any():
+        return _paraboloid(cone.matrix, cone.offset)
     matrix, head, tail = cone.matrix[1:], cone.offset[:1].reshaped(), cone.offset[1:]
     weights, axes = _principal_axes(matrix)
     scale = float(np.sqrt(weights.max()))
-    center = tail.mapped(-_pseudo_inverse(matrix, weights, axes))
+    center = tail.mapped(-_pseudo_inverse(weights, axes) @ matrix.T)
     rest = tail + center.mapped(matrix)
     size = np.abs(tail.constant) + np.asarray(abs(tail.linear).sum(axis=1)).ravel()
     left = np.flatnonzero((np.abs(rest.constant) > _TOLERANCE * size) | _has_terms(rest, size))
@@ -75,6 +77,33 @@ def _norm_bound(cone: BlockCone) -> NormBound | None:
     else:
         radius = derived(_leg, head.scaled(1 / scale), rest[left].scaled(1 / scale))
     return NormBound(weights / weights.max(), axes, center, radius)
+
+
+def _paraboloid(matrix: np.ndarray, offset: Affine) -> NormBound | None:
+    """Complete the square of ``||F y + g||^2 <= k (a @ y + b)``, where head and one tail row differ by the number `k`.
+
+    With ``F'F c = k a / 2 - F'g`` it is ``||F (y - c)||^2 <= k b + ||F c||^2 - ||g||^2``; `g` must be numeric.
+    """
+    for j in range(1, len(matrix)):
+        sign = 1.0 if np.array_equal(matrix[0], matrix[j]) else -1.0
+        gap = offset[:1].reshaped() - offset[np.array([j])].reshaped().scaled(sign)
+        if np.array_equal(matrix[0], sign * matrix[j]) and gap.is_constant and gap.constant > 0:
+            break
+    else:
+        return None
+    others = np.setdiff1d(np.arange(1, len(matrix)), [j])
+    body, shift, k = matrix[others], offset[others], float(gap.constant)
+    if len(others) == 0 or not shift.is_constant:
+        return None
+    weights, axes = _principal_axes(body)
+    right = k * matrix[0] - body.T @ shift.constant
+    center = _pseudo_inverse(weights, axes) @ right
+    if np.abs(body.T @ (body @ center) - right).max() > _TOLERANCE * np.abs(right).max():
+        return None
+    level = (offset[:1].reshaped() + offset[np.array([j])].reshaped().scaled(sign)).scaled(k)
+    number = np.sum((body @ center) ** 2) - np.sum(shift.constant**2)
+    square = (level + Affine.of(number, offset.parameters)).scaled(1 / weights.max())
+    return NormBound(weights / weights.max(), axes, Affine.of(center, offset.parameters), derived(_root, square))
 
 
 def _has_terms(rest: Affine, size: np.ndarray) -> np.ndarray:
@@ -97,11 +126,16 @@ def _principal_axes(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
     return weights, axes
 
 
-def _pseudo_inverse(matrix: np.ndarray, weights: np.ndarray, axes: np.ndarray | None) -> np.ndarray:
+def _pseudo_inverse(weights: np.ndarray, axes: np.ndarray | None) -> np.ndarray:
+    """Return the pseudo-inverse of ``F'F``."""
     inverse = np.where(weights > 0, 1 / np.where(weights > 0, weights, 1.0), 0.0)
-    if axes is None:
-        return inverse[:, None] * matrix.T
-    return axes.T @ (inverse[:, None] * (axes @ matrix.T))
+    return np.diag(inverse) if axes is None else axes.T @ (inverse[:, None] * axes)
+
+
+def _root(square: Tensor) -> Tensor:
+    """Return the root, or the square itself where that is negative: the radius of an empty ball."""
+    positive = square > 0
+    return torch.where(positive, torch.where(positive, square, 1.0).sqrt(), square)
 
 
 def _root_of_product(low: Tensor, high: Tensor) -> Tensor:

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+_NAME = "optlayers::section_multiplier"
 _MOST_STEPS = 200
 _BISECTION_PERIOD = 4  # every so many steps the bracket is halved, so that no data make Newton's method slow
 
@@ -26,7 +27,7 @@ def search(v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor
     total : Tensor, shape (*batch,)
     """
     options = (None if t is None else _primal(t) for t in (normal, lower, upper))
-    return _section_multiplier(_primal(v), *options, _primal(total))
+    return torch.ops.optlayers.section_multiplier(_primal(v), *options, _primal(total))
 
 
 def _primal(tensor: Tensor) -> Tensor:
@@ -34,7 +35,6 @@ def _primal(tensor: Tensor) -> Tensor:
     return forward_ad.unpack_dual(tensor.detach()).primal
 
 
-@torch.library.custom_op("optlayers::section_multiplier", mutates_args=())
 def _section_multiplier(
     v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None, total: Tensor
 ) -> Tensor:
@@ -43,9 +43,7 @@ def _section_multiplier(
     Newton's step is exact on the piece that holds the root, so that the method stops after finitely many steps
     (Cominetti, Mascarenhas and Silva, "A Newton's method for the continuous quadratic knapsack problem", 2014).
     """
-    batch = torch.broadcast_shapes(
-        v.shape[:-1], total.shape, *(t.shape[:-1] for t in (normal, lower, upper) if t is not None)
-    )
+    batch = _batch(v, total, normal, lower, upper)
     v = _as_rows(v, batch)
     normal, lower, upper = (None if t is None else _as_rows(t, batch) for t in (normal, lower, upper))
     total = total.expand(batch).reshape(-1, 1)
@@ -123,12 +121,14 @@ def _beyond_breakpoints(
     return first - margin, last + margin
 
 
-@_section_multiplier.register_fake
-def _(v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None, total: Tensor) -> Tensor:
-    batch = torch.broadcast_shapes(
-        v.shape[:-1], total.shape, *(t.shape[:-1] for t in (normal, lower, upper) if t is not None)
-    )
-    return v.new_empty(batch)
+def _fake_section_multiplier(
+    v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None, total: Tensor
+) -> Tensor:
+    return v.new_empty(_batch(v, total, normal, lower, upper))
+
+
+def _batch(v: Tensor, total: Tensor, *data: Tensor | None) -> torch.Size:
+    return torch.broadcast_shapes(v.shape[:-1], total.shape, *(t.shape[:-1] for t in data if t is not None))
 
 
 def _map_section_multiplier(info: Any, dims: tuple[int | None, ...], *tensors: Tensor | None) -> tuple[Tensor, int]:
@@ -141,7 +141,10 @@ def _map_section_multiplier(info: Any, dims: tuple[int | None, ...], *tensors: T
             missing = rank - (tensor.ndim - event - 1)
             tensor = tensor.reshape(tensor.shape[0], *[1] * missing, *tensor.shape[1:])
         moved.append(tensor)
-    return _section_multiplier(*moved), 0
+    return torch.ops.optlayers.section_multiplier(*moved), 0
 
 
-torch.library.register_vmap(_section_multiplier, _map_section_multiplier)
+torch.library.define(_NAME, "(Tensor v, Tensor? normal, Tensor? lower, Tensor? upper, Tensor total) -> Tensor")
+torch.library.impl(_NAME, "default", _section_multiplier)
+torch.library.register_fake(_NAME, _fake_section_multiplier)
+torch.library.register_vmap(_NAME, _map_section_multiplier)

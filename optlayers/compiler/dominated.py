@@ -1,0 +1,76 @@
+"""Dropping epigraph rows that another one implies: ``t >= x, t >= -x`` with ``x >= 0`` needs the first only."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+
+import numpy as np
+
+from optlayers.compiler.auxiliaries import Auxiliaries
+from optlayers.compiler.conic_form import ConicForm
+
+_MOST_ROWS = 6  # rows of one variable that are compared, pair by pair
+
+
+def drop_dominated(form: ConicForm) -> ConicForm | None:
+    """Drop inequalities on one auxiliary variable that another one and numeric bounds imply; None where none is."""
+    if form.auxiliary == 0 or not form.size:
+        return None
+    auxiliaries = Auxiliaries(form)
+    low, high = _numeric_bounds(form)
+    start = int(auxiliaries.starts[1])
+    dropped: set[int] = set()
+    for variable, use in auxiliaries.uses.items():
+        rows = auxiliaries.in_part(use, 1)
+        for sign in (1.0, -1.0):
+            own = [row for row, value in rows.items() if sign * value > 0 and auxiliaries.members[row] == [variable]]
+            if not 1 < len(own) <= _MOST_ROWS:
+                continue
+            functions = {row: _function(auxiliaries, row, variable) for row in own}
+            for one, other in itertools.permutations(own, 2):
+                if one in dropped or functions[one] is None or functions[other] is None:
+                    continue
+                if _smallest(functions[other], functions[one], low, high) >= 0:
+                    dropped.add(other)
+    if not dropped:
+        return None
+    keep = np.setdiff1d(np.arange(len(form.inequalities)), np.array(sorted(dropped)) - start)
+    return dataclasses.replace(form, inequalities=form.inequalities[keep])
+
+
+def _function(auxiliaries: Auxiliaries, row: int, variable: int) -> dict[int, float] | None:
+    """Return ``f`` of the row ``+-t + f(y) >= 0`` as coefficients (the offset under n); None if it has parameters."""
+    _, column, parameter, value = auxiliaries.rows[row : row + 1].triplets()
+    if (parameter < auxiliaries.rows.parameters).any():
+        return None
+    scale = abs(auxiliaries.uses[variable][row])
+    return {c: v / scale for c, v in zip(column.tolist(), value.tolist(), strict=True) if c != variable}
+
+
+def _smallest(one: dict[int, float] | None, other: dict[int, float] | None, low: np.ndarray, high: np.ndarray) -> float:
+    """Return a lower bound of the difference of two functions on the box."""
+    one, other = one or {}, other or {}
+    total = 0.0
+    for column in one.keys() | other.keys():
+        coefficient = one.get(column, 0.0) - other.get(column, 0.0)
+        if coefficient:
+            total += coefficient * (low[column] if coefficient > 0 else high[column])
+    return total
+
+
+def _numeric_bounds(form: ConicForm) -> tuple[np.ndarray, np.ndarray]:
+    """Return the bounds that inequalities on single entries set; the constant 1 is the last entry."""
+    rows = form.inequalities
+    row, column, parameter, value = rows.triplets()
+    low, high = np.full(rows.n + 1, -np.inf), np.full(rows.n + 1, np.inf)
+    low[rows.n] = high[rows.n] = 1.0
+    own = column < rows.n
+    entries = np.bincount(row[own], minlength=len(rows))
+    numeric = np.bincount(row[parameter < rows.parameters], minlength=len(rows)) == 0
+    chosen = own & (entries[row] == 1) & numeric[row]
+    bound = -rows.offset.constant[row[chosen]] / value[chosen]
+    positive = value[chosen] > 0
+    np.maximum.at(low, column[chosen][positive], bound[positive])
+    np.minimum.at(high, column[chosen][~positive], bound[~positive])
+    return low, high
