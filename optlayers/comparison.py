@@ -15,6 +15,7 @@ from optlayers.feasible_set import FeasibleSet
 from optlayers.layers import ProjectionLayer
 
 _REFERENCE = "cvxpylayers"
+_TITLES: tuple[str, ...] = ("method", "forward", "with gradient", "to reference", "gradient to ref.", "violation")
 
 
 @dataclass(frozen=True)
@@ -48,20 +49,12 @@ class Comparison:
     results: tuple[MethodResult, ...]
 
     def __str__(self) -> str:
-        titles: tuple[str, ...] = (
-            "method",
-            "forward",
-            "with gradient",
-            "to reference",
-            "gradient to ref.",
-            "violation",
-        )
-        rows = [titles]
+        rows = [_TITLES]
         for r in self.results:
             times = (f"{1e3 * r.forward:.3f} ms", f"{1e3 * r.backward:.3f} ms")
             errors = (f"{r.value_difference:.1e}", f"{r.gradient_difference:.1e}", f"{r.violation:.1e}")
-            rows.append([r.method, *times, *errors])
-        widths = [max(len(row[k]) for row in rows) for k in range(len(titles))]
+            rows.append((r.method, *times, *errors))
+        widths = [max(len(row[k]) for row in rows) for k in range(len(_TITLES))]
         lines: list[str] = []
         for name, *others in rows:
             cells = (cell.rjust(width) for cell, width in zip(others, widths[1:], strict=True))
