@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from optlayers.projection import pieces
+from optlayers.sets import base
+from optlayers.testing import laws
+
 ROOT = Path(__file__).parents[1]
 
 # A fence may be indented (inside a list) and may say more after the language.
@@ -27,6 +31,9 @@ def python_blocks(document: Path) -> list[tuple[int, str]]:
 def test_python_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = ROOT / name
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(base, "REGISTRY", base.REGISTRY[:])  # sets that a document registers
+    monkeypatch.setattr(pieces, "REGISTRY", base.REGISTRY)
+    monkeypatch.setattr(laws, "REGISTRY", base.REGISTRY)
     namespace = {"__name__": "__main__"}
     for lines_above, code in python_blocks(document):
         # Blank lines stand for the prose above, so that a traceback shows the line of the document.

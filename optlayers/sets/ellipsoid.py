@@ -16,7 +16,7 @@ from optlayers.recognition.block import Block
 from optlayers.sets.base import ClosedFormSet, register
 from optlayers.sets.quadratic import match_norm, safe_norm
 
-_STEPS = 100  # Newton's method is monotone; it stops changing long before
+_STEPS = 20  # Newton is monotone; 12 steps reach rounding on all data tried, conditions of 1e24 included
 
 
 @register
