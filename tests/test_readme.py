@@ -1,8 +1,10 @@
 """Every Python block of the documents runs as printed, top to bottom."""
 
 import re
+import sys
 import textwrap
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
@@ -34,10 +36,11 @@ def test_python_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.Monkey
     monkeypatch.setattr(base, "REGISTRY", base.REGISTRY[:])  # sets that a document registers
     monkeypatch.setattr(pieces, "REGISTRY", base.REGISTRY)
     monkeypatch.setattr(laws, "REGISTRY", base.REGISTRY)
-    namespace = {"__name__": "__main__"}
+    module = ModuleType(f"document_{document.stem.lower()}")  # a module, for pickle and torch.compile
+    monkeypatch.setitem(sys.modules, module.__name__, module)
     for lines_above, code in python_blocks(document):
         # Blank lines stand for the prose above, so that a traceback shows the line of the document.
-        exec(compile("\n" * lines_above + code, document, "exec"), namespace)
+        exec(compile("\n" * lines_above + code, document, "exec"), vars(module))
 
 
 def test_readme_has_python_blocks() -> None:
