@@ -4,7 +4,7 @@ from optlayers.comparison import Comparison, compare
 from optlayers.errors import InfeasibleError, NotConvexError, NotParametrizedError
 from optlayers.feasible_set import FeasibleSet
 from optlayers.layers import ProjectionLayer
-from optlayers.solution import Solution
+from optlayers.solution import Solution, Status
 
 __version__ = "0.1.0.dev0"
 
@@ -16,5 +16,6 @@ __all__ = [
     "NotParametrizedError",
     "ProjectionLayer",
     "Solution",
+    "Status",
     "compare",
 ]

@@ -19,10 +19,11 @@ from optlayers.parameters import Given, assign, check_values, name_rows
 from optlayers.parametric.constants import is_traced
 from optlayers.parametric.maps import Values
 from optlayers.projection.compiled_set import CompiledSet
-from optlayers.solution import Solution
+from optlayers.solution import Solution, Status
 
 Method = Literal["auto", "closed_form", "cvxpylayers"]
 OnFailure = Literal["raise", "warn", "nan", "nearest"]
+_SOLVED, _INFEASIBLE, _INVALID = map(int, Status)
 
 
 class FeasibleSet:
@@ -130,13 +131,12 @@ class FeasibleSet:
         return self._pack(y, points)
 
     def solve(self, *points: Tensor) -> Solution:
-        """Return the projection with its violation and distance, per sample; see `project`."""
+        """Return the projection with a status and a residual per sample; arguments and errors as for `project`."""
         v, values = self._prepare(points)
         with torch.autocast(v.device.type, enabled=False):
-            y, solved = self._project(v, values)
-            distance = torch.linalg.vector_norm(y - v, dim=-1)
-            violation = _largest(self._residual(y, values))
-        return Solution(self._pack(y, points), solved.expand(y.shape[:-1]), violation, distance, self.method)
+            y, status = self._project(v, values)
+            residual = _largest(self._residual(y, values))
+        return Solution(self._pack(y, points), status.expand(y.shape[:-1]), residual, steps=0)
 
     def residual(self, *points: Tensor) -> Tensor:
         """Return slack minus its projection onto the cone, row by row of the conic form: ``(*batch, rows)``.
@@ -188,24 +188,23 @@ class FeasibleSet:
         return parts[0], Values(tuple(flat), dtype, first.device)
 
     def _project(self, v: Tensor, values: Values) -> tuple[Tensor, Tensor]:
-        """Return the projection and which samples have one; on failure, do what `on_failure` says."""
+        """Return the projection and each sample's status; on failure, do what `on_failure` says."""
         compiled, relaxed = self._compiled, self.on_failure == "nearest"
         finite = v.isfinite().all(-1)
         for tensor in values.tensors:
             finite = finite & tensor.isfinite().all(-1)
         feasible = compiled.feasible(values)
         solved = finite if feasible is None else finite & feasible
+        status = torch.where(solved, _SOLVED, torch.where(finite, _INFEASIBLE, _INVALID))
         if not self.validate or is_traced():
             y = compiled.project(v, values, relaxed=relaxed)
-            return torch.where((finite if relaxed else solved).unsqueeze(-1), y, torch.nan), solved
+            return torch.where((finite if relaxed else solved).unsqueeze(-1), y, torch.nan), status
         if not bool(finite.all()):
             return self._project_finite(v, values, finite)
         y = compiled.project(v, values, relaxed=relaxed and not bool(solved.all()))
         if compiled.general is not None:
-            solved = solved & y.detach().isfinite().all(-1)
-        if not bool(solved.all()):
-            y = self._fail(y, solved, values)
-        return y, solved
+            status = torch.where(y.detach().isfinite().all(-1), status, _INFEASIBLE)
+        return (self._fail(y, status != _SOLVED, values) if bool(status.any()) else y), status
 
     def _project_finite(self, v: Tensor, values: Values, finite: Tensor) -> tuple[Tensor, Tensor]:
         """Project the finite samples; the others raise, or become NaN."""
@@ -218,16 +217,17 @@ class FeasibleSet:
         tensors = [t.expand(*batch, t.shape[-1]) for t in values.tensors]
         y = torch.full((*batch, v.shape[-1]), torch.nan, dtype=v.dtype, device=v.device)
         own = Values(tuple(t[finite] for t in tensors), values.dtype, values.device)
-        projected, solved = self._project(v.expand(*batch, v.shape[-1])[finite], own)
+        projected, own_status = self._project(v.expand(*batch, v.shape[-1])[finite], own)
         where = finite.nonzero(as_tuple=True)
-        return y.index_put(where, projected), torch.zeros_like(finite).index_put(where, solved)
+        status = torch.full_like(finite, _INVALID, dtype=own_status.dtype)
+        return y.index_put(where, projected), status.index_put(where, own_status)
 
-    def _fail(self, y: Tensor, solved: Tensor, values: Values) -> Tensor:
+    def _fail(self, y: Tensor, failed: Tensor, values: Values) -> Tensor:
         """Raise, warn, or mark the samples without answer."""
         if self.on_failure == "nearest":
             return y
         conflict = self._compiled.conflict(values)
-        samples = ~solved.expand(y.shape[:-1])
+        samples = failed.expand(y.shape[:-1])
         if conflict is None:
             labels = self._compiled.general.labels if self._compiled.general else ()
             message = f"cvxpylayers found no answer for {name_rows(samples)}: most likely the set is empty there."

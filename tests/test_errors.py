@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from optlayers import FeasibleSet, InfeasibleError, NotConvexError, NotParametrizedError, ProjectionLayer
+from optlayers import FeasibleSet, InfeasibleError, NotConvexError, NotParametrizedError, ProjectionLayer, Status
 
 
 @pytest.fixture
@@ -81,7 +81,9 @@ def test_empty_for_some_samples(capped):
     assert torch.equal(y[[0, 2]], good)
     torch.testing.assert_close(y[1], torch.full((3,), 0.5 + 0.5 / 4))  # least squares of 3 caps and the total
     solution = capped(on_failure="nan").solve(v, caps, totals)
-    assert solution.solved.tolist() == [True, False, True, False]
+    assert solution.status.tolist() == [Status.SOLVED, Status.INFEASIBLE, Status.SOLVED, Status.INFEASIBLE]
+    v[2] = torch.nan
+    assert capped(on_failure="nan").solve(v, caps, totals).status.tolist() == [0, 1, Status.INVALID, 1]
 
 
 def test_nan_in_a_parameter_is_its_samples_affair(capped):

@@ -16,6 +16,7 @@ PUBLIC = [
     "NotParametrizedError",
     "ProjectionLayer",
     "Solution",
+    "Status",
     "compare",
 ]
 OPTIONAL = {"cvxpylayers", "diffcp", "matplotlib", "sklearn", "tensorboard"}
