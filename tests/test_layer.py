@@ -205,6 +205,18 @@ def test_compiles_with_inductor_free_backend_and_keeps_bad_rows_apart():
     torch.testing.assert_close(y[[0, 2]], layer(v[[0, 2]]))
 
 
+@pytest.mark.slow
+def test_compiles_with_inductor():
+    layer, v = capped(), torch.randn(5, 4, requires_grad=True)
+    arguments = (torch.full((4,), 0.5, requires_grad=True), torch.tensor(1.0, requires_grad=True))
+    results = []
+    for project in (layer, torch.compile(layer, fullgraph=True)):
+        y = project(v, *arguments)
+        results.append([y, *torch.autograd.grad(y.square().sum(), [v, *arguments])])
+    for one, other in zip(*results, strict=True):
+        torch.testing.assert_close(one, other)
+
+
 def test_huge_products():
     n = 100_000
     x = cp.Variable(n)

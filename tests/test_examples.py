@@ -1,0 +1,25 @@
+"""The examples run from start to end, on a short training."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+
+
+def test_digits(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error::UserWarning", str(ROOT / "examples" / "digits.py")]
+    command += ["--epochs", "1", "--output", str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path)
+    for expected in (
+        "capped simplex, 24 entries",
+        "box, 64 entries",
+        "reconstruction error",
+        "closed_form",
+        "cvxpylayers",
+    ):
+        assert expected in result.stdout
+    for picture in ("archetypes.png", "code.png"):
+        assert (tmp_path / picture).stat().st_size > 10_000
