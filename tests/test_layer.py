@@ -206,6 +206,7 @@ def test_compiles_with_inductor_free_backend_and_keeps_bad_rows_apart():
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # inductor's own
 def test_compiles_with_inductor():
     layer, v = capped(), torch.randn(5, 4, requires_grad=True)
     arguments = (torch.full((4,), 0.5, requires_grad=True), torch.tensor(1.0, requires_grad=True))
