@@ -188,6 +188,19 @@ def test_under_inference_mode_then_training():
     layer(v, torch.ones(4), 1.0).sum().backward()
 
 
+def test_a_set_made_inside_a_transform():
+    made = []
+
+    def project(v):
+        made.append(simplex())
+        return made[-1](v)
+
+    v = torch.randn(3, 4)
+    y = torch.func.vmap(torch.func.grad(lambda v: project(v).square().sum()))(v)
+    assert y.shape == v.shape
+    torch.testing.assert_close(copy.deepcopy(made[-1])(v), simplex()(v))
+
+
 def test_exports():
     v = torch.randn(3, 4)
     layer = simplex()

@@ -22,22 +22,31 @@ class Constant:
     """
 
     def __init__(self, value: np.ndarray) -> None:
-        with torch.inference_mode(False):
-            self._master = torch.from_numpy(np.array(value))
-        self._copies: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+        self._value = np.array(value)
+        self._own_dtype = None if self._value.dtype.kind == "f" else torch.int64
+        self._prepare()
 
-    def on(self, device: torch.device, dtype: torch.dtype | None = None) -> Tensor:
+    def _prepare(self) -> None:
+        self._copies: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+        if not is_traced():
+            self.on(torch.device("cpu"), torch.float64)
+
+    def on(self, device: torch.device, dtype: torch.dtype = torch.float64) -> Tensor:
         """Return the constant on `device`, in `dtype` (integer constants keep theirs)."""
-        dtype = dtype if dtype is not None and self._master.is_floating_point() else self._master.dtype
-        if dtype == self._master.dtype and device == self._master.device:
-            return self._master
-        if is_traced():  # a traced or wrapped tensor must never enter the cache
-            return self._master.to(device, dtype)
+        dtype = self._own_dtype or dtype
         copy = self._copies.get((dtype, device))
-        if copy is None:
-            with torch.inference_mode(False):
-                copy = self._copies[dtype, device] = self._master.to(device, dtype)
-        return copy
+        if copy is not None:
+            return copy
+        if is_traced():  # a traced or wrapped tensor must never enter the cache
+            master = self._copies.get((self._own_dtype or torch.float64, torch.device("cpu")))
+            return (torch.from_numpy(self._value) if master is None else master).to(device, dtype)
+        with torch.inference_mode(False):
+            self._copies[dtype, device] = torch.from_numpy(self._value).to(device, dtype)
+        return self._copies[dtype, device]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_master": self._master, "_copies": {}}
+        return {"_value": self._value, "_own_dtype": self._own_dtype}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        self._prepare()
