@@ -100,7 +100,8 @@ def compile_constraints(
             if source is None and (origins[-1:] != [-1] or labels[-1] != label):
                 labels.append(label)
                 origins.append(-1)
-            rewritten.append((con, len(labels) - 1 if source is None else source))
+            own = con.tree_copy(leaves.replacement)  # its bounds may be parameters with attributes
+            rewritten.append((own, len(labels) - 1 if source is None else source))
     plain = [leaves.replacement.get(id(v), v) for v in variables]
     stuffed = _stuff(rewritten, plain, [leaves.replacement.get(id(p), p) for p in parameters], len(labels))
     return _split(stuffed, sum(v.size for v in variables), labels, origins)
@@ -118,6 +119,8 @@ def _canonicalise(constraints: Sequence[cp.Constraint]) -> list[tuple[cp.Constra
         result.extend((simple, source) for simple in _to_supported_cones(con))
         if source < len(last) and con.id == last[source]:
             source += 1
+    if source < len(last):
+        raise RuntimeError("this version of CVXPY orders canonical constraints in an unexpected way")
     return result
 
 
@@ -236,6 +239,9 @@ def _c_order(leaves: Sequence[cp.Variable | cp.Parameter], starts: dict[int, int
             entries = np.arange(leaf.size).reshape(leaf.shape).ravel(order="F")
             place[starts[leaf.id] + np.arange(leaf.size)] = start + entries
         start += leaf.size
+    unknown = starts.keys() - {leaf.id for leaf in leaves} - {-1}
+    if unknown:
+        raise RuntimeError(f"CVXPY's program has leaves that were not declared: {sorted(unknown)}")
     return place, start
 
 

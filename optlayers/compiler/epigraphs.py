@@ -37,7 +37,8 @@ def _merge_squares(auxiliaries: Auxiliaries) -> ConicForm | None:
     keep = np.ones(len(form.inequalities), dtype=bool)
     for r in range(len(form.inequalities)):
         squares = [_square(auxiliaries, variable, first + r) for variable in auxiliaries.members.get(first + r, [])]
-        if len(squares) < 2 or any(square is None for square in squares):
+        own = {square[0] for square in squares if square is not None}
+        if len(squares) < 2 or len(own) < len(squares) or own & merged or None in squares:
             continue
         bound, tails = form.inequalities[r : r + 1], []
         for cone, total, tail in (square for square in squares if square is not None):

@@ -112,14 +112,15 @@ class Reference:
         if torch.is_grad_enabled() and any(t.requires_grad for t in arguments):
             size = sum(v.size for v in self.problem.variables())
             options["mode"] = "dense" if size <= _DENSE_LIMIT else "lsqr"
+        layer = self._layer
+        from diffcp.cone_program import SolverError
+
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                return list(self._layer(*arguments, solver_args=options))
-            except Exception as error:
-                if type(error).__name__ == "SolverError":  # diffcp's own class, one bad sample fails the batch
-                    return None
-                raise
+                return list(layer(*arguments, solver_args=options))
+            except SolverError:  # one bad sample fails the batch
+                return None
 
     def _feasible(self, values: Sequence[Tensor], parameters: Sequence[Tensor]) -> Tensor:
         """Check each sample's constraints in CVXPY: diffcp calls solved what Clarabel found infeasible."""

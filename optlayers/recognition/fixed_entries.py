@@ -63,6 +63,9 @@ def _with_met_bounds(form: ConicForm) -> ConicForm:
     tight = np.flatnonzero(met[bounds.entry] & (value == lower[bounds.entry]))
     if len(tight) == 0:
         return form
-    chosen = tight[np.unique(bounds.entry[tight], return_index=True)[1]]
-    equalities = AffineRows.concatenate([form.equalities, bounds.rows[chosen]])
+    own = bounds[tight]
+    entries, place = np.unique(own.entry, return_inverse=True)
+    weights = 1 / (own.coefficient * np.bincount(place)[place])  # the mean: it comes from all of them
+    mean = sp.csr_array((weights, (place, np.arange(len(place)))), shape=(len(entries), len(place)))
+    equalities = AffineRows.concatenate([form.equalities, own.rows.combined(mean)])
     return dataclasses.replace(form, equalities=equalities)

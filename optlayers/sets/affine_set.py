@@ -66,11 +66,13 @@ class AffineSet(ClosedFormSet):
         }
 
     def project(self, v: Tensor) -> Tensor:
-        """Subtract the component outside; done twice, the second time for the rounding of the first."""
-        for _ in range(2):
-            excess = torch.einsum("...rn,...n->...r", self.basis, v) - self.coordinates
-            v = v - torch.einsum("...rn,...r->...n", self.basis, excess)
-        return v
+        """Subtract the component outside; and once more, without gradient, for the rounding of the first time."""
+        y = v - self._outside(v)
+        return y - self._outside(y.detach()).detach()
+
+    def _outside(self, v: Tensor) -> Tensor:
+        excess = torch.einsum("...rn,...n->...r", self.basis, v) - self.coordinates
+        return torch.einsum("...rn,...r->...n", self.basis, excess)
 
     def infeasibility(self) -> Tensor | None:
         if self.mismatch is None:

@@ -59,7 +59,7 @@ class Box(ClosedFormSet):
 
     def project(self, v: Tensor) -> Tensor:
         """Clamp; an entry on or beyond a bound takes the derivative of the bound."""
-        return clamp(v, self.lower, self.upper)
+        return v.clone() if self.lower is None and self.upper is None else clamp(v, self.lower, self.upper)
 
     def infeasibility(self) -> Tensor | None:
         if self.lower is None or self.upper is None:

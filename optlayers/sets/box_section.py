@@ -128,7 +128,7 @@ class BoxSection(ClosedFormSet):
         return normal, low, high
 
     def infeasibility(self) -> Tensor | None:
-        """Check that the total is not above reach, not below it, and that no entry's bounds cross, in this order."""
+        """Check that the total is not above reach, not below it, that its bounds do not cross, nor any entry's."""
         normal, low, high = self._extremes()
         checks = []
         for bound, sign, point in ((self.total_lower, 1.0, high), (self.total_upper, -1.0, low)):
@@ -138,21 +138,29 @@ class BoxSection(ClosedFormSet):
             else:
                 excess = sign * (bound - reach.sum(-1))
                 checks.append(relative(excess, bound, reach.abs().sum(-1)).unsqueeze(-1))
+        if self.total_lower is None or self.total_upper is None:
+            checks.append(-torch.ones_like(checks[0]))
+        else:
+            gap = self.total_lower - self.total_upper
+            checks.append(relative(gap, self.total_lower, self.total_upper).unsqueeze(-1))
         if self.lower is not None and self.upper is not None:
             checks.append(relative(self.lower - self.upper, self.lower, self.upper))
         batch = torch.broadcast_shapes(*(check.shape[:-1] for check in checks))
         return torch.cat([check.expand(*batch, -1) for check in checks], -1)
 
     def relaxed(self) -> BoxSection:
-        """Minimise the squared violations: bounds that cross meet halfway; out of reach, all entries give way.
+        """Minimise squared violations: bounds that cross meet halfway; then, out of reach, all entries give way.
 
         Where the total is out of reach by `d`, the least-squares point moves from the nearest corner of the box by
         ``d / (1 + ||normal||^2)`` times the normal.
         """
         box = Box(self.lower, self.upper).relaxed()
         section = dataclasses.replace(self, lower=box.lower, upper=box.upper)
+        if self.total_lower is not None and self.total_upper is not None and self.total_lower is not self.total_upper:
+            totals = Box(self.total_lower, self.total_upper).relaxed()
+            section = dataclasses.replace(section, total_lower=totals.lower, total_upper=totals.upper)
         normal, low, high = section._extremes()
-        for bound, sign, corner in ((self.total_lower, 1.0, high), (self.total_upper, -1.0, low)):
+        for bound, sign, corner in ((section.total_lower, 1.0, high), (section.total_upper, -1.0, low)):
             if bound is None:
                 continue
             moves = normal != 0
@@ -173,9 +181,11 @@ class BoxSection(ClosedFormSet):
 
     @classmethod
     def blame(cls, block: Block, check: int) -> set[int]:
-        if check >= 2:
-            return block.bound_sources(np.array([check - 2]))
+        if check >= 3:
+            return block.bound_sources(np.array([check - 3]))
         (row,) = block.rows
+        if check == 2:
+            return set(row.sources)
         normal = row.normal.constant if row.normal.is_constant else np.zeros(block.size)
         sides = np.sign(normal).astype(np.int64) * (-1 if check == 0 else 1)
         return block.bound_sources(np.arange(block.size), sides) | set(row.sources)

@@ -57,16 +57,18 @@ class Slab(ClosedFormSet):
         return "half-space" if row.lower is None or row.upper is None else cls.name
 
     def project(self, v: Tensor) -> Tensor:
-        """Move along the normal; done twice, the second time for the rounding of the first.
+        """Move along the normal; and once more, without gradient, for the rounding of the first time.
 
         On the boundary the derivative is that of the boundary's hyperplane.
         """
+        y = v - self._outside(v)
+        return y - self._outside(y.detach()).detach()
+
+    def _outside(self, v: Tensor) -> Tensor:
         square = self.normal.square().sum(-1, keepdim=True)
-        step = self.normal / torch.where(square > 0, square, 1.0)
-        for _ in range(2):
-            product = (self.normal * v).sum(-1)
-            v = v - step * (product - clamp(product, self.lower, self.upper)).unsqueeze(-1)
-        return v
+        product = (self.normal * v).sum(-1)
+        excess = (product - clamp(product, self.lower, self.upper)).unsqueeze(-1)
+        return self.normal * (excess / torch.where(square > 0, square, 1.0))
 
     def infeasibility(self) -> Tensor | None:
         null = (self.normal == 0).all(-1)
