@@ -12,32 +12,38 @@ from optlayers.projection.compiled_set import CompiledSet
 from optlayers.recognition.block import Block
 
 
-def explain(compiled: CompiledSet, variables: Sequence[cp.Variable], *, short: bool = False) -> str:
+def explain(compiled: CompiledSet, variables: Sequence[cp.Variable]) -> str:
     """Describe each group of blocks: its set, its entries, its method and the constraints it comes from."""
+    lines = []
+    for (name, size), blocks in _groups(compiled).items():
+        where = _place(np.concatenate([block.columns for block in blocks]), variables)
+        times = f"{len(blocks)} x {name}, {_entries(size)} each" if len(blocks) > 1 else f"{name}, {_entries(size)}"
+        lines.append(f"- {times}, of {where}: closed form, exact.{_origin(compiled, blocks)}")
+    for block in compiled.general.blocks if compiled.general is not None else ():
+        where = _place(block.columns, variables)
+        lines.append(
+            f"- not recognised, {_entries(block.size)}, of {where} ({block.summary()}): no closed form is known "
+            f"for this combination, so it runs on cvxpylayers, iterative, accurate to about 1e-5, slow."
+            f"{_origin(compiled, [block])}"
+        )
+    return "\n".join(lines)
+
+
+def summarise(compiled: CompiledSet) -> str:
+    """Name the sets in one line."""
+    counts = Counter({name: 0 for name, _ in _groups(compiled)})
+    for (name, _), blocks in _groups(compiled).items():
+        counts[name] += len(blocks)
+    parts = [name if count == 1 else f"{count} x {name}" for name, count in counts.items()]
+    return ", ".join([*parts, "a set without closed form"] if compiled.general is not None else parts)
+
+
+def _groups(compiled: CompiledSet) -> dict[tuple[str, int], list[Block]]:
     groups: dict[tuple[str, int], list[Block]] = {}
     for piece in compiled.pieces:
         for label, block in zip(piece.labels, piece.blocks, strict=True):
             groups.setdefault((label, block.size), []).append(block)
-    if short:
-        counts = Counter({name: len(blocks) for (name, _), blocks in groups.items()})
-        parts = [name if count == 1 else f"{count} x {name}" for name, count in counts.items()]
-        if compiled.general is not None:
-            parts.append("a set without closed form")
-        return ", ".join(parts)
-    lines = []
-    for (name, size), blocks in groups.items():
-        where = _place(np.concatenate([block.columns for block in blocks]), variables)
-        times = f"{len(blocks)} x {name}, {_entries(size)} each" if len(blocks) > 1 else f"{name}, {_entries(size)}"
-        lines.append(f"- {times}, of {where}: closed form, exact.{_origin(compiled, blocks)}")
-    if compiled.general is not None:
-        for block in compiled.general.blocks:
-            where = _place(block.columns, variables)
-            lines.append(
-                f"- not recognised, {_entries(block.size)}, of {where} ({block.summary()}): no closed form is known "
-                f"for this combination, so it runs on cvxpylayers, iterative, accurate to about 1e-5, slow."
-                f"{_origin(compiled, [block])}"
-            )
-    return "\n".join(lines)
+    return groups
 
 
 def _entries(size: int) -> str:

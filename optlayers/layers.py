@@ -8,6 +8,7 @@ from typing import Any
 import cvxpy as cp
 from torch import Tensor, nn
 
+from optlayers.explanation import summarise
 from optlayers.feasible_set import FeasibleSet, Method, OnFailure
 from optlayers.solution import Solution
 
@@ -79,7 +80,7 @@ class ProjectionLayer(nn.Module):
         """Return what `print(net)` shows: variables, parameters, what was recognised, and the method."""
         names = ", ".join(f"{v.name()} {tuple(v.shape)}" for v in self.feasible_set.variables)
         given = ", ".join(p.name() for p in self.feasible_set.parameters)
-        described = repr(self.feasible_set).split(": ", 1)[1].removesuffix(")")
+        described = summarise(self.feasible_set._compiled)
         exact = "exact" if self.method == "closed_form" else "iterative"
         return f"{names}{' given ' + given if given else ''}: {described}, method={self.method} ({exact})"
 

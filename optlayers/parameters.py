@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -76,54 +76,47 @@ class Given:
         return self.value.to(point.device)
 
 
-def check_values(parameter: cp.Parameter, value: Tensor) -> None:
-    """Raise ValueError if a finite value breaks an attribute (sign, PSD, ...) of its parameter."""
-    attributes, event = parameter.attributes, len(parameter.shape)
-    if not any(demand is not None and demand is not False for demand in attributes.values()):
-        return
-    value = value.detach()
-    finite = value.isfinite() if event == 0 else value.isfinite().flatten(value.ndim - event).all(-1)
-    if not bool(finite.any()):
-        return
-    if not bool(finite.all()):
-        value = value[finite]
-    signs = {
-        "nonneg": ("be nonnegative", value < 0),
-        "nonpos": ("be nonpositive", value > 0),
-        "pos": ("be positive", value <= 0),
-        "neg": ("be negative", value >= 0),
-    }
-    for attribute, (demand, bad) in signs.items():
+def broken_attributes(parameter: cp.Parameter, value: Tensor) -> Iterator[tuple[str, Tensor]]:
+    """Yield what the parameter's attributes (sign, PSD, ...) demand in vain, and of which samples, ``(*batch,)``."""
+    attributes, value = parameter.attributes, value.detach()
+    for attribute, (demand, holds) in _DEMANDS.items():
         if attributes[attribute]:
-            _refuse(parameter, demand, bad, event)
-    if attributes["integer"] or attributes["boolean"]:
-        bad = value != value.round() if attributes["integer"] else (value != 0) & (value != 1)
-        _refuse(parameter, "be integer" if attributes["integer"] else "be 0 or 1", bad, event)
+            yield from _broken(parameter, demand, ~holds(value))
     if attributes["bounds"] and not any(isinstance(b, cp.Expression) for b in attributes["bounds"]):
         low, high = (torch.as_tensor(b, dtype=value.dtype, device=value.device) for b in attributes["bounds"])
-        _refuse(parameter, "lie within its bounds", (value < low) | (value > high), event)
-    if attributes["diag"]:
-        off_diagonal = ~torch.eye(parameter.shape[-1], dtype=torch.bool, device=value.device)
-        _refuse(parameter, "be diagonal", (value != 0) & off_diagonal, event)
+        yield from _broken(parameter, "lie within its bounds", (value < low) | (value > high))
     if attributes["sparsity"]:
         outside = torch.ones(parameter.shape, dtype=torch.bool)
         outside[tuple(torch.as_tensor(index) for index in parameter.sparse_idx or ())] = False
-        _refuse(parameter, "be zero outside its sparsity pattern", (value != 0) & outside.to(value.device), event)
+        yield from _broken(parameter, "be zero outside its sparsity pattern", (value != 0) & outside.to(value.device))
     if attributes["symmetric"] or attributes["PSD"] or attributes["NSD"]:
         slack = _SYMMETRY_TOLERANCE * (1 + value.abs().amax((-2, -1), keepdim=True))
-        _refuse(parameter, "be symmetric", (value - value.mT).abs() > slack, event)
+        yield from _broken(parameter, "be symmetric", (value - value.mT).abs() > slack)
         if attributes["PSD"] or attributes["NSD"]:
-            signed = value if attributes["PSD"] else -value
-            bad = torch.linalg.eigvalsh(signed.double()).amin(-1) < -slack[..., 0, 0]
-            _refuse(parameter, f"be {'positive' if attributes['PSD'] else 'negative'} semidefinite", bad, 0)
+            signed = (value if attributes["PSD"] else -value).nan_to_num().double()
+            bad = (torch.linalg.eigvalsh(signed).amin(-1) < -slack[..., 0, 0])[..., None, None]
+            sign = "positive" if attributes["PSD"] else "negative"
+            yield from _broken(parameter, f"be {sign} semidefinite", bad)
 
 
-def _refuse(parameter: cp.Parameter, demand: str, bad: Tensor, event: int) -> None:
-    if not bool(bad.any()):
-        return
-    rows = bad.flatten(bad.ndim - event).any(-1) if event else bad
-    where = f" in {name_rows(rows)}" if rows.ndim else ""
-    raise ValueError(f"parameter {parameter.name()} must {demand}; it is not{where}")
+_DEMANDS: dict[str, tuple[str, Callable[[Tensor], Tensor]]] = {
+    "nonneg": ("be nonnegative", lambda value: value >= 0),
+    "nonpos": ("be nonpositive", lambda value: value <= 0),
+    "pos": ("be positive", lambda value: value > 0),
+    "neg": ("be negative", lambda value: value < 0),
+    "integer": ("be integer", lambda value: value == value.round()),
+    "boolean": ("be 0 or 1", lambda value: (value == 0) | (value == 1)),
+    "diag": (
+        "be diagonal",
+        lambda value: (value == 0) | torch.eye(value.shape[-1], dtype=torch.bool, device=value.device),
+    ),
+}
+
+
+def _broken(parameter: cp.Parameter, demand: str, bad: Tensor) -> Iterator[tuple[str, Tensor]]:
+    rows = bad.flatten(bad.ndim - len(parameter.shape)).any(-1) if parameter.shape else bad
+    if bool(rows.any()):
+        yield f"parameter {parameter.name()} must {demand}; it is not", rows
 
 
 def name_rows(bad: Tensor) -> str:

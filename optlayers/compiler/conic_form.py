@@ -69,7 +69,7 @@ class ConicForm:
     labels : tuple of str
         Names of the user's constraints and of the variables' attributes, numbered by `AffineRows.sources`.
     origins : tuple of int
-        For each label, the place of the constraint in the user's list, or -1 for an attribute.
+        For each label, the place of the constraint in the compiled list, or -1 for an attribute.
     """
 
     size: int
@@ -86,10 +86,16 @@ class ConicForm:
 
 
 def compile_constraints(
-    constraints: Sequence[cp.Constraint], variables: Sequence[cp.Variable], parameters: Sequence[cp.Parameter]
+    constraints: Sequence[cp.Constraint],
+    variables: Sequence[cp.Variable],
+    parameters: Sequence[cp.Parameter],
+    positions: Sequence[int] | None = None,
 ) -> ConicForm:
-    """Compile DCP constraints, DPP in the parameters, through CVXPY's canonicalisation."""
-    labels = [describe(c, k) for k, c in enumerate(constraints)]
+    """Compile DCP constraints, DPP in the parameters, through CVXPY's canonicalisation.
+
+    `positions` are the numbers that messages call the constraints by; by default their places in the list.
+    """
+    labels = [describe(c, k) for k, c in zip(positions or range(len(constraints)), constraints, strict=True)]
     origins = list(range(len(constraints)))
     conic = _canonicalise(constraints)
     leaves = _plain_leaves(conic, variables, parameters)

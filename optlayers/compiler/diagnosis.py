@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import cvxpy as cp
+import numpy as np
 from cvxpy.constraints.finite_set import FiniteSet
+from cvxpy.constraints.power import PowCone3D, PowConeND
 from cvxpy.constraints.zero import Equality
 
 from optlayers.errors import InfeasibleError, NotConvexError, NotParametrizedError
@@ -26,26 +28,34 @@ def describe(constraint: cp.Constraint, position: int) -> str:
     return f"constraint {position} ({text if len(text) <= 80 else text[:77] + '...'})"
 
 
-def check_constraints(constraints: object) -> list[cp.Constraint]:
-    """Return the list of constraints, each once; raise ValueError for anything that is not a CVXPY constraint."""
+def check_constraints(constraints: object) -> tuple[list[int], list[cp.Constraint]]:
+    """Return the constraints, each once, with their places in the user's list.
+
+    Raises
+    ------
+    ValueError
+        For anything that is not a CVXPY constraint.
+    InfeasibleError
+        For a comparison of numbers that does not hold.
+    """
     if isinstance(constraints, cp.Constraint):
-        return [constraints]
-    if isinstance(constraints, (str, bytes)) or not isinstance(constraints, (Sequence, set)):
+        return [0], [constraints]
+    if isinstance(constraints, (str, bytes)) or not isinstance(constraints, Sequence):
         raise ValueError(f"constraints: expected a list of CVXPY constraints, got {type(constraints).__name__}")
-    result: dict[int, cp.Constraint] = {}
+    result: dict[int, tuple[int, cp.Constraint]] = {}
     for position, constraint in enumerate(constraints):
         if isinstance(constraint, cp.Constraint):
-            result[id(constraint)] = constraint
+            result.setdefault(id(constraint), (position, constraint))
         elif isinstance(constraint, cp.Expression):
             raise ValueError(
                 f"constraints[{position}] is an expression ({constraint}), not a constraint: "
                 "compare it with something, as in `expression <= 0`"
             )
-        elif constraint is False or str(constraint) == "False":
-            raise InfeasibleError(f"constraints[{position}] is False: it compares numbers, and does not hold")
-        elif constraint is not True and str(constraint) != "True":
+        elif not isinstance(constraint, (bool, np.bool_)):
             raise ValueError(f"constraints[{position}]: expected a CVXPY constraint, got {constraint!r}")
-    return list(result.values())
+        elif not constraint:
+            raise InfeasibleError(f"constraints[{position}] is False: it compares numbers, and does not hold")
+    return [position for position, _ in result.values()], [constraint for _, constraint in result.values()]
 
 
 def check_variables(variables: Sequence[Any]) -> None:
@@ -65,16 +75,28 @@ def check_variables(variables: Sequence[Any]) -> None:
                 )
 
 
-def check_convex(constraints: Sequence[cp.Constraint]) -> None:
-    """Raise NotConvexError or NotParametrizedError for the first constraint that is not DCP, or not DPP."""
-    for position, constraint in enumerate(constraints):
-        name = describe(constraint, position)
+def check_convex(
+    positions: Sequence[int], constraints: Sequence[cp.Constraint], variables: Sequence[cp.Variable]
+) -> None:
+    """Raise NotConvexError or NotParametrizedError for the first constraint or bound that is not DCP, or not DPP."""
+    named = [(describe(c, k), c) for k, c in zip(positions, constraints, strict=True)]
+    for variable in variables:
+        lower, upper = variable.attributes["bounds"] or (None, None)
+        for bound, side in ((lower, "lower"), (upper, "upper")):
+            if isinstance(bound, cp.Expression):
+                constraint = variable >= bound if side == "lower" else variable <= bound
+                named.append((f"the {side} bound of variable {variable.name()}", constraint))
+    for name, constraint in named:
         if isinstance(constraint, FiniteSet):
             raise NotConvexError(f"{name} restricts an expression to finitely many values, which is not convex.")
         if not constraint.is_dcp():
             raise NotConvexError(f"{name} is not convex by CVXPY's rules (DCP). {_why_not_dcp(constraint)}")
         if not constraint.is_dcp(dpp=True):
             raise NotParametrizedError(f"{name} is convex, but not DPP in its parameters. {_why_not_dpp(constraint)}")
+        if isinstance(constraint, (PowCone3D, PowConeND)) and constraint.alpha.parameters():
+            raise NotParametrizedError(
+                f"{name} has a parameter as the exponent of a power cone, which must be a number."
+            )
 
 
 def _why_not_dcp(constraint: cp.Constraint) -> str:

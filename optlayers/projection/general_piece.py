@@ -28,6 +28,7 @@ class GeneralPiece:
     def __init__(
         self,
         blocks: Sequence[Block],
+        sources: set[int],
         form: ConicForm,
         constraints: Sequence[cp.Constraint],
         variables: Sequence[cp.Variable],
@@ -42,8 +43,8 @@ class GeneralPiece:
         self.variable_sizes = [variables[k].size for k in touched]
         columns = np.concatenate([np.arange(ends[k] - variables[k].size, ends[k]) for k in touched])
         self.places = Constant(np.searchsorted(columns, self.entries))
-        self.labels = tuple(form.labels[s] for s in sorted(set().union(*(block.sources for block in blocks))))
-        origins = sorted({form.origins[source] for block in blocks for source in block.sources} - {-1})
+        self.labels = tuple(form.labels[source] for source in sorted(sources))
+        origins = sorted({form.origins[source] for source in sources} - {-1})
         self.method = Reference([constraints[k] for k in origins], [variables[k] for k in touched], parameters)
 
     def is_empty(self) -> bool:

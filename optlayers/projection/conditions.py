@@ -1,0 +1,125 @@
+"""What constraints ask of the parameters alone, and why a set is empty."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cvxpy as cp
+import numpy as np
+import torch
+from torch import Tensor
+
+from optlayers.compiler.affine_rows import AffineRows
+from optlayers.compiler.conic_form import ConicForm
+from optlayers.parametric.maps import Values
+from optlayers.parametric.symbolic import Affine
+from optlayers.projection.pieces import Piece
+from optlayers.projection.reference import is_empty
+from optlayers.projection.residual import member
+from optlayers.recognition.block import Block
+from optlayers.recognition.blocks import Conditions
+
+
+@dataclass(frozen=True)
+class Conflict:
+    """Why the set is empty: constraints that cannot hold together, and for which samples (``(*batch,)``)."""
+
+    constraints: tuple[str, ...]
+    samples: Tensor
+
+
+class Condition:
+    """Rows of the parameters alone that are zero, nonnegative, or in a cone."""
+
+    def __init__(self, kind: str, rows: AffineRows, starts: Sequence[int], alpha: float = 0.0) -> None:
+        offset = rows.offset
+        self.kind, self.alpha = kind, alpha
+        self.is_parametric = not offset.is_constant
+        self.sources = [set(rows.sources_of(k)) for k in range(len(rows))]
+        self.slack = offset.compile(starts)
+        self.size = Affine(np.abs(offset.constant), abs(offset.linear)).compile(starts)
+
+    def infeasibility(self, values: Values) -> Tensor:
+        """Return by how much each row fails, relative to its terms: ``(*batch, 1, rows)``."""
+        slack = self.slack(values)
+        size = self.size(Values(tuple(t.abs() for t in values.tensors), values.dtype, values.device))
+        if self.kind == "zero":
+            amount = slack.abs()
+        elif self.kind == "nonneg":
+            amount = -slack
+        else:
+            amount, size = (slack - member(self.kind, self.alpha, slack)).abs(), size.amax(-1, keepdim=True)
+        return (amount / (1 + size)).unsqueeze(-2)
+
+    def blame(self, block: int, check: int) -> set[int]:
+        """Return the user's constraints that row number `check` comes from."""
+        return self.sources[check]
+
+
+def make_conditions(conditions: Conditions, form: ConicForm, starts: Sequence[int]) -> list[Condition]:
+    """Return the conditions that rows and cones without entries of ``y`` set."""
+    rows = [("zero", conditions.equalities, 0.0), ("nonneg", conditions.inequalities, 0.0)]
+    rows += [(cone.kind, cone.rows, cone.alpha) for cone in conditions.cones]
+    return [Condition(kind, part, starts, alpha) for kind, part, alpha in rows if len(part)]
+
+
+def sort_hidden(
+    hidden: Sequence[Block],
+    blocks: Sequence[Block],
+    constraints: Sequence[cp.Constraint],
+    form: ConicForm,
+    starts: Sequence[int],
+) -> tuple[set[int], list[Condition]]:
+    """Decide what becomes of blocks of auxiliary variables alone.
+
+    Without parameters they hold or they do not, which CVXPY finds out. With parameters, they go with the blocks that
+    share their constraints (a fixed entry, as in ``x == p, norm1(x) <= 1``).
+
+    Returns
+    -------
+    set of int
+        The user's constraints that only the general method can take account of.
+    list of Condition
+        One that fails, for each block that is empty.
+
+    Raises
+    ------
+    ValueError
+        If constraints restrict parameters alone, in a way that has no closed form.
+    """
+    general: set[int] = set()
+    failing = []
+    for block in hidden:
+        own = [constraints[form.origins[source]] for source in block.sources if form.origins[source] >= 0]
+        if not any(constraint.parameters() for constraint in own):
+            if is_empty(own):
+                everything = AffineRows.concatenate([form.equalities, form.inequalities, *(c.rows for c in form.cones)])
+                chosen = [k for k in range(len(everything)) if set(everything.sources_of(k)) & block.sources]
+                failing.append(Condition("nonneg", everything[np.array(chosen)].numbers(-1.0), starts))
+        elif any(block.sources & other.sources for other in blocks):
+            general |= block.sources
+        else:
+            names = "; ".join(form.labels[source] for source in sorted(block.sources))
+            raise ValueError(
+                f"{names}: restricts parameters alone, in a way that has no closed form. Check the parameters in torch."
+            )
+    return general, failing
+
+
+def find_conflict(part: Piece | Condition, values: Values, labels: Sequence[str]) -> Conflict | None:
+    """Return why a part is empty for some samples, judged by the first of these; None where it is for none."""
+    with torch.no_grad():
+        amount = part.infeasibility(values)
+    failed = None if amount is None else amount > tolerance(values.dtype)
+    if failed is None or not bool(failed.any()):
+        return None
+    samples = failed.flatten(-2).any(-1)
+    first = failed.reshape(-1, *failed.shape[-2:])[int(samples.flatten().nonzero()[0, 0])]
+    block, check = first.nonzero()[0].tolist()
+    return Conflict(tuple(labels[source] for source in sorted(part.blame(block, check))), samples)
+
+
+def tolerance(dtype: torch.dtype) -> float:
+    """Return the excess, relative to the data, from which a set counts as empty."""
+    return 1e-9 if dtype == torch.float64 else 1e-5
