@@ -99,7 +99,7 @@ def compare(layer: ProjectionLayer | FeasibleSet, *inputs: Tensor, seconds: floa
                 run.time("run.backward()", seconds),
                 run.value_difference(reference),
                 run.gradient_difference(reference),
-                float(run.bound.violation(*run.values).detach().max()),
+                _largest(run.bound.violation(*run.values)),
             )
         )
     comparison = Comparison(tuple(results))
@@ -128,7 +128,7 @@ class _Run:
 
     def backward(self) -> Sequence[Tensor]:
         total = torch.stack([(y * w).sum().double() for y, w in zip(self.forward(), self.weights, strict=True)]).sum()
-        return torch.autograd.grad(total, self.leaves)
+        return torch.autograd.grad(total, self.leaves, allow_unused=True, materialize_grads=True)
 
     def time(self, statement: str, seconds: float) -> float:
         timer = Timer(statement, globals={"run": self}, num_threads=torch.get_num_threads())
@@ -150,4 +150,8 @@ def _copy(value: Any) -> Any:
 def _difference(ones: Sequence[Tensor], others: Sequence[Tensor] | None) -> float:
     if others is None:
         return float("nan")
-    return max(float((a - b).abs().max()) if a.numel() else 0.0 for a, b in zip(ones, others, strict=True))
+    return max(_largest(a - b) for a, b in zip(ones, others, strict=True))
+
+
+def _largest(tensor: Tensor) -> float:
+    return float(tensor.detach().abs().max()) if tensor.numel() else 0.0

@@ -112,7 +112,26 @@ def test_residual_vanishes_inside_only(build, inside, outside):
     violation = residual(points, values()).abs().amax(-1)
     assert float(violation[0]) <= 1e-12
     assert float(violation[1]) > 0.1
-    assert bool(residual(points.requires_grad_(), values()).isfinite().all())
+
+
+def test_derivatives_of_the_semidefinite_residual():
+    x = cp.Variable((3, 3))
+    residual = Residual(presolve(compile_constraints([x >> 0], [x], [])), [])
+    point = torch.diag(torch.tensor([-1.0, -1.0, 2.0], dtype=torch.float64)).flatten().requires_grad_()
+    torch.autograd.gradcheck(lambda y: residual(y, values()), point)
+    (gradient,) = torch.autograd.grad(
+        residual(-point.detach().requires_grad_(), values()).sum(), point, allow_unused=True, materialize_grads=True
+    )
+    assert bool(gradient.isfinite().all())
+
+
+def test_exponential_residual_far_out():
+    x = cp.Variable(2)
+    residual = Residual(presolve(compile_constraints([cp.exp(x[0]) <= x[1]], [x], [])), [])
+    points = torch.tensor([[100.0, 1e36], [100.0, 3e43], [1.0, -1.0], [800.0, 1.0]], dtype=torch.float64)
+    violation = residual(points, values()).abs().amax(-1)
+    assert (violation > 1e-3).tolist() == [True, False, True, True]
+    assert bool(violation.isfinite().all())
 
 
 def test_presolve_keeps_the_set():

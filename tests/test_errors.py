@@ -44,6 +44,11 @@ def with_auxiliary(constraints):
         (lambda w: [cp.sum_squares(w) <= -1], ["constraint 0"]),
         (lambda w: [w >= np.inf], ["constraint 0"]),
         (lambda w: [cp.sum(w) <= 1, cp.sum(w) >= 2], ["constraint 0", "constraint 1"]),
+        (lambda w: [w >= 0, w <= 1, cp.sum(w) <= 1, cp.sum(w) >= 2], ["constraint 2", "constraint 3"]),
+        (
+            lambda w: [w[0] <= 5, w[0] >= 5, w[1:] >= 0, cp.sum(w) <= 3],
+            ["constraint 0", "constraint 1", "constraint 2", "constraint 3"],
+        ),
         (lambda w: [cp.Constant(1) <= 0, w >= 0], ["constraint 0"]),
         (lambda w: [w[0] == 2, cp.norm(w) <= 1], ["constraint 0", "constraint 1"]),
         (lambda w: [w[0] == 2, w >= 0, cp.sum(w) == 1], ["constraint 0", "constraint 1", "constraint 2"]),
@@ -291,3 +296,55 @@ def test_what_the_reference_cannot_do_is_said(w):
     layer = ProjectionLayer([cp.norm1(w) <= 1])
     with pytest.raises(NotImplementedError, match="vmap"):
         torch.func.vmap(layer)(torch.ones(2, 3))
+
+
+def test_numbers_of_constraints_are_those_of_the_users_list(w):
+    first = w >= 0
+    with pytest.raises(NotConvexError, match="constraint 3"):
+        FeasibleSet([first, first, True, cp.norm(w) >= 1])
+
+
+def test_rows_are_numbered_in_the_whole_batch(capped):
+    v = torch.zeros(4, 3)
+    v[0] = torch.nan
+    totals = torch.tensor([1.0, 1.0, 9.0, -1.0])
+    with pytest.warns(RuntimeWarning) as record:
+        y = capped(on_failure="warn")(v, torch.ones(3), totals)
+    (warning,) = record
+    assert warning.filename == __file__
+    message = str(warning.message)
+    assert "parameter total must be nonnegative; it is not in 1 of 4 samples (row 3)" in message
+    assert "NaN or infinite in 1 of 4 samples (row 0)" in message
+    assert "the set is empty for 1 of 4 samples (row 2)" in message
+    assert y.isnan().any(-1).tolist() == [True, False, True, True]
+
+
+def test_every_conflict_is_named():
+    x, p, q = cp.Variable(4), cp.Parameter(), cp.Parameter()
+    constraints = [x >= 0, cp.sum(x[:2]) == p, cp.sum(x[2:]) == q]
+    with pytest.raises(InfeasibleError) as info:
+        ProjectionLayer(constraints, x, [p, q])(torch.zeros(2, 4), torch.tensor([-1.0, 1.0]), torch.tensor([1.0, -1.0]))
+    assert "row 0" in str(info.value)
+    assert "row 1" in str(info.value)
+    assert len(info.value.constraints) == 3
+
+
+def test_conditions_are_relative_to_their_terms(w):
+    p = cp.Parameter(3)
+    value = torch.rand(1000, 3) + 0.1
+    value = value * (1000 / value.sum(-1, keepdim=True))
+    ProjectionLayer([w == p, cp.sum(w) == 1000])(torch.zeros(3), value)
+
+
+@pytest.mark.parametrize("bound", [lambda p: p[0] * p, cp.square])
+def test_bounds_that_are_not_parametrized(bound):
+    p = cp.Parameter(3, name="p")
+    with pytest.raises((NotParametrizedError, NotConvexError), match="bound of variable x"):
+        FeasibleSet([], cp.Variable(3, name="x", bounds=[None, bound(p)]))
+
+
+def test_without_validation_bad_samples_are_nan(capped):
+    v, totals = torch.zeros(3, 3), torch.tensor([1.0, 9.0, 1.0])
+    v[2] = torch.nan
+    y = capped(validate=False)(v, torch.ones(3), totals)
+    assert y.isnan().any(-1).tolist() == [False, True, True]

@@ -177,3 +177,39 @@ def test_numbers_as_parameters_keep_the_points_precision():
     feasible_set = FeasibleSet([x >= 0, cp.sum(x) == p]).bind(0.1)
     assert abs(float(feasible_set.project(torch.ones(3, dtype=torch.float64)).sum()) - 0.1) < 1e-15
     assert feasible_set.project(torch.ones(3)).dtype == torch.float32
+
+
+def test_met_bounds_come_from_both_constraints():
+    v = torch.tensor([1.5, -2.0, 0.7, 3.0], dtype=torch.float64)
+    expected = torch.tensor([1.0, 0.0, 0.0, 1.0], dtype=torch.float64)
+    for sign in (1, -1):
+        x = cp.Variable(4)
+        constraints = [x[0] <= 1, x[0] >= 1][::sign] + [cp.norm1(x) <= 2]
+        torch.testing.assert_close(FeasibleSet(constraints).project(v), expected, rtol=0, atol=1e-4)
+
+
+def test_attributed_parameters_in_bounds():
+    b, a = cp.Parameter(name="b"), cp.Parameter(nonneg=True, name="a")
+    w = cp.Variable(3, bounds=[0, a])
+    feasible_set = FeasibleSet([cp.sum(w) == b], w, [b, a]).bind(1.0, 0.4)
+    torch.testing.assert_close(feasible_set.project(torch.tensor([9.0, 1.0, 0.0])), torch.tensor([0.4, 0.4, 0.2]))
+
+
+def test_a_fixed_entry_under_a_general_constraint():
+    x, p = cp.Variable(2), cp.Parameter(2)
+    layer = ProjectionLayer([x == p, cp.norm1(x) <= 1], on_failure="nan")
+    y = layer(torch.zeros(2, 2, dtype=torch.float64), torch.tensor([[0.5, 0.1], [2.0, 1.0]], dtype=torch.float64))
+    torch.testing.assert_close(y[0], torch.tensor([0.5, 0.1], dtype=torch.float64), rtol=0, atol=1e-4)
+    assert bool(y[1].isnan().all())
+
+
+def test_one_cone_is_not_two_squares():
+    x, a, b = cp.Variable(2), cp.Variable(), cp.Variable()
+    constraints = [cp.SOC(a + b + 1, cp.hstack([a + b - 1, 2 * x])), a + b <= 1]
+    torch.testing.assert_close(FeasibleSet(constraints, x).project(torch.full((2,), 5.0)).norm(), torch.tensor(1.0))
+
+
+def test_free_space_gives_a_copy():
+    v = torch.ones(3)
+    ProjectionLayer([], cp.Variable(3))(v).mul_(5)
+    assert torch.equal(v, torch.ones(3))

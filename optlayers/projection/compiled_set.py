@@ -15,7 +15,7 @@ from optlayers.parametric.maps import Values
 from optlayers.projection.conditions import (
     Condition,
     Conflict,
-    find_conflict,
+    find_conflicts,
     make_conditions,
     sort_hidden,
     tolerance,
@@ -77,10 +77,9 @@ class CompiledSet:
         self._doubtful: list[tuple[int | None, Piece | Condition]] = []  # with the number of the piece
         numbered = [*enumerate(self.pieces), *((None, condition) for condition in self.conditions)]
         for number, part in numbered:
-            conflict = None if part.is_parametric else find_conflict(part, nothing, self.form.labels)
-            if conflict is not None:
-                self.conflicts.append(conflict)
-            if conflict is not None or part.is_parametric:
+            conflicts = [] if part.is_parametric else find_conflicts(part, nothing, self.form.labels)
+            self.conflicts += conflicts
+            if conflicts or part.is_parametric:
                 self._doubtful.append((number, part))
         if self.general is not None and self.general.is_empty():
             self.conflicts.append(Conflict(self.general.labels, torch.tensor(True)))
@@ -110,5 +109,5 @@ class CompiledSet:
 
     def find_conflicts(self, values: Values) -> list[Conflict]:
         """Return why the set is empty for some samples."""
-        found = (find_conflict(part, values, self.form.labels) for _, part in self._doubtful)
-        return [conflict for conflict in found if conflict is not None]
+        labels = self.form.labels
+        return [conflict for _, part in self._doubtful for conflict in find_conflicts(part, values, labels)]

@@ -20,6 +20,8 @@ from optlayers.projection.residual import member
 from optlayers.recognition.block import Block
 from optlayers.recognition.blocks import Conditions
 
+_MOST_CHECKS = 100  # failures that are looked into for a message
+
 
 @dataclass(frozen=True)
 class Conflict:
@@ -107,17 +109,19 @@ def sort_hidden(
     return general, failing
 
 
-def find_conflict(part: Piece | Condition, values: Values, labels: Sequence[str]) -> Conflict | None:
-    """Return why a part is empty for some samples, judged by the first of these; None where it is for none."""
+def find_conflicts(part: Piece | Condition, values: Values, labels: Sequence[str]) -> list[Conflict]:
+    """Return why a part is empty for some samples, one conflict for each group of constraints at fault."""
     with torch.no_grad():
         amount = part.infeasibility(values)
     failed = None if amount is None else amount > tolerance(values.dtype)
     if failed is None or not bool(failed.any()):
-        return None
-    samples = failed.flatten(-2).any(-1)
-    first = failed.reshape(-1, *failed.shape[-2:])[int(samples.flatten().nonzero()[0, 0])]
-    block, check = first.nonzero()[0].tolist()
-    return Conflict(tuple(labels[source] for source in sorted(part.blame(block, check))), samples)
+        return []
+    groups: dict[tuple[int, ...], Tensor] = {}
+    pairs = failed.reshape(-1, *failed.shape[-2:]).any(0).nonzero()[:_MOST_CHECKS]
+    for block, check in pairs.tolist():
+        sources, samples = tuple(sorted(part.blame(block, check))), failed[..., block, check]
+        groups[sources] = samples | groups[sources] if sources in groups else samples
+    return [Conflict(tuple(labels[source] for source in sources), samples) for sources, samples in groups.items()]
 
 
 def tolerance(dtype: torch.dtype) -> float:
