@@ -184,7 +184,7 @@ def test_met_bounds_come_from_both_constraints():
     expected = torch.tensor([1.0, 0.0, 0.0, 1.0], dtype=torch.float64)
     for sign in (1, -1):
         x = cp.Variable(4)
-        constraints = [x[0] <= 1, x[0] >= 1][::sign] + [cp.norm1(x) <= 2]
+        constraints = [*[x[0] <= 1, x[0] >= 1][::sign], cp.norm1(x) <= 2]
         torch.testing.assert_close(FeasibleSet(constraints).project(v), expected, rtol=0, atol=1e-4)
 
 

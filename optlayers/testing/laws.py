@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from optlayers.feasible_set import FeasibleSet
 from optlayers.sets.base import REGISTRY
 from optlayers.testing.cases import Case
 
@@ -122,6 +123,28 @@ def agrees_with_cvxpy(case: Case) -> None:
             problem.solve(cp.CLARABEL, tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
         expected = torch.as_tensor(np.asarray(case.variable.value), dtype=torch.float64)
         _close(case.project(row), expected, _scale(row, expected), 1e-6)
+
+
+@law
+def knows_when_it_is_empty(case: Case) -> None:
+    """With its parameters changed at random, the set is said to be empty just where CVXPY finds it so."""
+    rng = np.random.default_rng(0)
+    originals = [np.asarray(p.value) for p in case.parameters]
+    lenient = FeasibleSet(case.constraints, case.variable, case.parameters, on_failure="nan")
+    nearest = FeasibleSet(case.constraints, case.variable, case.parameters, on_failure="nearest")
+    point = torch.zeros(case.shape, dtype=torch.float64)
+    for trial in range(8 if case.parameters else 0):
+        for parameter, original in zip(case.parameters, originals, strict=True):
+            changed = rng.random() < 0.5
+            parameter.value = original + changed * rng.normal(size=original.shape) * (1 + trial)
+        problem = cp.Problem(cp.Minimize(0), case.constraints)
+        problem.solve(cp.CLARABEL)
+        values = case.values()
+        solved = bool(lenient.bind(*values).solve(point).solved)
+        assert solved == (problem.status != cp.INFEASIBLE), f"{problem.status}, but solved={solved} at {values}"
+        assert bool(nearest.bind(*values).project(point).isfinite().all())
+    for parameter, original in zip(case.parameters, originals, strict=True):
+        parameter.value = original
 
 
 @law
