@@ -13,7 +13,7 @@ import cvxpy as cp
 import numpy as np
 
 from optlayers import FeasibleSet
-from optlayers.compiler.conic_form import compile_constraints
+from optlayers.compiler.canonicalise import compile_constraints
 from optlayers.compiler.presolve import presolve
 from optlayers.recognition.blocks import decompose
 

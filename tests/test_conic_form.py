@@ -8,9 +8,8 @@ import torch
 from cvxpy.reductions.dcp2cone.cone_matrix_stuffing import ConeMatrixStuffing
 from cvxpy.reductions.dcp2cone.dcp2cone import Dcp2Cone
 
-from optlayers.compiler.affine_rows import AffineRows
+from optlayers.compiler.canonicalise import compile_constraints
 from optlayers.compiler.cone_rules import smat
-from optlayers.compiler.conic_form import compile_constraints
 from optlayers.compiler.presolve import presolve
 from optlayers.parametric.maps import Values
 from optlayers.projection.residual import Residual, RowsMap
@@ -60,7 +59,7 @@ def test_binding_is_cvxpys_map():
     reduced, _ = Dcp2Cone().apply(cp.Problem(cp.Minimize(0), constraints))
     program, _ = ConeMatrixStuffing().apply(reduced)
     _, _, a, b = program.apply_parameters()
-    rows = AffineRows.concatenate([form.equalities, form.inequalities, *(c.rows for c in form.cones)])
+    rows = form.rows
     maps = RowsMap(rows, [0, 8])
     bound = values(torch.tensor(p.value).flatten(), torch.tensor(q.value))
     order = np.concatenate([program.var_id_to_col[x.id] + np.arange(6).reshape(2, 3, order="F").ravel()])

@@ -6,7 +6,6 @@ from collections import defaultdict
 
 import numpy as np
 
-from optlayers.compiler.affine_rows import AffineRows
 from optlayers.compiler.conic_form import ConicForm
 
 
@@ -28,7 +27,7 @@ class Auxiliaries:
     def __init__(self, form: ConicForm) -> None:
         parts = [form.equalities, form.inequalities, *(cone.rows for cone in form.cones)]
         self.form = form
-        self.rows = AffineRows.concatenate(parts)
+        self.rows = form.rows
         self.starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
         self.uses: dict[int, dict[int, float]] = defaultdict(dict)
         self.members: dict[int, list[int]] = defaultdict(list)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.compiler.conic_form import compile_constraints
+from optlayers.compiler.canonicalise import compile_constraints
 from optlayers.compiler.presolve import presolve
 from optlayers.parametric.maps import Values
 from optlayers.projection.conditions import (

@@ -96,7 +96,7 @@ def sort_hidden(
         own = [constraints[form.origins[source]] for source in block.sources if form.origins[source] >= 0]
         if not any(constraint.parameters() for constraint in own):
             if is_empty(own):
-                everything = AffineRows.concatenate([form.equalities, form.inequalities, *(c.rows for c in form.cones)])
+                everything = form.rows
                 chosen = [k for k in range(len(everything)) if set(everything.sources_of(k)) & block.sources]
                 failing.append(Condition("nonneg", everything[np.array(chosen)].numbers(-1.0), starts))
         elif any(block.sources & other.sources for other in blocks):

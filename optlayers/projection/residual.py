@@ -66,7 +66,7 @@ class Residual:
 
     def __init__(self, form: ConicForm, starts: Sequence[int]) -> None:
         parts = [form.equalities, form.inequalities, *(cone.rows for cone in form.cones)]
-        self.rows = RowsMap(AffineRows.concatenate(parts), starts)
+        self.rows = RowsMap(form.rows, starts)
         self.cones = [(cone.kind, cone.alpha) for cone in form.cones]
         self.sizes = [len(part) for part in parts]
 

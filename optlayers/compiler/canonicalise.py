@@ -1,0 +1,250 @@
+"""From CVXPY constraints to one conic form; the only file that touches CVXPY's canonicalisation.
+
+The chain is CVXPY's own: `Dcp2Cone` rewrites every atom as cone constraints, with parameters kept symbolic (DPP), and
+`ConeMatrixStuffing` collects the coefficients. Between the two, attributes of variables (`nonneg`, `PSD`, ...) become
+ordinary constraints on a plain variable of the same shape, so that the coordinates of ``y`` are the entries of the
+user's tensors, in C order, and distances are Euclidean in them.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import scipy.sparse as sp
+from cvxpy.constraints.exponential import ExpCone
+from cvxpy.constraints.nonpos import Inequality, NonNeg
+from cvxpy.constraints.power import PowCone3D
+from cvxpy.constraints.psd import PSD
+from cvxpy.constraints.second_order import SOC
+from cvxpy.constraints.zero import Equality, Zero
+from cvxpy.reductions.cone2cone.approx import APPROX_CONE_CONVERSIONS, ApproxCone2Cone
+from cvxpy.reductions.cone2cone.exact import EXACT_CONE_CONVERSIONS, ExactCone2Cone
+from cvxpy.reductions.dcp2cone.cone_matrix_stuffing import ConeMatrixStuffing, ParamConeProg
+from cvxpy.reductions.dcp2cone.dcp2cone import Dcp2Cone
+from cvxpy.utilities.solver_context import SolverInfo
+
+from optlayers.compiler.affine_rows import AffineRows
+from optlayers.compiler.conic_form import Cone, ConicForm
+from optlayers.compiler.diagnosis import describe
+
+_SUPPORTED = frozenset({Zero, NonNeg, SOC, PSD, ExpCone, PowCone3D})
+_STUFFED = _SUPPORTED | {Equality, Inequality}
+
+
+def compile_constraints(
+    constraints: Sequence[cp.Constraint],
+    variables: Sequence[cp.Variable],
+    parameters: Sequence[cp.Parameter],
+    positions: Sequence[int] | None = None,
+) -> ConicForm:
+    """Compile DCP constraints, DPP in the parameters, through CVXPY's canonicalisation.
+
+    `positions` are the numbers that messages call the constraints by; by default their places in the list.
+    """
+    labels = [describe(c, k) for k, c in zip(positions or range(len(constraints)), constraints, strict=True)]
+    origins = list(range(len(constraints)))
+    conic = _canonicalise(constraints)
+    leaves = _plain_leaves(conic, variables, parameters)
+    rewritten = [(con.tree_copy(leaves.replacement), source) for con, source in conic]
+    for variable, source in leaves.variables:
+        for attribute, con in _attribute_constraints(variable, leaves.replacement[id(variable)]):
+            label = f"{attribute} of variable {variable.name()}"
+            if source is None and (origins[-1:] != [-1] or labels[-1] != label):
+                labels.append(label)
+                origins.append(-1)
+            own = con.tree_copy(leaves.replacement)  # its bounds may be parameters with attributes
+            rewritten.append((own, len(labels) - 1 if source is None else source))
+    plain = [leaves.replacement.get(id(v), v) for v in variables]
+    stuffed = _stuff(rewritten, plain, [leaves.replacement.get(id(p), p) for p in parameters], len(labels))
+    return _split(stuffed, sum(v.size for v in variables), labels, origins)
+
+
+def _canonicalise(constraints: Sequence[cp.Constraint]) -> list[tuple[cp.Constraint, int]]:
+    """Return conic constraints with affine arguments, each with the number of the constraint it comes from."""
+    context = SolverInfo(solver="optlayers", supported_constraints=_SUPPORTED)
+    reduction = Dcp2Cone(quad_obj=False, solver_context=context)
+    problem, inverse = reduction.apply(cp.Problem(cp.Minimize(0), list(constraints)))
+    last = [inverse.cons_id_map[c.id] for c in constraints]
+    result: list[tuple[cp.Constraint, int]] = []
+    source = 0
+    for con in problem.constraints:
+        result.extend((simple, source) for simple in _to_supported_cones(con))
+        if source < len(last) and con.id == last[source]:
+            source += 1
+    if source < len(last):
+        raise RuntimeError("this version of CVXPY orders canonical constraints in an unexpected way")
+    return result
+
+
+def _to_supported_cones(constraint: cp.Constraint) -> list[cp.Constraint]:
+    """Convert cones outside the supported families by CVXPY's own conversions (none for most constraints)."""
+    if type(constraint) in _STUFFED:
+        return [constraint]
+    problem = cp.Problem(cp.Minimize(0), [constraint])
+    if type(constraint) in EXACT_CONE_CONVERSIONS:
+        reduction = ExactCone2Cone(target_cones={type(constraint)})
+    elif type(constraint) in APPROX_CONE_CONVERSIONS:
+        reduction = ApproxCone2Cone(target_cones={type(constraint)})
+    else:
+        raise ValueError(f"constraints of type {type(constraint).__name__} are not supported: {constraint}")
+    return [simple for con in reduction.apply(problem)[0].constraints for simple in _to_supported_cones(con)]
+
+
+@dataclass(frozen=True)
+class _Leaves:
+    """Variables with attributes, and the plain leaves that replace leaves with attributes, by id of the original.
+
+    Each variable comes with the source that introduced it, None for the user's own.
+    """
+
+    variables: list[tuple[cp.Variable, int | None]]
+    replacement: dict[int, Any]
+
+
+def _plain_leaves(
+    conic: Sequence[tuple[cp.Constraint, int]], variables: Sequence[cp.Variable], parameters: Sequence[cp.Parameter]
+) -> _Leaves:
+    found: dict[int, tuple[cp.Variable, int | None]] = {id(v): (v, None) for v in variables}
+    for con, source in conic:
+        for v in con.variables():
+            found.setdefault(id(v), (v, source))
+    attributed = [(v, source) for v, source in found.values() if _has_attributes(v)]
+    replacement: dict[int, Any] = {id(v): cp.Variable(v.shape, name=v.name()) for v, _ in attributed}
+    replacement |= {id(p): cp.Parameter(p.shape, name=p.name()) for p in parameters if _has_attributes(p)}
+    return _Leaves(attributed, replacement)
+
+
+def _has_attributes(leaf: cp.Variable | cp.Parameter) -> bool:
+    return any(value is not None and value is not False for value in leaf.attributes.values())
+
+
+def _attribute_constraints(variable: cp.Variable, plain: cp.Variable) -> list[tuple[str, cp.Constraint]]:
+    """Write the attributes of `variable` as constraints on the plain variable that replaces it."""
+    attributes = variable.attributes
+    bounds: list[cp.Constraint] = []
+    variable._bound_domain(plain, bounds)
+    signs = [name for name in ("nonneg", "nonpos", "pos", "neg", "bounds") if attributes[name] not in (None, False)]
+    result = [("/".join(signs), con) for con in bounds]
+    if attributes["symmetric"] or attributes["PSD"] or attributes["NSD"]:
+        name = next(a for a in ("PSD", "NSD", "symmetric") if attributes[a])
+        *batch, row, column = np.indices(variable.shape).reshape(len(variable.shape), -1)
+        upper = row < column
+        batch = [b[upper] for b in batch]
+        if upper.any():
+            upper_triangle, lower_triangle = (row[upper], column[upper]), (column[upper], row[upper])
+            result.append((name, plain[(*batch, *upper_triangle)] == plain[(*batch, *lower_triangle)]))
+    if attributes["PSD"]:
+        result.append(("PSD", plain >> 0))
+    if attributes["NSD"]:
+        result.append(("NSD", plain << 0))
+    if attributes["diag"] or attributes["sparsity"]:
+        free = np.eye(*variable.shape, dtype=bool) if attributes["diag"] else np.zeros(variable.shape, dtype=bool)
+        if attributes["sparsity"]:
+            free[tuple(variable.sparse_idx or ())] = True
+        if not free.all():
+            result.append(("diag" if attributes["diag"] else "sparsity", plain[np.nonzero(~free)] == 0))
+    return result
+
+
+@dataclass(frozen=True)
+class _Stuffed:
+    program: ParamConeProg | None
+    rows: AffineRows
+
+
+def _stuff(
+    conic: Sequence[tuple[cp.Constraint, int]],
+    variables: Sequence[cp.Variable],
+    parameters: Sequence[cp.Parameter],
+    labels: int,
+) -> _Stuffed:
+    """Collect the coefficients of all rows, in CVXPY's order of cones, with entries of leaves in C order."""
+    size, count = sum(v.size for v in variables), sum(p.size for p in parameters)
+    if not conic:
+        nothing = AffineRows(sp.csr_array((0, (size + 1) * (count + 1))), size, count, sp.csr_array((0, labels)))
+        return _Stuffed(None, nothing)
+    with warnings.catch_warnings():  # that CVXPY takes another backend for arrays of three dimensions
+        warnings.filterwarnings("ignore", ".*dimension greater than 2", UserWarning)
+        program, _ = ConeMatrixStuffing(quad_obj=False).apply(cp.Problem(cp.Minimize(0), [con for con, _ in conic]))
+    m, n = program.constr_size, program.x.size
+    others = [v for v in program.variables if all(v.id != u.id for u in variables)]
+    column_of, end = _c_order([*variables, *others], program.var_id_to_col, n)
+    parameter_of, _ = _c_order(parameters, program.param_id_to_col, program.total_param_size)
+    parameter_of = np.append(parameter_of, count)  # the constant term
+    coo = sp.coo_array(program.A)
+    column, row = np.divmod(coo.row.astype(np.int64), m)
+    column = np.append(column_of, end)[column]
+    index = column * (count + 1) + parameter_of[coo.col]
+    source_of = {con.id: source for con, source in conic}
+    source = np.repeat([source_of[con.id] for con in program.constraints], [con.size for con in program.constraints])
+    sources = sp.csr_array((np.ones(m), source, np.arange(m + 1)), shape=(m, labels))
+    data = sp.csr_array((coo.data, (row, index)), shape=(m, (end + 1) * (count + 1)))
+    data.eliminate_zeros()
+    return _Stuffed(program, AffineRows(data, end, count, sources))
+
+
+def _c_order(leaves: Sequence[cp.Variable | cp.Parameter], starts: dict[int, int], size: int) -> tuple[np.ndarray, int]:
+    """Return, for each of CVXPY's (column-major) entries, its place in the leaves' concatenation in C order."""
+    place, start = np.zeros(size, dtype=np.int64), 0
+    for leaf in leaves:
+        if leaf.id in starts:
+            entries = np.arange(leaf.size).reshape(leaf.shape).ravel(order="F")
+            place[starts[leaf.id] + np.arange(leaf.size)] = start + entries
+        start += leaf.size
+    unknown = starts.keys() - {leaf.id for leaf in leaves} - {-1}
+    if unknown:
+        raise RuntimeError(f"CVXPY's program has leaves that were not declared: {sorted(unknown)}")
+    return place, start
+
+
+def _split(stuffed: _Stuffed, size: int, labels: Sequence[str], origins: Sequence[int]) -> ConicForm:
+    """Sort the stuffed rows into equalities, inequalities and one entry per cone."""
+    rows, program = stuffed.rows, stuffed.program
+    zero, nonneg, cones, start = [], [], [], 0
+    for con in program.constraints if program is not None else []:
+        block = np.arange(start, start + con.size)
+        start += con.size
+        if isinstance(con, Zero):
+            zero.append(block)
+        elif isinstance(con, NonNeg):
+            nonneg.append(block)
+        elif isinstance(con, SOC):
+            count = con.args[0].size
+            tails = block[count:].reshape(count, -1)
+            cones.extend(Cone("soc", rows[np.append(block[k], tails[k])]) for k in range(count))
+        elif isinstance(con, PSD):
+            entries = block.reshape(con.args[0].shape, order="F").reshape(-1, *con.args[0].shape[-2:])
+            cones.extend(Cone("psd", _svec(rows, square)) for square in entries)
+        elif isinstance(con, ExpCone):
+            cones.extend(Cone("exp", rows[triple]) for triple in block.reshape(3, -1).T)
+        elif isinstance(con, PowCone3D):
+            alphas = np.broadcast_to(np.asarray(con.alpha.value), (con.size // 3,))
+            cones.extend(Cone("pow", rows[t], float(a)) for t, a in zip(block.reshape(3, -1).T, alphas, strict=True))
+    empty = np.zeros(0, dtype=np.int64)
+    return ConicForm(
+        size,
+        rows[np.concatenate([empty, *zero])],
+        rows[np.concatenate([empty, *nonneg])],
+        tuple(cones),
+        tuple(labels),
+        tuple(origins),
+    )
+
+
+def _svec(rows: AffineRows, square: np.ndarray) -> AffineRows:
+    """Return the scaled lower triangle, by columns, of the symmetric part of a matrix of rows."""
+    n = len(square)
+    column, row = np.triu_indices(n)
+    pairs = sp.coo_array(
+        (
+            np.tile(np.where(row == column, 0.5, np.sqrt(0.5)), 2),
+            (np.tile(np.arange(len(row)), 2), np.concatenate([square[row, column], square[column, row]])),
+        ),
+        shape=(len(row), len(rows)),
+    )
+    return rows.combined(pairs)
