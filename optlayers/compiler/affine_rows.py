@@ -98,11 +98,11 @@ class AffineRows:
     def scaled(self, factor: float) -> AffineRows:
         return AffineRows(self.data * factor, self.n, self.parameters, self.sources)
 
-    def renamed(self, old: int, new: int, rows: np.ndarray) -> AffineRows:
-        """Return the rows with entry `new` of ``y`` in place of entry `old`, in some of them."""
+    def renamed(self, old: np.ndarray | int, new: np.ndarray | int) -> AffineRows:
+        """Return the rows with entry `new` of ``y`` in place of entry `old`; each may be one number per row."""
         row, column, parameter, value = self.triplets()
-        column = np.where((column == old) & np.isin(row, rows), new, column)
-        return self._from_triplets(self.n, row, column, parameter, value)
+        old, new = (np.broadcast_to(entry, (len(self),))[row] for entry in (old, new))
+        return self._from_triplets(self.n, row, np.where(column == old, new, column), parameter, value)
 
     def widened(self, extra: int) -> AffineRows:
         """Return the rows for a ``y`` with `extra` more entries, which they do not contain."""
@@ -125,10 +125,9 @@ class AffineRows:
     @property
     def is_fixed(self) -> np.ndarray:
         """Whether the row is a number: it depends neither on ``y`` nor on a parameter, shape (m,)."""
-        row, column, parameter, _ = self.triplets()
-        result = np.ones(len(self), dtype=bool)
-        result[row[(column < self.n) | (parameter < self.parameters)]] = False
-        return result
+        last = (self.n + 1) * (self.parameters + 1) - 1
+        row = np.repeat(np.arange(len(self)), np.diff(self.data.indptr))
+        return np.bincount(row[self.data.indices != last], minlength=len(self)) == 0
 
     def numbers(self, *values: float) -> AffineRows:
         """Return rows that are the given numbers; they come from where all these rows come from."""

@@ -65,10 +65,13 @@ def simplify(cone: Cone) -> tuple[list[Cone], list[AffineRows]] | None:
 
 def _simplify_soc(cone: Cone, fixed: np.ndarray) -> tuple[list[Cone], list[AffineRows]] | None:
     """Fold the fixed rows of ``||tail|| <= head`` into one number, and split what is then one-dimensional."""
-    rows = cone.rows
-    head, tail = rows[:1], np.flatnonzero(~fixed[1:]) + 1
-    numbers = rows.offset.constant[1:][fixed[1:]]
-    constant = float(np.linalg.norm(numbers))
+    rows, tail, folded = cone.rows, np.flatnonzero(~fixed[1:]) + 1, np.flatnonzero(fixed[1:]) + 1
+    if len(tail) > 1 and (
+        len(folded) == 0 or (len(folded) == 1 and rows.data.indptr[folded[0] + 1] > rows.data.indptr[folded[0]])
+    ):
+        return None
+    head = rows[:1]
+    constant = float(np.linalg.norm(rows.offset.constant[folded]))
     if len(tail) == 0:
         return [], [head + rows.numbers(-constant)]
     if len(tail) == 1 and (fixed[0] or constant == 0.0):
@@ -79,8 +82,6 @@ def _simplify_soc(cone: Cone, fixed: np.ndarray) -> tuple[list[Cone], list[Affin
             head = rows.numbers(float(np.sqrt((top - constant) * (top + constant))))
         body = rows[tail]
         return [], [head + body, head + (-body)]
-    if len(numbers) == 0 or (len(numbers) == 1 and constant != 0.0):
-        return None
     parts = [head, rows[tail]] + ([rows.numbers(constant)] if constant else [])
     return [dataclasses.replace(cone, rows=AffineRows.concatenate(parts))], []
 

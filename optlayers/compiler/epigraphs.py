@@ -81,6 +81,8 @@ def _square(auxiliaries: Auxiliaries, variable: int, row: int) -> tuple[int, Aff
 def _nest_norms(auxiliaries: Auxiliaries) -> ConicForm | None:
     """Replace ``||tail|| <= a t`` and a lone ``b t`` in another cone's tail by ``(b / a) tail`` in that tail."""
     form, entries = auxiliaries.form, np.diff(auxiliaries.rows.data.indptr)
+    merged: dict[int, dict[int, AffineRows]] = {}  # by outer cone and position, what comes in
+    inner_cones: set[int] = set()
     for use in auxiliaries.uses.values():
         if len(use) != 2 or any(entries[row] != 1 or auxiliaries.part(row) < 2 for row in use):
             continue
@@ -91,50 +93,58 @@ def _nest_norms(auxiliaries: Auxiliaries) -> ConicForm | None:
         a, b = use[inner_row], use[outer_row]
         if inner == outer or head != 0 or position == 0 or a <= 0 or (one.kind, other.kind) != ("soc", "soc"):
             continue
-        rest = other.rows[np.setdiff1d(np.arange(len(other.rows)), [position])]
-        merged = Cone("soc", AffineRows.concatenate([rest, one.rows[1:].scaled(b / a)]))
-        cones = [cone for k, cone in enumerate(form.cones) if k not in (inner, outer)]
-        return dataclasses.replace(form, cones=(*cones, merged))
-    return None
+        if inner in merged or outer in inner_cones:
+            continue  # another round
+        inner_cones.add(inner)
+        merged.setdefault(outer, {})[position] = one.rows[1:].scaled(b / a)
+    if not merged:
+        return None
+    cones = []
+    for k, cone in enumerate(form.cones):
+        if k in merged:
+            rest = cone.rows[np.setdiff1d(np.arange(len(cone.rows)), list(merged[k]))]
+            cones.append(Cone("soc", AffineRows.concatenate([rest, *merged[k].values()])))
+        elif k not in inner_cones:
+            cones.append(cone)
+    return dataclasses.replace(form, cones=tuple(cones))
 
 
 def _split_bounds(auxiliaries: Auxiliaries) -> ConicForm | None:
     """Give each of several upper bounds of one epigraph variable a copy of the epigraph.
 
-    With norms and rows that allow `t` to grow, ``t <= u, t <= w`` says that they hold at `u` and at `w`.
+    With cones and rows that allow `t` to grow, ``t <= u, t <= w`` says that they hold at `u` and at `w`.
     """
-    form = auxiliaries.form
+    form, start, n = auxiliaries.form, int(auxiliaries.starts[1]), auxiliaries.rows.n
+    old, new = np.full((2, len(form.inequalities)), -1)
+    copied_rows: list[tuple[int, int, int]] = []  # row or cone, variable, new variable
+    copied_cones: list[tuple[int, int, int]] = []
     for variable, use in auxiliaries.uses.items():
         inequalities, cones = auxiliaries.in_part(use, 1), auxiliaries.cones(use)
         bounds = [row for row, value in inequalities.items() if value < 0]
         alone = all(auxiliaries.members[row] == [variable] for row in bounds)
         heads = all(form.cones[k].kind == "soc" and d[0] > 0 and not d[1:].any() for k, d in cones.items())
-        start = int(auxiliaries.starts[1])
-        grows = [row - start for row in inequalities if row not in bounds]
+        grows = [row for row in inequalities if row not in bounds]
         several = 1 < len(bounds) <= _MOST_COPIES and not auxiliaries.in_part(use, 0)
-        if several and heads and alone and (cones or grows):
-            return _copy_epigraph(form, variable, [row - start for row in bounds], grows, list(cones))
-    return None
-
-
-def _copy_epigraph(
-    form: ConicForm, variable: int, bounds: list[int], grows: list[int], members: list[int]
-) -> ConicForm:
-    """Rename the variable in all bounds but the first, each to a new one with its own copy of rows and cones."""
-    extra = len(bounds) - 1
-    cones = [dataclasses.replace(cone, rows=cone.rows.widened(extra)) for cone in form.cones]
-    inequalities = form.inequalities.widened(extra)
-    copies = inequalities[np.array(grows, dtype=np.int64)]
-    parts = []
-    for new, bound in enumerate(bounds[1:], start=form.equalities.n):
-        inequalities = inequalities.renamed(variable, new, np.array([bound]))
-        parts.append(copies.renamed(variable, new, np.arange(len(copies))))
-        for k in members:
-            renamed = cones[k].rows.renamed(variable, new, np.array([0]))
-            cones.append(dataclasses.replace(cones[k], rows=renamed))
+        if not (several and heads and alone and (cones or grows)):
+            continue
+        for row in bounds[1:]:
+            old[row - start], new[row - start] = variable, n
+            copied_rows += [(other - start, variable, n) for other in grows]
+            copied_cones += [(k, variable, n) for k in cones]
+            n += 1
+    extra = n - auxiliaries.rows.n
+    if extra == 0:
+        return None
+    widened = [dataclasses.replace(cone, rows=cone.rows.widened(extra)) for cone in form.cones]
+    rows = form.inequalities.widened(extra)
+    parts = [rows.renamed(old, new)]
+    if copied_rows:
+        which, olds, news = np.array(copied_rows).T
+        parts.append(rows[which].renamed(olds, news))
+    copies = [dataclasses.replace(widened[k], rows=widened[k].rows.renamed(o, c)) for k, o, c in copied_cones]
     return dataclasses.replace(
         form,
         equalities=form.equalities.widened(extra),
-        inequalities=AffineRows.concatenate([inequalities, *parts]),
-        cones=tuple(cones),
+        inequalities=AffineRows.concatenate(parts),
+        cones=(*widened, *copies),
     )
