@@ -40,14 +40,13 @@ def _merge_squares(auxiliaries: Auxiliaries) -> ConicForm | None:
         own = {square[0] for square in squares if square is not None}
         if len(squares) < 2 or len(own) < len(squares) or own & merged or None in squares:
             continue
-        bound, tails = form.inequalities[r : r + 1], []
-        for cone, total, tail in (square for square in squares if square is not None):
-            merged.add(cone)
-            bound = bound + total
-            tails.append(tail)
-        one = bound.numbers(1.0)
+        chosen = [square for square in squares if square is not None]
+        merged.update(own)
         keep[r] = False
-        cones.append(Cone("soc", AffineRows.concatenate([bound + one, bound + (-one), *tails])))
+        parts = AffineRows.concatenate([form.inequalities[r : r + 1], *(total for _, total, _ in chosen)])
+        ends = AffineRows.concatenate([parts, parts.numbers(1.0)])
+        sums = ends.combined(np.array([[1.0] * len(parts) + [1.0], [1.0] * len(parts) + [-1.0]]))
+        cones.append(Cone("soc", AffineRows.concatenate([sums, *(tail for _, _, tail in chosen)])))
     if keep.all():
         return None
     rest = [cone for k, cone in enumerate(form.cones) if k not in merged]
