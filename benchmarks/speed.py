@@ -58,7 +58,7 @@ def against_softmax() -> None:
             for statement in ("project(v.detach())", "grad((project(v) * weight).sum(), v)"):
                 timer = Timer(statement, globals=scope, num_threads=torch.get_num_threads())
                 times.append(timer.blocked_autorange(min_run_time=1.0).median)
-        check_simplex(feasible_set.project(v))
+        check_simplex(feasible_set.project(v.detach()))
         print(f"| {rows} x {n} | {times[0] / times[2]:.0f} | {times[1] / times[3]:.0f} |")
 
 
