@@ -44,14 +44,22 @@ class FeasibleSet:
         refuses sets with others; "cvxpylayers" takes the reference method for everything.
     on_failure : {"raise", "warn", "nan", "nearest"}
         What a sample without answer (the set is empty for its parameters) does: raise; warn and become NaN; become
-        NaN; become the least-infeasible point. Other samples are not affected.
+        NaN; become the least-infeasible point, which minimises the squared violations (of bounds first, then of the
+        total). Other samples are not affected.
     validate : bool
-        Whether to check values, which waits for the device once per call. Without it, and inside `torch.compile`,
-        `torch.export` and `vmap`, bad samples come back as NaN.
+        Whether to look at values, which waits for the device. Without it, and inside `torch.compile`, `torch.export`
+        and the transforms of `torch.func`, bad samples come back as NaN.
 
     Raises
     ------
-    NotConvexError, NotParametrizedError, InfeasibleError, ValueError
+    NotConvexError
+        If a constraint is not DCP, or a variable is not real and continuous.
+    NotParametrizedError
+        If a constraint is not DPP in its parameters.
+    InfeasibleError
+        If the set is empty whatever the parameters are, and ``on_failure="raise"``.
+    ValueError
+        If an argument is not what it should be, or the variables or parameters do not fit the constraints.
     """
 
     def __init__(

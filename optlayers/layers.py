@@ -53,7 +53,26 @@ class ProjectionLayer(nn.Module):
         self.feasible_set = constraints
 
     def forward(self, /, *inputs: Tensor, **parameters: Any) -> Any:
-        """Project: first one point per variable, then parameter values, by position or by name."""
+        """Return the nearest feasible point of each sample.
+
+        Parameters
+        ----------
+        *inputs : Tensor
+            One point ``(*batch, *variable.shape)`` per variable, then parameter values ``(*batch, *parameter.shape)``
+            in order. Batch dimensions broadcast.
+        **parameters : Tensor or number
+            Parameter values by name.
+
+        Returns
+        -------
+        Tensor or tuple of Tensor
+            In the shape of the points, of their dtype and on their device; a tuple if there are several variables.
+
+        Raises
+        ------
+        ValueError, InfeasibleError
+            As `FeasibleSet.project`.
+        """
         points, bound = self._split(inputs, parameters)
         return bound.project(*points)
 

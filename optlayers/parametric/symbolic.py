@@ -49,6 +49,15 @@ class Affine:
         return self.linear.nnz == 0
 
     @property
+    def is_zero(self) -> bool:
+        return self.is_constant and not self.constant.any()
+
+    @property
+    def is_parametric(self) -> np.ndarray:
+        """Whether each entry depends on a parameter, in C order."""
+        return np.diff(self.linear.indptr) > 0
+
+    @property
     def parameters(self) -> int:
         """The number of parameter entries."""
         return cast(tuple[int, int], self.linear.shape)[1]

@@ -56,7 +56,7 @@ def untie(block: Block) -> tuple[Block, np.ndarray] | None:
 
 
 def _is_tie(row: Row) -> bool:
-    zero = isinstance(row.lower, Affine) and row.lower.is_constant and not row.lower.constant.any()
+    zero = isinstance(row.lower, Affine) and row.lower.is_zero
     return row.is_equality and zero and row.normal.is_constant and np.count_nonzero(row.normal.constant) == 2
 
 

@@ -128,7 +128,7 @@ def _tightest(fixed: BoundRows, bounds: BoundRows, side: Side) -> np.ndarray:
     """Return (entry, source, side) of the bounds that count: those with parameters, and the tightest number."""
     own = BoundRows.concatenate(fixed, bounds[side.sign * bounds.coefficient > 0])
     level = own.rows.offset.scaled(-1 / own.coefficient)
-    parametric = np.diff(level.linear.indptr) > 0
+    parametric = level.is_parametric
     keep = parametric | (level.constant == side.layers[0].constant[own.entry])
     pairs = sp.coo_array(own.rows.sources[keep])
     entry, source = own.entry[keep][pairs.row], pairs.col.astype(np.int64)

@@ -82,7 +82,7 @@ class Side:
         result = np.full(self.layers[0].shape, -np.inf * self.sign)
         parametric = np.zeros(len(result), dtype=bool)
         for layer in self.layers:
-            parametric |= np.diff(layer.linear.indptr) > 0
+            parametric |= layer.is_parametric
             result = np.maximum(result, layer.constant) if self.sign > 0 else np.minimum(result, layer.constant)
         result[parametric] = -np.inf * self.sign
         return result
@@ -92,7 +92,7 @@ def collect_side(bounds: BoundRows, sign: float) -> Side:
     """Collect the bounds ``sign * (y - bound) >= 0``, from rows whose coefficients need not have that sign."""
     rows, column = bounds.rows, bounds.entry
     bound = rows.offset.scaled(-1 / bounds.coefficient)
-    parametric = np.diff(bound.linear.indptr) > 0
+    parametric = bound.is_parametric
     constant = np.full(rows.n, -np.inf * sign)
     best = np.maximum if sign > 0 else np.minimum
     best.at(constant, column[~parametric], bound.constant[~parametric] + 0.0)  # + 0.0: no negative zero

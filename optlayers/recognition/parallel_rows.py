@@ -62,7 +62,7 @@ def _rounded(values: np.ndarray) -> bytes:
 def _parametric_normal(rows: AffineRows, row: int) -> tuple[np.ndarray, Affine, float]:
     """Return the entries, the normal scaled so that its largest coefficient is 1, and the scale."""
     normal = rows.coefficients(row)
-    columns = np.flatnonzero((normal.constant != 0) | (np.diff(normal.linear.indptr) > 0))
+    columns = np.flatnonzero((normal.constant != 0) | (normal.is_parametric))
     normal = normal[columns]
     normal.linear.sort_indices()
     values = np.concatenate([normal.constant, normal.linear.data])

@@ -46,14 +46,14 @@ class Box(ClosedFormSet):
             return "free space"
         if isinstance(block.lower, Affine) and isinstance(block.upper, Affine):
             gap = block.upper - block.lower
-            if gap.is_constant and not gap.constant.any():
+            if gap.is_zero:
                 return "single point"
         if block.bounded == block.size:
             for side, other, name in (
                 (block.lower, block.upper, "nonnegative"),
                 (block.upper, block.lower, "nonpositive"),
             ):
-                if other is None and isinstance(side, Affine) and side.is_constant and not side.constant.any():
+                if other is None and isinstance(side, Affine) and side.is_zero:
                     return f"{name} orthant"
         return cls.name
 

@@ -53,7 +53,7 @@ def _concentric(one: NormBound, other: NormBound) -> bool:
         one.axes is not None and other.axes is not None and np.allclose(one.axes, other.axes, rtol=0, atol=_TOLERANCE)
     )
     same_weights = np.allclose(one.weights, other.weights, rtol=_TOLERANCE, atol=0)
-    return gap.is_constant and not gap.constant.any() and same_axes and same_weights
+    return gap.is_zero and same_axes and same_weights
 
 
 def _norm_bound(cone: BlockCone) -> NormBound | None:
