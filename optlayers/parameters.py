@@ -50,6 +50,10 @@ class Given:
     def of(cls, parameter: cp.Parameter, value: Any) -> Given:
         """Check that the value is real and of shape ``(*batch, *shape)``; raise ValueError if not."""
         tensor = value
+        if isinstance(value, (list, tuple)) and any(isinstance(item, Tensor) for item in _flat(value)):
+            raise ValueError(
+                f"parameter {parameter.name()}: got a list of tensors, which has no gradient: torch.stack it"
+            )
         if not isinstance(value, Tensor):
             try:
                 tensor = torch.as_tensor(value, dtype=torch.float64)
@@ -74,6 +78,14 @@ class Given:
                 "move one to the other"
             )
         return self.value.to(point.device)
+
+
+def _flat(value: Any) -> Iterator[Any]:
+    for item in value:
+        if isinstance(item, (list, tuple)):
+            yield from _flat(item)
+        else:
+            yield item
 
 
 def broken_attributes(parameter: cp.Parameter, value: Tensor) -> Iterator[tuple[str, Tensor]]:

@@ -51,6 +51,14 @@ def with_auxiliary(constraints):
         ),
         (lambda w: [cp.Constant(1) <= 0, w >= 0], ["constraint 0"]),
         (lambda w: [w[0] == 2, cp.norm(w) <= 1], ["constraint 0", "constraint 1"]),
+        (
+            lambda w: [w[:2] == [3, 4], w[2] == 0, cp.sum_squares(w) <= 4],
+            ["constraint 0", "constraint 1", "constraint 2"],
+        ),
+        (
+            lambda w: [w[0] == 2 * w[1], w[1] == w[2], w[0] <= 1, w[1] >= 3],
+            ["constraint 0", "constraint 1", "constraint 2", "constraint 3"],
+        ),
         (lambda w: [w[0] == 2, w >= 0, cp.sum(w) == 1], ["constraint 0", "constraint 1", "constraint 2"]),
         (lambda w: with_auxiliary(lambda t: [cp.norm(w) <= t, t >= 2, t <= 1]), ["constraint 1", "constraint 2"]),
         (lambda w: with_auxiliary(lambda t: [w >= 0, cp.norm(t) <= 1, t >= 10]), ["constraint 1", "constraint 2"]),
@@ -193,6 +201,7 @@ def test_wrong_points(w, point, message):
         ((torch.ones(3), None), {}, "parameter total: expected a tensor or numbers, got None"),
         ((torch.ones(3), "a"), {}, "parameter total: expected a tensor or numbers, got 'a'"),
         ((torch.ones(3), torch.tensor(1j)), {}, "expected real numbers"),
+        (([torch.tensor(1.0)] * 3, 1.0), {}, "parameter cap: got a list of tensors"),
         ((torch.ones(3), torch.ones(5)), {}, r"batch dimensions do not fit together: w \(2,\), cap \(\), total \(5,\)"),
     ],
 )

@@ -9,7 +9,7 @@ import scipy.sparse as sp
 import torch
 from spellings import PARAMETRIC, SPELLINGS
 
-from optlayers import FeasibleSet, ProjectionLayer
+from optlayers import FeasibleSet, InfeasibleError, ProjectionLayer
 
 POINTS = 2 * torch.randn(16, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
 
@@ -213,3 +213,31 @@ def test_free_space_gives_a_copy():
     v = torch.ones(3)
     ProjectionLayer([], cp.Variable(3))(v).mul_(5)
     assert torch.equal(v, torch.ones(3))
+
+
+def test_a_number_in_the_norm_of_one_entry():
+    x = cp.Variable(2)
+    v = torch.tensor([5.0, 1.0], dtype=torch.float64)
+    y = FeasibleSet([cp.norm(cp.hstack([x[0], 1])) <= 2], x).project(v)
+    torch.testing.assert_close(y, torch.tensor([3.0**0.5, 1.0], dtype=torch.float64))
+    assert FeasibleSet([cp.norm(cp.hstack([x[0], 1])) <= x[1]]).method == "cvxpylayers"
+
+
+@pytest.mark.parametrize("s", [1e-3, 1e-5, 1e-7])
+def test_ill_conditioned_ellipsoids(s):
+    x, matrix, shift = cp.Variable(2), np.array([[1, 1], [1, 1 + s]]), np.array([0.3, 0.5])
+    y = FeasibleSet([cp.norm(matrix @ x + shift) <= 1]).project(torch.tensor([3.0, 4.0], dtype=torch.float64)).numpy()
+    assert abs(np.linalg.norm(matrix @ y + shift) - 1) <= 1e-8
+    np.testing.assert_allclose(y, [-0.35, 0.65], atol=2 * s)
+
+
+def test_ties_that_cancel_to_rounding():
+    x = cp.Variable(3)
+    ties = [x[0] == 0.1 * x[1], x[1] == 0.7 * x[2]]
+    v = torch.tensor([1.0, 2.0, 3.0], dtype=torch.float64)
+    expected = FeasibleSet(ties).project(v)
+    torch.testing.assert_close(FeasibleSet([*ties, x[0] - 0.07 * x[2] <= 1]).project(v), expected)
+    for impossible in (x[0] - 0.07 * x[2] >= 1, cp.norm(cp.hstack([x[0] - 0.07 * x[2] - 5, x[0] - 0.07 * x[2]])) <= 4):
+        with pytest.raises(InfeasibleError) as info:
+            FeasibleSet([*ties, impossible])
+        assert len(info.value.constraints) == 3

@@ -66,12 +66,12 @@ def simplify(cone: Cone) -> tuple[list[Cone], list[AffineRows]] | None:
 def _simplify_soc(cone: Cone, fixed: np.ndarray) -> tuple[list[Cone], list[AffineRows]] | None:
     """Fold the fixed rows of ``||tail|| <= head`` into one number, and split what is then one-dimensional."""
     rows, tail, folded = cone.rows, np.flatnonzero(~fixed[1:]) + 1, np.flatnonzero(fixed[1:]) + 1
-    if len(tail) > 1 and (
-        len(folded) == 0 or (len(folded) == 1 and rows.data.indptr[folded[0] + 1] > rows.data.indptr[folded[0]])
-    ):
+    numbers = rows.offset.constant[folded]
+    is_simple = len(folded) == 0 or (len(folded) == 1 and numbers[0] != 0)
+    if is_simple and (len(tail) > 1 or (len(tail) == 1 and len(folded) == 1 and not fixed[0])):
         return None
     head = rows[:1]
-    constant = float(np.linalg.norm(rows.offset.constant[folded]))
+    constant = float(np.linalg.norm(numbers))
     if len(tail) == 0:
         return [], [head + rows.numbers(-constant)]
     if len(tail) == 1 and (fixed[0] or constant == 0.0):

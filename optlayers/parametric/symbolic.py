@@ -151,6 +151,13 @@ def stack(data: Sequence[Data]) -> Data:
     return Derived(first.function, tuple(stack(column) for column in columns))
 
 
+def as_number(data: Data | None, absent: float) -> float:
+    """Return a number; `absent` where there is no data; NaN, which compares with nothing, where it has parameters."""
+    if data is None:
+        return absent
+    return float(data.constant) if isinstance(data, Affine) and data.is_constant else np.nan
+
+
 def largest(data: Sequence[Data]) -> Data:
     """Return the entrywise maximum of data of one shape."""
     return data[0] if len(data) == 1 else derived(_maximum, *data)

@@ -38,7 +38,8 @@ class Condition:
         offset = rows.offset
         self.kind, self.alpha = kind, alpha
         self.is_parametric = not offset.is_constant
-        self.sources = [set(rows.sources_of(k)) for k in range(len(rows))]
+        own = [set(rows.sources_of(k)) for k in range(len(rows))]
+        self.sources = own if kind in ("zero", "nonneg") else [set().union(*own)] * len(own)
         self.slack = offset.compile(starts)
         self.size = Affine(np.abs(offset.constant), abs(offset.linear)).compile(starts)
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from optlayers.parametric.constants import Constant
 from optlayers.parametric.maps import Map, Values
 from optlayers.parametric.symbolic import Data, stack
-from optlayers.projection.ties import Tied, untie
+from optlayers.projection.ties import Tied, tie_sources, untie
 from optlayers.recognition.block import Block
 from optlayers.sets import REGISTRY, ClosedFormSet
 
@@ -65,7 +65,8 @@ class Piece:
 
     def blame(self, block: int, check: int) -> set[int]:
         """Return the user's constraints that make a check of a block fail."""
-        return self.kind.blame(self.matched[block], check)
+        tied = set() if self.ties is None else tie_sources(self.blocks[block])
+        return self.kind.blame(self.matched[block], check) | tied
 
 
 @dataclass(frozen=True, eq=False)

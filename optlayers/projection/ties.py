@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
-from optlayers.parametric.symbolic import Affine, Data, Derived, largest, smallest
+from optlayers.parametric.symbolic import Affine, Data, Derived, as_number, largest, smallest
 from optlayers.recognition.block import Block, Row
 from optlayers.sets.base import ClosedFormSet
 
@@ -41,8 +41,12 @@ def untie(block: Block) -> tuple[Block, np.ndarray] | None:
     bounds = _group_bounds(block, matrix, group)
     if bounds is None:
         return None
-    rows = [dataclasses.replace(row, normal=row.normal.mapped(matrix.T)) for row in block.rows if not _is_tie(row)]
-    cones = [dataclasses.replace(c, matrix=None if c.matrix is None else c.matrix @ matrix) for c in block.cones]
+    rows = [dataclasses.replace(r, normal=_mapped(r.normal, matrix)) for r in block.rows if not _is_tie(r)]
+    rows = [row for row in rows if not _is_vacuous(row)]
+    products = [None if c.matrix is None else _product(c.matrix, matrix) for c in block.cones]
+    cones = [dataclasses.replace(c, matrix=product) for c, product in zip(block.cones, products, strict=True)]
+    if any(row.normal.is_zero for row in rows) or not all(p is None or p.any() for p in products):
+        return None  # what is left says nothing about entries
     reduced = dataclasses.replace(
         block,
         columns=block.columns[leaders],
@@ -58,6 +62,27 @@ def untie(block: Block) -> tuple[Block, np.ndarray] | None:
 def _is_tie(row: Row) -> bool:
     zero = isinstance(row.lower, Affine) and row.lower.is_zero
     return row.is_equality and zero and row.normal.is_constant and np.count_nonzero(row.normal.constant) == 2
+
+
+def tie_sources(block: Block) -> set[int]:
+    """Return the user's constraints that tie entries."""
+    return {source for row in block.rows if _is_tie(row) for source in row.sources}
+
+
+def _product(one: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+    """Multiply, and remove what cancels to rounding."""
+    result = one @ matrix
+    result[np.abs(result) <= 1e-13 * (np.abs(one) @ np.abs(matrix))] = 0
+    return result
+
+
+def _mapped(normal: Affine, matrix: np.ndarray) -> Affine:
+    return Affine(_product(normal.constant, matrix), normal.mapped(matrix.T).linear)
+
+
+def _is_vacuous(row: Row) -> bool:
+    """Whether the row says that zero lies between two numbers, and it does."""
+    return row.normal.is_zero and as_number(row.lower, -np.inf) <= 0 <= as_number(row.upper, np.inf)
 
 
 def _group_bounds(block: Block, matrix: np.ndarray, group: np.ndarray) -> tuple[Data | None, Data | None] | None:

@@ -12,7 +12,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from optlayers.compiler.affine_rows import AffineRows
-from optlayers.parametric.symbolic import Affine, Data, largest, smallest
+from optlayers.parametric.symbolic import Affine, as_number, largest, smallest
 from optlayers.recognition.block import Row
 
 _Bound = tuple[Affine, tuple[int, ...]]  # a level, and the constraints that it comes from
@@ -111,15 +111,8 @@ def without_implied(
         a = row.normal.constant
         smallest_sum = float(np.where(a > 0, a * lower[columns], a * upper[columns]).sum())
         largest_sum = float(np.where(a > 0, a * upper[columns], a * lower[columns]).sum())
-        low = None if smallest_sum >= _number(row.lower, -np.inf) else row.lower
-        high = None if largest_sum <= _number(row.upper, np.inf) else row.upper
+        low = None if smallest_sum >= as_number(row.lower, -np.inf) else row.lower
+        high = None if largest_sum <= as_number(row.upper, np.inf) else row.upper
         if low is not None or high is not None:
             result.append((columns, Row(row.normal, low, high, row.sources)))
     return result
-
-
-def _number(data: Data | None, absent: float) -> float:
-    """Return a numeric bound; `absent` where there is none; NaN, which implies nothing, where it has parameters."""
-    if data is None:
-        return absent
-    return float(data.constant) if isinstance(data, Affine) and data.is_constant else np.nan

@@ -62,13 +62,16 @@ def _norm_bound(cone: BlockCone) -> NormBound | None:
         return None
     if cone.matrix[0].any():
         return _paraboloid(cone.matrix, cone.offset)
-    matrix, head, tail = cone.matrix[1:], cone.offset[:1].reshaped(), cone.offset[1:]
-    weights, axes = _principal_axes(matrix)
+    head, tail = cone.offset[:1].reshaped(), cone.offset[1:]
+    factors = _factor(cone.matrix[1:])
+    if factors is None:
+        return None
+    weights, axes = factors.weights, factors.axes
     scale = float(np.sqrt(weights.max()))
-    center = tail.mapped(-_pseudo_inverse(weights, axes) @ matrix.T)
-    rest = tail + center.mapped(matrix)
-    size = np.abs(tail.constant) + np.asarray(abs(tail.linear).sum(axis=1)).ravel()
-    left = np.flatnonzero((np.abs(rest.constant) > _TOLERANCE * size) | _has_terms(rest, size))
+    center = tail.mapped(-(factors.right.T / factors.singular) @ factors.left.T)
+    covered = tail.mapped(factors.left @ factors.left.T)
+    rest, size = tail - covered, _size(tail) + _size(covered)
+    left = np.flatnonzero(_size(rest) > _TOLERANCE * size)
     if len(left) == 0:
         radius: Data = head.scaled(1 / scale)
     elif len(left) == 1:
@@ -95,41 +98,53 @@ def _paraboloid(matrix: np.ndarray, offset: Affine) -> NormBound | None:
     body, shift, k = matrix[others], offset[others], float(gap.constant)
     if len(others) == 0 or not shift.is_constant:
         return None
-    weights, axes = _principal_axes(body)
-    right = k * matrix[0] - body.T @ shift.constant
-    center = _pseudo_inverse(weights, axes) @ right
-    if np.abs(body.T @ (body @ center) - right).max() > _TOLERANCE * np.abs(right).max():
+    factors = _factor(body)
+    if factors is None:
         return None
+    weights, axes, right = factors.weights, factors.axes, k * matrix[0] - body.T @ shift.constant
+    inside = factors.right @ right
+    if np.linalg.norm(factors.right.T @ inside - right) > _TOLERANCE * np.linalg.norm(right):
+        return None  # unbounded along a direction that the norm does not see
+    center = factors.right.T @ (inside / factors.singular**2)
     level = (offset[:1].reshaped() + offset[np.array([j])].reshaped().scaled(sign)).scaled(k)
-    number = np.sum((body @ center) ** 2) - np.sum(shift.constant**2)
+    number = np.sum((inside / factors.singular) ** 2) - np.sum(shift.constant**2)
     square = (level + Affine.of(number, offset.parameters)).scaled(1 / weights.max())
     return NormBound(weights / weights.max(), axes, Affine.of(center, offset.parameters), derived(_root, square))
 
 
-def _has_terms(rest: Affine, size: np.ndarray) -> np.ndarray:
-    return np.asarray(abs(rest.linear).sum(axis=1)).ravel() > _TOLERANCE * size
+def _size(data: Affine) -> np.ndarray:
+    return np.abs(data.constant) + np.asarray(abs(data.linear).sum(axis=1)).ravel()
 
 
-def _principal_axes(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return eigenvalues and eigenvectors (rows) of ``F'F``; None for axes that are the coordinate axes."""
-    gram = matrix.T @ matrix
-    diagonal = np.diag(gram).copy()
-    length = np.sqrt(diagonal)
-    if (np.abs(gram - np.diag(diagonal)) <= _TOLERANCE * np.outer(length, length)).all():
-        if np.ptp(diagonal) <= _TOLERANCE * diagonal.max():
-            diagonal[:] = diagonal.max()
-        return diagonal, None
-    _, singular, axes = np.linalg.svd(matrix, full_matrices=True)
+@dataclass(frozen=True, eq=False)
+class _Factors:
+    """``F = left @ diag(singular) @ right``, with the eigenvalues and eigenvectors (rows) of ``F'F``.
+
+    `axes` is None for the coordinate axes.
+    """
+
+    weights: np.ndarray
+    axes: np.ndarray | None
+    left: np.ndarray
+    singular: np.ndarray
+    right: np.ndarray
+
+
+def _factor(matrix: np.ndarray) -> _Factors | None:
+    """Factor a matrix, exactly where its columns are orthogonal; None for zero."""
+    if not matrix.any():
+        return None
+    gram, length = matrix.T @ matrix, np.linalg.norm(matrix, axis=0)
+    if (np.abs(gram - np.diag(np.diag(gram))) <= _TOLERANCE * np.outer(length, length)).all():
+        if np.ptp(length) <= _TOLERANCE * length.max():
+            length[:] = length.max()
+        seen = np.flatnonzero(length)
+        return _Factors(length**2, None, matrix[:, seen] / length[seen], length[seen], np.eye(len(length))[seen])
+    left, singular, axes = np.linalg.svd(matrix, full_matrices=True)
+    rank = int((singular > max(matrix.shape) * np.finfo(float).eps * singular[0]).sum())
     weights = np.zeros(len(axes))
-    rounding = max(matrix.shape) * np.finfo(float).eps * singular[0]
-    weights[: len(singular)] = np.where(singular > rounding, singular, 0.0) ** 2
-    return weights, axes
-
-
-def _pseudo_inverse(weights: np.ndarray, axes: np.ndarray | None) -> np.ndarray:
-    """Return the pseudo-inverse of ``F'F``."""
-    inverse = np.where(weights > 0, 1 / np.where(weights > 0, weights, 1.0), 0.0)
-    return np.diag(inverse) if axes is None else axes.T @ (inverse[:, None] * axes)
+    weights[:rank] = singular[:rank] ** 2
+    return _Factors(weights, axes, left[:, :rank], singular[:rank], axes[:rank])
 
 
 def _root(square: Tensor) -> Tensor:
