@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from optlayers.parametric.constants import is_traced
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
 from optlayers.sets.base import ClosedFormSet, register, relative
@@ -107,12 +108,21 @@ class BoxSection(ClosedFormSet):
         tau = search(v, self.normal, self.lower, self.upper, total).unsqueeze(-1)
         x = v - (tau if self.normal is None else tau * self.normal)
         y = clamp(x, self.lower, self.upper)
-        square = torch.ones_like(x) if self.normal is None else self.normal.square().expand_as(x)
-        free = _with_one_free(is_free(x, self.lower, self.upper), (x - y).detach(), square)
-        slope = torch.where(free, square, 0.0).sum(-1)
-        step = ((self._total(y) - total) / torch.where(slope > 0, slope, 1.0)).unsqueeze(-1)
-        y = torch.where(free, y - (step if self.normal is None else step * self.normal), y)
-        return y + (clamp(y, self.lower, self.upper) - y).detach()
+        normal = 1.0 if self.normal is None else self.normal
+        free = is_free(x, self.lower, self.upper)
+        if is_traced() or bool((self._slope(free) <= 0).any()):
+            square = torch.ones_like(x) if self.normal is None else self.normal.square().expand_as(x)
+            free = _with_one_free(free, (x - y).detach(), square)
+        slope = self._slope(free)
+        step = (self._total(y) - total) / torch.where(slope > 0, slope, 1.0)
+        y = y - free.to(y.dtype) * (step.unsqueeze(-1) * normal)
+        return y + (clamp(y.detach(), self.lower, self.upper) - y).detach()
+
+    def _slope(self, free: Tensor) -> Tensor:
+        """Return the sum of the squared normal over the free entries."""
+        if self.normal is None:
+            return free.sum(-1)
+        return (free.to(self.normal.dtype) * self.normal.square()).sum(-1)
 
     def _total(self, y: Tensor) -> Tensor:
         return y.sum(-1) if self.normal is None else (self.normal * y).sum(-1)

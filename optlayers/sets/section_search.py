@@ -60,8 +60,8 @@ def _section_multiplier(
         y = x if lower is None and upper is None else x.clamp(lower, upper)
         product = y if normal is None else y * normal
         excess = product.sum(-1, keepdim=True) - total
-        rounding = eps * (torch.linalg.vector_norm(product, 1, -1, keepdim=True) + total.abs())
-        slope = (free if square is None else free * square).sum(-1, keepdim=True, dtype=v.dtype)
+        rounding = eps * (product.abs().sum(-1, keepdim=True) + total.abs())
+        slope = free.count_nonzero(-1).unsqueeze(-1) if square is None else (free * square).sum(-1, keepdim=True)
         left, right = torch.where(excess >= 0, tau, left), torch.where(excess <= 0, tau, right)
         newton = tau + torch.where(slope > 0, excess / slope, torch.nan)
         done = (excess.abs() <= rounding) | ((newton - tau).abs() <= eps * tau.abs()) | (left >= right)
