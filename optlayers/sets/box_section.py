@@ -17,7 +17,7 @@ from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
 from optlayers.sets.base import ClosedFormSet, register, relative
 from optlayers.sets.box import Box, clamp
-from optlayers.sets.section_search import is_free, search
+from optlayers.sets.section_search import free_mask, search
 
 
 @register
@@ -109,20 +109,18 @@ class BoxSection(ClosedFormSet):
         x = v - (tau if self.normal is None else tau * self.normal)
         y = clamp(x, self.lower, self.upper)
         normal = 1.0 if self.normal is None else self.normal
-        free = is_free(x, self.lower, self.upper)
+        lower, upper = (None if bound is None else bound.detach() for bound in (self.lower, self.upper))
+        free = free_mask(y.detach(), lower, upper)
         if is_traced() or bool((self._slope(free) <= 0).any()):
-            square = torch.ones_like(x) if self.normal is None else self.normal.square().expand_as(x)
-            free = _with_one_free(free, (x - y).detach(), square)
+            free = _with_one_free(free, (x - y).detach(), torch.ones_like(x) * normal**2)
         slope = self._slope(free)
         step = (self._total(y) - total) / torch.where(slope > 0, slope, 1.0)
-        y = y - free.to(y.dtype) * (step.unsqueeze(-1) * normal)
+        y = y - free * (step.unsqueeze(-1) * normal)
         return y + (clamp(y.detach(), self.lower, self.upper) - y).detach()
 
     def _slope(self, free: Tensor) -> Tensor:
         """Return the sum of the squared normal over the free entries."""
-        if self.normal is None:
-            return free.sum(-1)
-        return (free.to(self.normal.dtype) * self.normal.square()).sum(-1)
+        return (free if self.normal is None else free * self.normal.square()).sum(-1)
 
     def _total(self, y: Tensor) -> Tensor:
         return y.sum(-1) if self.normal is None else (self.normal * y).sum(-1)
@@ -219,9 +217,9 @@ class BoxSection(ClosedFormSet):
 def _with_one_free(free: Tensor, beyond: Tensor, square: Tensor) -> Tensor:
     """At a vertex, free the entry that a change of the data would free first: the derivative of that side."""
     time = torch.where(square > 0, beyond.square() / torch.where(square > 0, square, 1.0), torch.inf)
-    vertex = ~(free & (square > 0)).any(-1, keepdim=True)
+    vertex = (free * square).sum(-1, keepdim=True) <= 0
     first = torch.arange(free.shape[-1], device=free.device) == time.argmin(-1, keepdim=True)
-    return free | (vertex & first)
+    return free.maximum((vertex & first).to(free.dtype))
 
 
 def _new_totals(section: BoxSection, total: Tensor, empty: Tensor) -> tuple[Tensor | None, Tensor | None]:

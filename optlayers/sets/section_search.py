@@ -54,14 +54,16 @@ def _section_multiplier(
     first, last = _beyond_breakpoints(v, normal, lower, upper)
     tau = _start(v, normal, lower, upper, total).clamp(first, last)
     left, right = torch.full_like(tau, -torch.inf), torch.full_like(tau, torch.inf)
+    # all of a step's work goes into three buffers: fresh ones of this size cost more than the arithmetic
+    x, y, z = (v.new_empty(tau.shape[0], v.shape[-1]) for _ in range(3))
     for step in range(1, _MOST_STEPS):
-        x = v - tau if normal is None else torch.addcmul(v, normal, tau, value=-1)
-        free = is_free(x, lower, upper)
-        y = x if lower is None and upper is None else x.clamp(lower, upper)
-        product = y if normal is None else y * normal
+        torch.sub(v, tau, out=x) if normal is None else torch.addcmul(v, normal, tau, value=-1, out=x)
+        y = x if lower is None and upper is None else torch.clamp(x, lower, upper, out=y)
+        product = y if normal is None else torch.mul(y, normal, out=z)
         excess = product.sum(-1, keepdim=True) - total
-        rounding = eps * (product.abs().sum(-1, keepdim=True) + total.abs())
-        slope = free.count_nonzero(-1).unsqueeze(-1) if square is None else (free * square).sum(-1, keepdim=True)
+        rounding = eps * (torch.abs(product, out=z).sum(-1, keepdim=True) + total.abs())
+        free = free_mask(y, lower, upper, out=(x, z))
+        slope = (free if square is None else free.mul_(square)).sum(-1, keepdim=True)
         left, right = torch.where(excess >= 0, tau, left), torch.where(excess <= 0, tau, right)
         newton = tau + torch.where(slope > 0, excess / slope, torch.nan)
         done = (excess.abs() <= rounding) | ((newton - tau).abs() <= eps * tau.abs()) | (left >= right)
@@ -82,11 +84,19 @@ def _as_rows(tensor: Tensor, batch: torch.Size) -> Tensor:
     return tensor.reshape(1, n) if tensor.numel() == n else tensor.expand(*batch, n).reshape(-1, n)
 
 
-def is_free(x: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
-    """Whether each entry lies strictly between its bounds."""
-    if lower is None:
-        return x < upper if upper is not None else torch.ones_like(x, dtype=torch.bool)
-    return x > lower if upper is None else (x > lower) & (x < upper)
+def free_mask(
+    y: Tensor, lower: Tensor | None, upper: Tensor | None, out: tuple[Tensor | None, Tensor | None] = (None, None)
+) -> Tensor:
+    """Return 1 where an entry of a point of the box lies strictly between its bounds, else 0, in the point's dtype.
+
+    Signs are faster than comparisons, whose boolean results have to be converted to be summed. `out` are two buffers.
+    """
+    below = None if lower is None else torch.sub(y, lower, out=out[0]).sign_()
+    above = None if upper is None else torch.sub(upper, y, out=out[1]).sign_()
+    if below is None or above is None:
+        only = below if above is None else above
+        return torch.ones_like(y) if only is None else only
+    return below.mul_(above)
 
 
 def _start(v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None, total: Tensor) -> Tensor:
