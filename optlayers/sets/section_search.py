@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, library
 from torch.autograd import forward_ad
 
 _NAME = "optlayers::section_multiplier"
@@ -154,7 +154,7 @@ def _map_section_multiplier(info: Any, dims: tuple[int | None, ...], *tensors: T
     return torch.ops.optlayers.section_multiplier(*moved), 0
 
 
-torch.library.define(_NAME, "(Tensor v, Tensor? normal, Tensor? lower, Tensor? upper, Tensor total) -> Tensor")
-torch.library.impl(_NAME, "default", _section_multiplier)
-torch.library.register_fake(_NAME, _fake_section_multiplier)
-torch.library.register_vmap(_NAME, _map_section_multiplier)
+library.define(_NAME, "(Tensor v, Tensor? normal, Tensor? lower, Tensor? upper, Tensor total) -> Tensor")
+library.impl(_NAME, "default", _section_multiplier)
+library.register_fake(_NAME, _fake_section_multiplier)
+library.register_vmap(_NAME, _map_section_multiplier)
