@@ -31,7 +31,7 @@ def explain(compiled: CompiledSet, variables: Sequence[cp.Variable]) -> str:
 
 def summarise(compiled: CompiledSet) -> str:
     """Name the sets in one line."""
-    counts = Counter({name: 0 for name, _ in _groups(compiled)})
+    counts: Counter[str] = Counter()
     for (name, _), blocks in _groups(compiled).items():
         counts[name] += len(blocks)
     parts = [name if count == 1 else f"{count} x {name}" for name, count in counts.items()]

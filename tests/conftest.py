@@ -5,10 +5,13 @@ from collections.abc import Iterator
 
 os.environ["MPLBACKEND"] = "Agg"  # read when matplotlib is imported, so before any test is
 
+import cvxpy as cp
 import hypothesis
 import numpy as np
 import pytest
 import torch
+
+from optlayers import ProjectionLayer
 
 # Locally, hypothesis looks for new examples on every run; in CI, a failure must be the change's own.
 hypothesis.settings.register_profile("optlayers", deadline=None, derandomize="CI" in os.environ)
@@ -32,3 +35,16 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Skip the tests marked `gpu` where there is none."""
     if item.get_closest_marker("gpu") and not torch.cuda.is_available():
         pytest.skip("needs a CUDA device")
+
+
+@pytest.fixture
+def w():
+    """A variable to write errors about."""
+    return cp.Variable(3, name="w")
+
+
+@pytest.fixture
+def capped(w):
+    """A capped simplex with both parameters, to be made with the options under test."""
+    cap, total = cp.Parameter(3, name="cap"), cp.Parameter(name="total", nonneg=True)
+    return lambda **options: ProjectionLayer([w >= 0, w <= cap, cp.sum(w) == total], parameters=[cap, total], **options)

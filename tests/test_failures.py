@@ -10,17 +10,6 @@ import torch
 from optlayers import FeasibleSet, InfeasibleError, ProjectionLayer, Status
 
 
-@pytest.fixture
-def w():
-    return cp.Variable(3, name="w")
-
-
-@pytest.fixture
-def capped(w):
-    cap, total = cp.Parameter(3, name="cap"), cp.Parameter(name="total", nonneg=True)
-    return lambda **options: ProjectionLayer([w >= 0, w <= cap, cp.sum(w) == total], parameters=[cap, total], **options)
-
-
 def with_auxiliary(constraints):
     return constraints(cp.Variable())
 

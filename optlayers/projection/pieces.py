@@ -89,18 +89,16 @@ class Match:
 
 def match(block: Block) -> Match | None:
     """Return the registered set that the block is, as it stands or with tied entries put together."""
-    for kind in REGISTRY:
-        fields = kind.match(block)
-        if fields is not None:
-            return Match(block, block, None, kind, fields)
-    untied = untie(block)
-    if untied is None:
-        return None
-    for kind in REGISTRY:
-        fields = kind.match(untied[0])
-        if fields is not None:
-            return Match(block, *untied, kind, fields)
+    for matched, ties in filter(None, (attempt(block) for attempt in (_as_it_stands, untie))):
+        for kind in REGISTRY:
+            fields = kind.match(matched)
+            if fields is not None:
+                return Match(block, matched, ties, kind, fields)
     return None
+
+
+def _as_it_stands(block: Block) -> tuple[Block, None]:
+    return block, None
 
 
 def make_pieces(blocks: Sequence[Block], starts: Sequence[int]) -> tuple[list[Piece], list[Block]]:

@@ -71,13 +71,9 @@ class _Assembly:
     def __init__(self, form: ConicForm, fixed: BoundRows, bounds: BoundRows) -> None:
         self.form = form
         self.n = form.equalities.n
-        sides = (bounds[sign * bounds.coefficient > 0] for sign in (1.0, -1.0))
-        self.lower, self.upper = (
-            collect_side(BoundRows.concatenate(fixed, side), sign)
-            for side, sign in zip(sides, (1.0, -1.0), strict=True)
-        )
-        triples = [_tightest(fixed, bounds, side) for side in (self.lower, self.upper)]
-        both = np.concatenate(triples, axis=1)
+        below, above = (BoundRows.concatenate(fixed, bounds[s * bounds.coefficient > 0]) for s in (1.0, -1.0))
+        self.lower, self.upper = collect_side(below, 1.0), collect_side(above, -1.0)
+        both = np.concatenate([_tightest(below, self.lower), _tightest(above, self.upper)], axis=1)
         self.bounds = both[:, np.lexsort(both[::-1])]
 
     def blocks(self, rows: list[tuple[np.ndarray, Row]], cones: list[Cone]) -> list[Block]:
@@ -98,8 +94,8 @@ class _Assembly:
                 constraints[component][1].append(cones[k - len(rows)])
         order = np.argsort(label[: self.n], kind="stable")
         starts = np.unique(label[: self.n][order], return_index=True)[1]
-        for columns in sorted(np.split(order, starts[1:]), key=lambda columns: int(columns[0]) if len(columns) else -1):
-            component = int(label[columns[0]]) if len(columns) else -1
+        for columns in sorted(np.split(order, starts[1:]), key=lambda columns: int(columns[0])):
+            component = int(label[columns[0]])
             if component in constraints:
                 result.append(self._block(columns, *constraints[component]))
         return result
@@ -124,12 +120,10 @@ class _Assembly:
         )
 
 
-def _tightest(fixed: BoundRows, bounds: BoundRows, side: Side) -> np.ndarray:
+def _tightest(own: BoundRows, side: Side) -> np.ndarray:
     """Return (entry, source, side) of the bounds that count: those with parameters, and the tightest number."""
-    own = BoundRows.concatenate(fixed, bounds[side.sign * bounds.coefficient > 0])
     level = own.rows.offset.scaled(-1 / own.coefficient)
-    parametric = level.is_parametric
-    keep = parametric | (level.constant == side.layers[0].constant[own.entry])
+    keep = level.is_parametric | (level.constant == side.layers[0].constant[own.entry])
     pairs = sp.coo_array(own.rows.sources[keep])
     entry, source = own.entry[keep][pairs.row], pairs.col.astype(np.int64)
     return np.unique(np.stack([entry, source, np.full(len(entry), int(side.sign))]), axis=1)
@@ -139,11 +133,6 @@ def _ranges(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
     """Return all numbers from each start up to its stop."""
     length = stop - start
     return np.repeat(stop - np.cumsum(length), length) + np.arange(length.sum())
-
-
-def cone_sources(cone: Cone) -> tuple[int, ...]:
-    """Return the user's constraints that a cone comes from."""
-    return tuple(np.unique(cone.rows.sources.indices).tolist())
 
 
 def _columns(cone: Cone) -> np.ndarray:
@@ -159,4 +148,5 @@ def _spread(normal: Affine, index: np.ndarray, size: int) -> Affine:
 def _local_cone(cone: Cone, columns: np.ndarray) -> BlockCone:
     constant = not cone.rows.is_parametric.any()
     matrix = cone.rows.matrix[:, columns].toarray() if constant else None
-    return BlockCone(cone.kind, matrix, cone.rows.offset, cone.alpha, cone_sources(cone))
+    sources = tuple(np.unique(cone.rows.sources.indices).tolist())
+    return BlockCone(cone.kind, matrix, cone.rows.offset, cone.alpha, sources)

@@ -50,8 +50,6 @@ class AffineSet(ClosedFormSet):
         if not all(row.is_equality and row.normal.is_constant for row in block.rows):
             return None
         right = Affine.stack([row.lower for row in block.rows if isinstance(row.lower, Affine)])
-        if right.shape != (len(block.rows),):
-            return None  # two parametric right-hand sides of one equation
         matrix, length = _unit_rows(block)
         right = right.scaled(1 / length)
         basis, combination, dependent = _factor(matrix)

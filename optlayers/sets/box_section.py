@@ -111,9 +111,10 @@ class BoxSection(ClosedFormSet):
         normal = 1.0 if self.normal is None else self.normal
         lower, upper = (None if bound is None else bound.detach() for bound in (self.lower, self.upper))
         free = free_mask(y.detach(), lower, upper)
-        if is_traced() or bool((self._slope(free) <= 0).any()):
-            free = _with_one_free(free, (x - y).detach(), torch.ones_like(x) * normal**2)
         slope = self._slope(free)
+        if is_traced() or bool((slope <= 0).any()):
+            free = _with_one_free(free, (x - y).detach(), torch.ones_like(x) * normal**2)
+            slope = self._slope(free)
         step = (self._total(y) - total) / torch.where(slope > 0, slope, 1.0)
         y = y - free * (step.unsqueeze(-1) * normal)
         return y + (clamp(y.detach(), self.lower, self.upper) - y).detach()
