@@ -33,3 +33,17 @@ class InfeasibleError(ValueError):
     def __reduce__(self) -> tuple[type, tuple[str, tuple[str, ...], tuple[int, ...]]]:
         """Keep the attributes through pickling (data loaders and process pools send errors that way)."""
         return type(self), (str(self), self.constraints, self.rows)
+
+
+class NotSolvedError(RuntimeError):
+    """The general solver neither reached its accuracy nor found the set to be empty.
+
+    Attributes
+    ----------
+    rows : list of int
+        The samples, in the flattened batch.
+    """
+
+    def __init__(self, message: str, rows: Sequence[int] = ()) -> None:
+        super().__init__(message)
+        self.rows = list(rows)

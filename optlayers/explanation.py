@@ -9,7 +9,11 @@ import cvxpy as cp
 import numpy as np
 
 from optlayers.projection.compiled_set import CompiledSet
+from optlayers.projection.reference_piece import ReferencePiece
 from optlayers.recognition.block import Block
+
+_GENERAL = "no closed form is used for this combination, so it runs on the general solver, iterative, to rounding."
+_REFERENCE = "it runs on cvxpylayers, as asked for: iterative, accurate to about 1e-5, slow."
 
 
 def explain(compiled: CompiledSet, variables: Sequence[cp.Variable]) -> str:
@@ -19,13 +23,11 @@ def explain(compiled: CompiledSet, variables: Sequence[cp.Variable]) -> str:
         where = _place(np.concatenate([block.columns for block in blocks]), variables)
         times = f"{len(blocks)} x {name}, {_entries(size)} each" if len(blocks) > 1 else f"{name}, {_entries(size)}"
         lines.append(f"- {times}, of {where}: closed form, exact.{_origin(compiled, blocks)}")
-    for block in compiled.general.blocks if compiled.general is not None else ():
-        where = _place(block.columns, variables)
-        lines.append(
-            f"- not recognised, {_entries(block.size)}, of {where} ({block.summary()}): no closed form is known "
-            f"for this combination, so it runs on cvxpylayers, iterative, accurate to about 1e-5, slow."
-            f"{_origin(compiled, [block])}"
-        )
+    for piece in compiled.general:
+        how = _REFERENCE if isinstance(piece, ReferencePiece) else _GENERAL
+        for block in piece.blocks:
+            where = f"{_entries(block.size)}, of {_place(block.columns, variables)}" if block.size else "no entry"
+            lines.append(f"- {where} ({block.summary()}): {how}{_origin(compiled, [block])}")
     return "\n".join(lines)
 
 
@@ -35,7 +37,7 @@ def summarise(compiled: CompiledSet) -> str:
     for (name, _), blocks in _groups(compiled).items():
         counts[name] += len(blocks)
     parts = [name if count == 1 else f"{count} x {name}" for name, count in counts.items()]
-    return ", ".join([*parts, "a set without closed form"] if compiled.general is not None else parts)
+    return ", ".join([*parts, "a set without closed form"] if compiled.general else parts)
 
 
 def _groups(compiled: CompiledSet) -> dict[tuple[str, int], list[Block]]:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from optlayers.errors import InfeasibleError
+from optlayers.errors import InfeasibleError, NotSolvedError
 from optlayers.inputs import Problem
 from optlayers.parameters import name_rows
 from optlayers.parametric.maps import Values
@@ -27,6 +27,7 @@ class Failures:
 
     compiled: CompiledSet
     values: Values
+    explain: Callable[[Tensor], Sequence[tuple[Tensor, tuple[str, ...]]]]
     status: Tensor
     problems: Sequence[Problem]
 
@@ -44,10 +45,16 @@ class Failures:
         if messages and policy == "raise":
             raise ValueError("; ".join(messages))
         infeasible = self.status == int(Status.INFEASIBLE)
-        if bool(infeasible.any()) and policy != "nearest":
+        if policy != "nearest" and bool(infeasible.any()):
             labels, message = self._infeasible(infeasible)
             if policy == "raise":
                 raise InfeasibleError(message, labels, infeasible.flatten().nonzero().flatten().tolist())
+            messages.append(message)
+        unsolved = self.status == int(Status.UNSOLVED)
+        if bool(unsolved.any()):
+            message = f"the solver did not reach its accuracy for {name_rows(unsolved)}"
+            if policy == "raise":
+                raise NotSolvedError(message, unsolved.flatten().nonzero().flatten().tolist())
             messages.append(message)
         if messages and policy != "nan":
             warnings.warn("; ".join(messages) + ". These samples are NaN.", RuntimeWarning, stacklevel=_user_level())
@@ -74,9 +81,9 @@ class Failures:
                     f"the set is empty for {name_rows(own)}: no point satisfies {together(conflict.constraints)}"
                 )
                 rest = rest & ~own
-        if bool(rest.any()):
-            labels |= dict.fromkeys(self.compiled.general.labels if self.compiled.general else ())
-            parts.append(f"cvxpylayers found no answer for {name_rows(rest)}: most likely the set is empty there")
+        for own, constraints in self.explain(rest):
+            labels |= dict.fromkeys(constraints)
+            parts.append(f"the set is empty for {name_rows(own)}: no point satisfies {together(constraints)}")
         return tuple(labels), "; ".join(parts)
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
+import functools
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -14,16 +16,17 @@ from optlayers.declaration import Declaration, check_choice
 from optlayers.errors import InfeasibleError
 from optlayers.explanation import explain, summarise
 from optlayers.failure import Failures, together
+from optlayers.infeasibility import explain_empty
 from optlayers.inputs import Problem, check_points, prepare
 from optlayers.parameters import Given, assign
 from optlayers.parametric.constants import is_traced
 from optlayers.parametric.maps import Values
-from optlayers.projection.compiled_set import CompiledSet
+from optlayers.projection.compiled_set import CompiledSet, Outcome
 from optlayers.solution import Solution, Status
 
-Method = Literal["auto", "closed_form", "cvxpylayers"]
+Method = Literal["auto", "closed_form", "general", "cvxpylayers"]
 OnFailure = Literal["raise", "warn", "nan", "nearest"]
-_SOLVED, _INFEASIBLE, _INVALID = map(int, Status)
+_SOLVED, _INFEASIBLE, _INVALID, _ = map(int, Status)
 
 
 class FeasibleSet:
@@ -39,9 +42,9 @@ class FeasibleSet:
         the shadow on `variables`.
     parameters : list of cvxpy.Parameter, optional
         All parameters, in call order; the default is their order of appearance.
-    method : {"auto", "closed_form", "cvxpylayers"}
-        "auto" takes a closed form for each recognised block and the reference method for the others; "closed_form"
-        refuses sets with others; "cvxpylayers" takes the reference method for everything.
+    method : {"auto", "closed_form", "general", "cvxpylayers"}
+        "auto" takes a closed form for each recognised block and the general solver for the others; "closed_form"
+        refuses sets with others; "general" and "cvxpylayers", the reference, are then used for everything.
     on_failure : {"raise", "warn", "nan", "nearest"}
         What a sample without answer (the set is empty for its parameters) does: raise; warn and become NaN; become
         NaN; become the least-infeasible point, which minimises the squared violations (of bounds first, then of the
@@ -79,26 +82,29 @@ class FeasibleSet:
         self.variables: list[cp.Variable] = declaration.variables
         self.parameters: list[cp.Parameter] = declaration.parameters
         self.on_failure, self.validate = on_failure, validate
+        self._method = "general" if method in ("auto", "closed_form") else method
         self._given: dict[int, Given] = {}
         self._compiled = CompiledSet(
             self.constraints,
             self.variables,
             self.parameters,
             declaration.positions,
-            closed_forms=method != "cvxpylayers",
+            method=method,
         )
-        if method == "closed_form" and self._compiled.general is not None:
+        if method == "closed_form" and self._compiled.general:
             raise ValueError(f"method='closed_form', but not every block has a closed form.\n{self.explain()}")
-        if on_failure == "nearest" and self._compiled.general is not None:
-            raise ValueError(f"on_failure='nearest' needs closed forms for every block.\n{self.explain()}")
+        if on_failure == "nearest" and method == "cvxpylayers":
+            raise ValueError(
+                "on_failure='nearest' needs another method than 'cvxpylayers', which finds no such points."
+            )
         if on_failure == "raise" and self._compiled.conflicts:
             labels = self._compiled.conflicts[0].constraints
             raise InfeasibleError(f"The set is empty: no point satisfies {together(labels)}.", labels)
 
     @property
     def method(self) -> str:
-        """The method in use: "closed_form" where every block is recognised, else "cvxpylayers"."""
-        return "closed_form" if self._compiled.general is None else "cvxpylayers"
+        """The method in use: "closed_form" where every block is recognised, else what the others run on."""
+        return self._method if self._compiled.general else "closed_form"
 
     def bind(self, *values: Any, **named: Any) -> FeasibleSet:
         """Return the set with parameter values, by position or by name; each is ``(*batch, *shape)`` or a number."""
@@ -133,17 +139,41 @@ class FeasibleSet:
             For a wrong shape or dtype, missing parameters, NaN or infinity, a parameter that breaks its attributes.
         InfeasibleError
             If the set is empty for some sample and ``on_failure="raise"``.
+        NotSolvedError
+            If the general solver fails on some sample and ``on_failure="raise"``.
         """
         tensors, v, values, problems = self._prepare(points)
-        y, _ = self._project(v, values, problems)
-        return self._pack(y, tensors)
+        return self._pack(self._project(v, values, problems).value, tensors)
 
-    def solve(self, *points: Tensor) -> Solution:
-        """Return the projection with a status and a residual per sample; arguments and errors as for `project`."""
+    def solve(self, *points: Tensor, warm_start: Solution | None = None) -> Solution:
+        """Return the projection with a status, a residual and dual variables.
+
+        Parameters
+        ----------
+        *points : Tensor
+            As for `project`.
+        warm_start : Solution, optional
+            Of nearby points and parameters, in a batch of the same shape: the general solver starts from its active
+            constraints. It changes the number of steps, not the answer.
+
+        Returns
+        -------
+        Solution
+
+        Raises
+        ------
+        ValueError, InfeasibleError, NotSolvedError
+            As for `project`.
+        """
         tensors, v, values, problems = self._prepare(points)
-        y, status = self._project(v, values, problems)
-        residual = _largest(self._residual(y, values))
-        return Solution(self._pack(y, tensors), status.expand(y.shape[:-1]), residual, steps=0)
+        found = self._project(v, values, problems, None if warm_start is None else warm_start.state)
+        assert found.status is not None
+        batch = found.value.shape[:-1]
+        residual = _largest(self._residual(found.value, values))
+        steps = torch.zeros_like(found.status) if found.steps is None else found.steps
+        return Solution(
+            self._pack(found.value, tensors), found.status.expand(batch), residual, steps.expand(batch), found.duals
+        )
 
     def residual(self, *points: Tensor) -> Tensor:
         """Return slack minus its projection onto the cone, row by row of the conic form.
@@ -189,15 +219,24 @@ class FeasibleSet:
         tensors = check_points(self.variables, points)
         return tensors, *prepare(self.variables, self.parameters, tensors, self._given, validate=self.validate)
 
-    def _project(self, v: Tensor, values: Values, problems: Sequence[Problem] = ()) -> tuple[Tensor, Tensor]:
+    def _project(
+        self,
+        v: Tensor,
+        values: Values,
+        problems: Sequence[Problem] = (),
+        start: Sequence[Tensor] | None = None,
+    ) -> Outcome:
         """Return the projection and each sample's status; on failure, do what `on_failure` says."""
         with torch.autocast(v.device.type, enabled=False):
-            y, status = self._attempt(v, values, problems)
-        if self.validate and not is_traced() and bool(status.any()):
-            Failures(self._compiled, values, status, problems).report(self.on_failure)
-        return y, status
+            found = self._attempt(v, values, problems, start)
+        if self.validate and not is_traced() and found.status is not None and bool(found.status.any()):
+            explain = functools.partial(explain_empty, self, values)
+            Failures(self._compiled, values, explain, found.status, problems).report(self.on_failure)
+        return found
 
-    def _attempt(self, v: Tensor, values: Values, problems: Sequence[Problem]) -> tuple[Tensor, Tensor]:
+    def _attempt(
+        self, v: Tensor, values: Values, problems: Sequence[Problem], start: Sequence[Tensor] | None = None
+    ) -> Outcome:
         """Return the projection and each sample's status; samples without answer are NaN."""
         compiled, nearest = self._compiled, self.on_failure == "nearest"
         valid = v.isfinite().all(-1)
@@ -206,38 +245,49 @@ class FeasibleSet:
         for _, bad in problems:
             valid = valid & ~bad
         if self.validate and not is_traced() and not bool(valid.all()):
-            return self._attempt_valid(v, values, valid)
+            return self._attempt_valid(v, values, valid, start)
         sets = compiled.bind(values)
         feasible = compiled.feasible(values, sets)
         solved = valid if feasible is None else valid & feasible
         status = torch.where(solved, _SOLVED, torch.where(valid, _INFEASIBLE, _INVALID))
         if nearest and feasible is not None:
             sets = [bound.relaxed() for bound in sets]
-        y = compiled.project(v, values, sets)
-        if compiled.general is not None:
-            status = torch.where(y.detach().isfinite().all(-1), status, _INFEASIBLE)
-        if feasible is None and self.validate and not is_traced():
-            return y, status
-        return torch.where((valid if nearest else solved).unsqueeze(-1), y, torch.nan), status
+        found = compiled.project(v, values, sets, relax=nearest, start=start)
+        answered = valid if nearest else solved
+        if found.status is not None:
+            status = torch.where(status == _SOLVED, found.status, status)
+            answered = answered & ((found.status == _SOLVED) | (found.status == _INFEASIBLE if nearest else False))
+        elif feasible is None and self.validate and not is_traced():
+            return dataclasses.replace(found, status=status)
+        y = torch.where(answered.unsqueeze(-1), found.value, torch.nan)
+        return dataclasses.replace(found, value=y, status=status)
 
-    def _attempt_valid(self, v: Tensor, values: Values, valid: Tensor) -> tuple[Tensor, Tensor]:
+    def _attempt_valid(self, v: Tensor, values: Values, valid: Tensor, start: Sequence[Tensor] | None) -> Outcome:
         """Project the valid samples alone, so that the others spoil neither them nor their gradients."""
         batch = valid.shape
         y = torch.full((*batch, v.shape[-1]), torch.nan, dtype=v.dtype, device=v.device)
         status = torch.full_like(valid, _INVALID, dtype=torch.int64)
         if not bool(valid.any()):
-            return y, status
+            return Outcome(y, status)
         tensors = tuple(t.expand(*batch, t.shape[-1])[valid] for t in values.tensors)
         own = v.expand(*batch, v.shape[-1])[valid]
-        projected, own_status = self._attempt(own, Values(tensors, values.dtype, values.device), ())
+        began = None if start is None else [t.expand(*batch, *t.shape[-2:])[valid] for t in start]
+        found = self._attempt(own, Values(tensors, values.dtype, values.device), (), began)
+        assert found.status is not None
         where = valid.nonzero(as_tuple=True)
-        return y.index_put(where, projected), status.index_put(where, own_status)
+        zeros = [f.new_zeros(*batch, *f.shape[1:]) for f in found.duals]
+        return Outcome(
+            y.index_put(where, found.value),
+            status.index_put(where, found.status),
+            found.steps if found.steps is None else torch.zeros_like(status).index_put(where, found.steps),
+            tuple(zero.index_put(where, f) for zero, f in zip(zeros, found.duals, strict=True)),
+        )
 
     def _residual(self, y: Tensor, values: Values) -> Tensor:
         with torch.autocast(y.device.type, enabled=False):
             if self._compiled.residual is not None:
                 return self._compiled.residual(y, values)
-            return y - self._attempt(y, values, ())[0]
+            return y - self._attempt(y, values, ()).value
 
     def _pack(self, y: Tensor, points: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
         """Return the flat result in the variables' shapes and the points' dtypes."""

@@ -16,6 +16,8 @@ class Status(IntEnum):
     """The set is empty for the sample's parameters, or the reference method found no point of it."""
     INVALID = 2
     """The point or a parameter is NaN or infinite."""
+    UNSOLVED = 3
+    """The general solver neither reached its accuracy nor found the set to be empty."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,14 +32,17 @@ class Solution:
         A `Status` per sample.
     residual : Tensor, shape (*batch,)
         The largest absolute residual of the constraints at `value`, in the units of each constraint.
-    steps : int
-        Iterations of an iterative method; 0 for closed forms and for cvxpylayers, which does not tell.
+    steps : Tensor of int, shape (*batch,)
+        Iterations of the general solver; 0 for closed forms and for cvxpylayers, which does not tell.
+    state : tuple of Tensor
+        What a warm start takes over: the solver's own duals.
     """
 
     value: Tensor | tuple[Tensor, ...]
     status: Tensor
     residual: Tensor
-    steps: int
+    steps: Tensor
+    state: tuple[Tensor, ...] = ()
 
     @property
     def solved(self) -> Tensor:

@@ -73,14 +73,20 @@ class AffineRows:
 
     def coefficients(self, row: int) -> Affine:
         """Return one row of ``A`` as a map of the parameters, shape (n,)."""
-        _, column, parameter, value = self[np.array([row])].triplets()
-        constant = (column < self.n) & (parameter == self.parameters)
-        linear = (column < self.n) & (parameter < self.parameters)
-        a = np.zeros(self.n)
-        a[column[constant]] = value[constant]
-        return Affine(
-            a, sp.csr_array((value[linear], (column[linear], parameter[linear])), shape=(self.n, self.parameters))
-        )
+        return self[np.array([row])].dense(np.arange(self.n)).reshaped(self.n)
+
+    def dense(self, columns: np.ndarray) -> Affine:
+        """Return some columns of ``A``, sorted, as a map of the parameters, shape (m, len(columns))."""
+        row, column, parameter, value = self.triplets()
+        place = np.searchsorted(columns, column)
+        keep = np.append(columns, -1)[place] == column
+        row, place, parameter, value = row[keep], place[keep], parameter[keep], value[keep]
+        fixed = parameter == self.parameters
+        matrix = np.zeros((len(self), len(columns)))
+        np.add.at(matrix, (row[fixed], place[fixed]), value[fixed])
+        index = row[~fixed] * len(columns) + place[~fixed]
+        linear = sp.csr_array((value[~fixed], (index, parameter[~fixed])), shape=(matrix.size, self.parameters))
+        return Affine(matrix, linear)
 
     def sources_of(self, row: int) -> tuple[int, ...]:
         """Return the numbers of the user's constraints that a row comes from."""

@@ -151,6 +151,55 @@ def stack(data: Sequence[Data]) -> Data:
     return Derived(first.function, tuple(stack(column) for column in columns))
 
 
+@dataclass(frozen=True)
+class _Interleave:
+    """Puts vectors and numbers, joined, in another order."""
+
+    order: tuple[int, ...]
+
+    def __call__(self, first: Tensor, *others: Tensor) -> Tensor:
+        batch = torch.broadcast_shapes(first.shape[:-1], *(other.shape for other in others))
+        parts = [first.expand(*batch, first.shape[-1]), *(other.expand(batch).unsqueeze(-1) for other in others)]
+        return torch.cat(parts, -1)[..., list(self.order)]
+
+
+def gather(data: Sequence[Data | None], absent: float, parameters: int) -> Data:
+    """Return numbers, one each of `data`, as one vector; `absent` where there is no data."""
+    affine = [Affine.of(absent, parameters) if d is None else d for d in data if not isinstance(d, Derived)]
+    others = [d for d in data if isinstance(d, Derived)]
+    first = Affine.stack(affine) if affine else Affine.of(np.zeros(0), parameters)
+    if not others:
+        return first
+    numbers = iter(range(len(affine))), iter(range(len(affine), len(data)))
+    return derived(_Interleave(tuple(next(numbers[isinstance(d, Derived)]) for d in data)), first, *others)
+
+
+def concatenate(first: Data, second: Data) -> Data:
+    """Return two vectors joined."""
+    if isinstance(first, Affine) and isinstance(second, Affine):
+        constant = np.concatenate([first.constant, second.constant])
+        return Affine(constant, sp.csr_array(sp.vstack([first.linear, second.linear])))
+    return derived(_join, first, second)
+
+
+def _join(first: Tensor, second: Tensor) -> Tensor:
+    batch = torch.broadcast_shapes(first.shape[:-1], second.shape[:-1])
+    return torch.cat([part.expand(*batch, part.shape[-1]) for part in (first, second)], -1)
+
+
+def select(data: Data, index: np.ndarray) -> Data:
+    """Return entries of a vector."""
+    return data[index] if isinstance(data, Affine) else derived(_Select(tuple(index.tolist())), data)
+
+
+@dataclass(frozen=True)
+class _Select:
+    index: tuple[int, ...]
+
+    def __call__(self, vector: Tensor) -> Tensor:
+        return vector[..., list(self.index)]
+
+
 def as_number(data: Data | None, absent: float) -> float:
     """Return a number; `absent` where there is no data; NaN, which compares with nothing, where it has parameters."""
     if data is None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import cvxpy as cp
 import numpy as np
@@ -12,22 +13,35 @@ from torch import Tensor
 from optlayers.compiler.canonicalise import compile_constraints
 from optlayers.compiler.presolve import presolve
 from optlayers.parametric.maps import Values
-from optlayers.projection.conditions import (
-    Condition,
-    Conflict,
-    find_conflicts,
-    make_conditions,
-    sort_hidden,
-    tolerance,
-)
-from optlayers.projection.general_piece import GeneralPiece
+from optlayers.projection.conditions import Condition, Conflict, find_conflicts, make_conditions, tolerance
+from optlayers.projection.general_piece import GeneralPiece, Projected, make_general_pieces
 from optlayers.projection.pieces import Layout, Piece, make_pieces
+from optlayers.projection.reference_piece import ReferencePiece
 from optlayers.projection.residual import Residual
 from optlayers.projection.ties import Tied
+from optlayers.recognition.block import Block
 from optlayers.recognition.blocks import decompose
 from optlayers.sets.base import ClosedFormSet
 
 BoundSets = Sequence[ClosedFormSet | Tied]
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """Projected points ``(*batch, n)`` and what the iterative pieces say of each sample, None without such pieces.
+
+    Attributes
+    ----------
+    value : Tensor, shape (*batch, n)
+    status, steps : Tensor of int, shape (*batch,), or None
+    duals : tuple of Tensor
+        One per iterative piece, to start from next time.
+    """
+
+    value: Tensor
+    status: Tensor | None = None
+    steps: Tensor | None = None
+    duals: tuple[Tensor, ...] = ()
 
 
 class CompiledSet:
@@ -39,8 +53,8 @@ class CompiledSet:
         The presolved conic form.
     pieces : list of Piece
         Recognised blocks, alike ones together.
-    general : GeneralPiece or None
-        All other blocks.
+    general : list of GeneralPiece or ReferencePiece
+        All other blocks, those of auxiliary entries alone included.
     conflicts : list of Conflict
         Why the set is empty whatever the parameters are; none, as a rule.
     """
@@ -52,22 +66,22 @@ class CompiledSet:
         parameters: Sequence[cp.Parameter],
         positions: Sequence[int] | None = None,
         *,
-        closed_forms: bool = True,
+        method: str = "auto",
     ) -> None:
         self.form = presolve(compile_constraints(constraints, variables, parameters, positions))
         starts = [0, *np.cumsum([p.size for p in parameters])[:-1].tolist()] if parameters else []
         blocks, alone = decompose(self.form)
-        sources, failing = sort_hidden(alone.hidden, blocks, constraints, self.form, starts)
-        self.conditions = make_conditions(alone, self.form, starts) + failing
-        recognised = [block for block in blocks if closed_forms and not block.sources & sources]
-        self.pieces, rest = make_pieces(recognised, starts)
-        rest += [block for block in blocks if not closed_forms or block.sources & sources]
-        self.general: GeneralPiece | None = None
-        if rest:
-            sources |= set().union(*(block.sources for block in rest))
-            self.general = GeneralPiece(rest, sources, self.form, constraints, variables, parameters)
-        columns = [np.stack([block.columns for block in piece.blocks]) for piece in self.pieces]
-        self.layout = Layout([*columns, *([self.general.entries[None]] if self.general else [])])
+        self.conditions = make_conditions(alone, self.form, starts)
+        self.pieces: list[Piece] = []
+        rest: list[Block] = blocks
+        if method in ("auto", "closed_form"):
+            self.pieces, rest = make_pieces(blocks, starts)
+        self.general: list[GeneralPiece] | list[ReferencePiece]
+        if method == "cvxpylayers":
+            self.general = [ReferencePiece(rest, self.form, constraints, variables, parameters)] if rest else []
+        else:
+            self.general = make_general_pieces([*rest, *alone.hidden], starts)
+        self.layout = Layout([piece.columns for piece in (*self.pieces, *self.general)])
         self.residual = Residual(self.form, starts) if self.form.auxiliary == 0 else None
         self._find_constant_conflicts()
 
@@ -81,20 +95,46 @@ class CompiledSet:
             self.conflicts += conflicts
             if conflicts or part.is_parametric:
                 self._doubtful.append((number, part))
-        if self.general is not None and self.general.is_empty():
-            self.conflicts.append(Conflict(self.general.labels, torch.tensor(True)))
+        for piece in self.general:
+            if isinstance(piece, GeneralPiece) and not piece.is_parametric:
+                found = piece.solve(torch.zeros(piece.columns.shape, dtype=torch.float64), nothing)
+                if int(found.status) == 1:
+                    self.conflicts.append(Conflict(self.labels(piece), torch.tensor(True)))
+
+    def labels(self, piece: GeneralPiece | ReferencePiece) -> tuple[str, ...]:
+        """Return the user's constraints that a piece comes from."""
+        sources = set().union(*(block.sources for block in piece.blocks))
+        return tuple(self.form.labels[source] for source in sorted(sources))
 
     def bind(self, values: Values) -> BoundSets:
         """Return the pieces' sets for these parameter values."""
         return [piece.bind(values) for piece in self.pieces]
 
-    def project(self, v: Tensor, values: Values, sets: BoundSets) -> Tensor:
-        """Project points ``(*batch, n)``; samples that the general method fails on are NaN."""
+    def project(
+        self,
+        v: Tensor,
+        values: Values,
+        sets: BoundSets,
+        *,
+        relax: bool = False,
+        start: Sequence[Tensor | None] | None = None,
+    ) -> Outcome:
+        """Project points ``(*batch, n)``; with `relax`, onto the least-infeasible points of empty general pieces."""
         parts = self.layout.split(v)
         results = [bound.project(part) for bound, part in zip(sets, parts, strict=False)]
-        if self.general is not None:
-            results.append(self.general.bind(values).project(parts[-1]))
-        return self.layout.join(results)
+        if not self.general:
+            return Outcome(self.layout.join(results))
+        found: list[Projected] = []
+        for k, piece in enumerate(self.general):
+            own = None if start is None else start[k]
+            found.append(piece.solve(parts[len(sets) + k], values, relax=relax, start=own))
+        value = self.layout.join([*results, *(f.value for f in found)])
+        return Outcome(
+            value,
+            _largest([f.status for f in found]),
+            _largest([f.steps for f in found]),
+            tuple(f.duals for f in found),
+        )
 
     @torch.no_grad()
     def feasible(self, values: Values, sets: BoundSets) -> Tensor | None:
@@ -108,6 +148,13 @@ class CompiledSet:
         return result
 
     def find_conflicts(self, values: Values) -> list[Conflict]:
-        """Return why the set is empty for some samples."""
+        """Return why the set is empty for some samples, as far as closed forms tell."""
         labels = self.form.labels
         return [conflict for _, part in self._doubtful for conflict in find_conflicts(part, values, labels)]
+
+
+def _largest(tensors: Sequence[Tensor]) -> Tensor:
+    result = tensors[0]
+    for tensor in tensors[1:]:
+        result = torch.maximum(result, tensor)
+    return result

@@ -5,19 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cvxpy as cp
 import numpy as np
 import torch
 from torch import Tensor
 
 from optlayers.compiler.affine_rows import AffineRows
 from optlayers.compiler.conic_form import ConicForm
+from optlayers.cones import member
 from optlayers.parametric.maps import Values
 from optlayers.parametric.symbolic import Affine
 from optlayers.projection.pieces import Piece
-from optlayers.projection.reference import is_empty
-from optlayers.projection.residual import member
-from optlayers.recognition.block import Block
 from optlayers.recognition.blocks import Conditions
 
 _MOST_CHECKS = 100  # failures that are looked into for a message
@@ -65,49 +62,6 @@ def make_conditions(conditions: Conditions, form: ConicForm, starts: Sequence[in
     rows = [("zero", conditions.equalities, 0.0), ("nonneg", conditions.inequalities, 0.0)]
     rows += [(cone.kind, cone.rows, cone.alpha) for cone in conditions.cones]
     return [Condition(kind, part, starts, alpha) for kind, part, alpha in rows if len(part)]
-
-
-def sort_hidden(
-    hidden: Sequence[Block],
-    blocks: Sequence[Block],
-    constraints: Sequence[cp.Constraint],
-    form: ConicForm,
-    starts: Sequence[int],
-) -> tuple[set[int], list[Condition]]:
-    """Decide what becomes of blocks of auxiliary variables alone.
-
-    Without parameters they hold or they do not, which CVXPY finds out. With parameters, they go with the blocks that
-    share their constraints (a fixed entry, as in ``x == p, norm1(x) <= 1``).
-
-    Returns
-    -------
-    set of int
-        The user's constraints that only the general method can take account of.
-    list of Condition
-        One that fails, for each block that is empty.
-
-    Raises
-    ------
-    ValueError
-        If constraints restrict parameters alone, in a way that has no closed form.
-    """
-    general: set[int] = set()
-    failing = []
-    for block in hidden:
-        own = [constraints[form.origins[source]] for source in block.sources if form.origins[source] >= 0]
-        if not any(constraint.parameters() for constraint in own):
-            if is_empty(own):
-                everything = form.rows
-                chosen = [k for k in range(len(everything)) if set(everything.sources_of(k)) & block.sources]
-                failing.append(Condition("nonneg", everything[np.array(chosen)].numbers(-1.0), starts))
-        elif any(block.sources & other.sources for other in blocks):
-            general |= block.sources
-        else:
-            names = "; ".join(form.labels[source] for source in sorted(block.sources))
-            raise ValueError(
-                f"{names}: restricts parameters alone, in a way that has no closed form. Check the parameters in torch."
-            )
-    return general, failing
 
 
 def find_conflicts(part: Piece | Condition, values: Values, labels: Sequence[str]) -> list[Conflict]:

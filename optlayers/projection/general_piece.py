@@ -1,87 +1,132 @@
-"""The blocks that no closed form takes, projected onto by a method for any convex set."""
+"""General blocks of one structure: the piece of a set that runs on the general solver."""
 
 from __future__ import annotations
 
-import itertools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cvxpy as cp
 import numpy as np
 import torch
 from torch import Tensor
+from torch.autograd import forward_ad
 
-from optlayers.compiler.conic_form import ConicForm
+from optlayers.cones.common import primal
+from optlayers.differentiation.reattach import reattach
 from optlayers.parametric.constants import Constant, is_traced
-from optlayers.parametric.maps import Values
-from optlayers.projection.reference import Reference, is_empty
+from optlayers.parametric.maps import Map, Values
+from optlayers.parametric.symbolic import Affine, stack
+from optlayers.projection.rows import BlockRows
 from optlayers.recognition.block import Block
+from optlayers.solvers.formulation import Formulation
+from optlayers.solvers.geometry import Geometry
+from optlayers.solvers.operator import Nearest, nearest_point, pack_constants, unpack_constants
+from optlayers.solvers.splitting import SplittingMap
+
+
+@dataclass(frozen=True, eq=False)
+class Projected:
+    """What became of the points of a piece.
+
+    Attributes
+    ----------
+    value : Tensor, shape (*batch, blocks, n)
+        Of any value where the status is not 0, unless the least-infeasible points were asked for.
+    status, error, steps : Tensor, shape (*batch,)
+        The worst over the blocks; of the status, the largest.
+    duals : Tensor, shape (*batch, blocks, slacks)
+        Of the scaled slacks, to start from next time.
+    """
+
+    value: Tensor
+    status: Tensor
+    error: Tensor
+    steps: Tensor
+    duals: Tensor
 
 
 class GeneralPiece:
-    """All general blocks together, with the constraints and the whole variables that they touch.
+    """Blocks of one structure, ``{x : lower <= (x_bounded, matrix x) <= upper, ...}``, see `Structure`."""
 
-    Entries of these variables in other blocks are independent of them, and set to zero.
-    """
+    def __init__(self, members: Sequence[BlockRows], starts: Sequence[int]) -> None:
+        first = members[0]
+        self.members = tuple(members)
+        self.blocks: tuple[Block, ...] = tuple(member.block for member in members)
+        self.columns = np.stack([block.columns for block in self.blocks])
+        self.structure, self.code = first.structure, first.structure.encode()
+        self.lower: Map = stack([member.lower for member in members]).compile(starts)
+        self.upper: Map = stack([member.upper for member in members]).compile(starts)
+        self.is_parametric = not all(m.lower.is_constant and m.upper.is_constant for m in members)
+        self.matrix: Constant | Map
+        self.constants: list[Constant] = []
+        if first.matrix.is_constant:
+            self.matrix = Constant(first.matrix.constant[None])
+            geometry = Geometry.of(torch.from_numpy(first.matrix.constant), first.structure)
+            packed = pack_constants(geometry, None if first.structure.cones else SplittingMap.of(geometry))
+            self.constants = [Constant(part.numpy()) for part in packed]
+        else:
+            self.matrix = Affine.stack([member.matrix for member in members]).compile(starts)
+            self.is_parametric = True
 
-    def __init__(
-        self,
-        blocks: Sequence[Block],
-        sources: set[int],
-        form: ConicForm,
-        constraints: Sequence[cp.Constraint],
-        variables: Sequence[cp.Variable],
-        parameters: Sequence[cp.Parameter],
-    ) -> None:
-        self.blocks = tuple(blocks)
-        self.entries = np.sort(np.concatenate([block.columns for block in blocks]))
-        self.shapes = [tuple(p.shape) for p in parameters]
-        ends = list(itertools.accumulate(v.size for v in variables))
-        touched = np.unique(np.searchsorted(ends, self.entries, side="right")).tolist()
-        self.variable_shapes = [tuple(variables[k].shape) for k in touched]
-        self.variable_sizes = [variables[k].size for k in touched]
-        columns = np.concatenate([np.arange(ends[k] - variables[k].size, ends[k]) for k in touched])
-        self.places = Constant(np.searchsorted(columns, self.entries))
-        self.labels = tuple(form.labels[source] for source in sorted(sources))
-        origins = sorted({form.origins[source] for source in sources} - {-1})
-        self.method = Reference([constraints[k] for k in origins], [variables[k] for k in touched], parameters)
+    def solve(self, v: Tensor, values: Values, *, relax: bool = False, start: Tensor | None = None) -> Projected:
+        """Project points ``(*batch, blocks, n)``; batch dimensions broadcast against those of the parameters."""
+        own = Values(tuple(t.double() for t in values.tensors), torch.float64, values.device)
+        lower, upper = self.lower(own), self.upper(own)
+        matrix = self.matrix.on(own.device) if isinstance(self.matrix, Constant) else self.matrix(own)
+        is_shared = isinstance(self.matrix, Constant) or math.prod(matrix.shape[:-2]) == 1
+        batch = torch.broadcast_shapes(
+            v.shape[:-2], lower.shape[:-2], upper.shape[:-2], () if is_shared else matrix.shape[:-3]
+        )
+        shape = (*batch, len(self.blocks))
+        point = _flat(v.double(), shape, 1)
+        lower, upper = _flat(lower, shape, 1), _flat(upper, shape, 1)
+        matrix = matrix.reshape(1, *matrix.shape[-2:]) if is_shared else _flat(matrix, shape, 2)
+        constants = [constant.on(own.device) for constant in self.constants]
+        began = None if start is None else _flat(start, shape, 1)
+        found = nearest_point(self.code, constants, point, matrix, lower, upper, began, relax=relax)
+        x = found.x
+        if _has_derivatives(point, matrix, lower, upper):
+            x = self._attached(found, constants, point, matrix, lower, upper)
+        value = x[:, : self.structure.size].to(v.dtype).reshape(*shape, -1)
+        return Projected(
+            value,
+            found.status.reshape(shape).amax(-1),
+            found.error.reshape(shape).amax(-1),
+            found.steps.reshape(shape).amax(-1),
+            found.y.reshape(*shape, found.y.shape[-1]),
+        )
 
-    def is_empty(self) -> bool:
-        """Whether no point satisfies the constraints, as far as can be told without parameter values."""
-        return not self.method.parameters and is_empty(self.method.constraints)
+    def _attached(
+        self, found: Nearest, constants: list[Tensor], v: Tensor, matrix: Tensor, lower: Tensor, upper: Tensor
+    ) -> Tensor:
+        """Return the points as functions of the data; those of samples without answer are of no use, but finite."""
+        geometry, _ = unpack_constants(constants)
+        lower, upper = lower - found.shift, upper - found.shift
+        formulation = Formulation.of(self.structure, geometry, matrix, lower, upper, v)
+        usable = ((found.status == 0) | (found.shift != 0).any(-1)).unsqueeze(-1)
+        x = torch.where(usable, found.x, primal(formulation.whole.v))
+        x, y = primal(formulation.enter(x)), primal(formulation.enter_duals(found.y))
+        return formulation.restore_points(reattach(formulation.work, x, y, usable))
 
-    def bind(self, values: Values) -> BoundGeneralPiece:
-        """Return the set for these parameter values."""
-        return BoundGeneralPiece(self, values)
+
+def make_general_pieces(blocks: Sequence[Block], starts: Sequence[int]) -> list[GeneralPiece]:
+    """Group blocks that can be solved as one batch."""
+    groups: dict[object, list[BlockRows]] = {}
+    for block in blocks:
+        rows = BlockRows.of(block)
+        groups.setdefault(rows.key, []).append(rows)
+    return [GeneralPiece(members, starts) for members in groups.values()]
 
 
-@dataclass(frozen=True)
-class BoundGeneralPiece:
-    """A general piece with its parameter values; samples that fail come back as NaN."""
+def _flat(tensor: Tensor, shape: tuple[int, ...], event: int) -> Tensor:
+    """Return ``(samples, *event)``."""
+    own = tensor.shape[tensor.ndim - event :]
+    return tensor.expand(*shape, *own).reshape(math.prod(shape), *own)
 
-    piece: GeneralPiece
-    values: Values
 
-    def project(self, v: Tensor) -> Tensor:
-        """Project points ``(*batch, 1, n)`` of the piece's own entries."""
-        if is_traced():
-            raise NotImplementedError(
-                "sets without closed form run on cvxpylayers, which does not support torch.compile, torch.export, vmap "
-                "or forward-mode derivatives; explain() says which blocks these are"
-            )
-        piece = self.piece
-        batch = torch.broadcast_shapes(v.shape[:-2], *(t.shape[:-1] for t in self.values.tensors))
-        v = v.squeeze(-2).expand(*batch, v.shape[-1]).reshape(math.prod(batch), v.shape[-1])
-        places = piece.places.on(v.device)
-        whole = v.new_zeros(v.shape[0], sum(piece.variable_sizes)).index_copy(-1, places, v)
-        parts = whole.split(piece.variable_sizes, -1)
-        points = [part.reshape(v.shape[0], *shape) for part, shape in zip(parts, piece.variable_shapes, strict=True)]
-        parameters = [
-            t.expand(*batch, t.shape[-1]).reshape(v.shape[0], *shape)
-            for t, shape in zip(self.values.tensors, piece.shapes, strict=True)
-        ]
-        projected = piece.method.project(points, parameters)
-        flat = (p.reshape(v.shape[0], size) for p, size in zip(projected, piece.variable_sizes, strict=True))
-        joined = torch.cat(list(flat), -1)
-        return joined.index_select(-1, places).reshape(*batch, 1, v.shape[-1])
+def _has_derivatives(*tensors: Tensor) -> bool:
+    if is_traced():
+        return True
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        return True
+    return any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)

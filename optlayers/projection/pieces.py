@@ -48,6 +48,11 @@ class Piece:
         return self.blocks[0].size
 
     @property
+    def columns(self) -> np.ndarray:
+        """The entries of each block, shape (blocks, size)."""
+        return np.stack([block.columns for block in self.blocks])
+
+    @property
     def labels(self) -> list[str]:
         """What each block is called."""
         tied = "" if self.ties is None else ", entries tied"

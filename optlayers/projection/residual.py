@@ -1,8 +1,7 @@
-"""The residual of the conic constraints: slack minus a point of the cone, row by row, as a torch operation."""
+"""The residual of the conic constraints: slack minus its projection, row by row, as a torch operation."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,6 +10,7 @@ from torch import Tensor
 
 from optlayers.compiler.affine_rows import AffineRows
 from optlayers.compiler.conic_form import ConicForm
+from optlayers.cones import member
 from optlayers.parametric.constants import Constant
 from optlayers.parametric.maps import AffineMap, Values
 
@@ -58,10 +58,9 @@ class RowsMap:
 
 
 class Residual:
-    """Slack minus a point of the cone, for all rows of a form without auxiliary variables.
+    """Slack minus its projection onto the cone, for all rows of a form without auxiliary variables.
 
-    The point is the projection of the slack, except for exponential and power cones, where it is a feasible point close
-    to it, so that the residual is an upper bound there. First derivatives are exact and finite.
+    First derivatives are exact and finite.
     """
 
     def __init__(self, form: ConicForm, starts: Sequence[int]) -> None:
@@ -77,60 +76,3 @@ class Residual:
         for (kind, alpha), slack in zip(self.cones, cones, strict=True):
             parts.append(slack - member(kind, alpha, slack))
         return torch.cat(parts, -1)
-
-
-def member(kind: str, alpha: float, slack: Tensor) -> Tensor:
-    """Return the nearest (or a near) point of the cone."""
-    if kind == "soc":
-        return _project_soc(slack)
-    if kind == "psd":
-        return _project_psd(slack)
-    x, y, z = slack.unbind(-1)
-    if kind == "exp":
-        return _near_exponential(x, y, z)
-    x, y = x.clamp_min(0.0), y.clamp_min(0.0)
-    reach = x**alpha * y ** (1 - alpha)
-    return torch.stack([x, y, z.maximum(-reach).minimum(reach)], -1)
-
-
-def _near_exponential(x: Tensor, y: Tensor, z: Tensor) -> Tensor:
-    """Return the nearest of three points of ``y exp(x / y) <= z``: with another z, with another x, with y = 0."""
-    limit = math.log(torch.finfo(x.dtype).max) / 2
-    positive, above = y > 0, z > 0
-    safe_y, safe_z = torch.where(positive, y, 1.0), torch.where(above, z, 1.0)
-    ratio = x / safe_y
-    height = safe_y * torch.exp(ratio.clamp_max(limit))
-    rise = torch.where(positive & (ratio < limit), (height - z).clamp_min(0.0), torch.inf)
-    other_x = safe_y * (safe_z / safe_y).log()
-    shift = torch.where(positive & above, (x - other_x).clamp_min(0.0), torch.inf)
-    zero = torch.zeros_like(x)
-    face = torch.stack([x.clamp_max(0.0), zero, z.clamp_min(0.0)], -1)
-    fall = x.clamp_min(0.0) + y.abs() + (-z).clamp_min(0.0)
-    raised, shifted = torch.stack([x, y, z.maximum(height)], -1), torch.stack([x.minimum(other_x), y, z], -1)
-    best = torch.where((rise <= shift).unsqueeze(-1), raised, shifted)
-    return torch.where((fall < rise.minimum(shift)).unsqueeze(-1), face, best)
-
-
-def _project_soc(slack: Tensor) -> Tensor:
-    """Project onto ``{(t, x) : ||x|| <= t}`` (Boyd and Vandenberghe, "Convex Optimization", section 8.1.1)."""
-    head, tail = slack[..., :1], slack[..., 1:]
-    norm = torch.linalg.vector_norm(tail, dim=-1, keepdim=True)
-    middle = (head + norm) / 2
-    on_boundary = torch.cat([middle, tail * (middle / torch.where(norm > 0, norm, 1.0))], -1)
-    return torch.where(norm <= head, slack, torch.where(norm <= -head, 0.0, on_boundary))
-
-
-def _project_psd(slack: Tensor) -> Tensor:
-    n = int((2 * slack.shape[-1]) ** 0.5)
-    column, row = torch.triu_indices(n, n, device=slack.device)
-    scale = torch.where(row == column, 1.0, 2.0**0.5).to(slack)
-    lower = slack.new_zeros((*slack.shape[:-1], n * n)).index_copy(-1, row * n + column, slack / scale)
-    lower = lower.reshape(*slack.shape[:-1], n, n)
-    values, vectors = torch.linalg.eigh(lower.detach())
-    positive, gap = values.clamp_min(0.0), values.unsqueeze(-1) - values.unsqueeze(-2)
-    apart = gap.abs() > torch.finfo(values.dtype).eps * values.abs().amax(-1, keepdim=True).unsqueeze(-1)
-    slopes = (positive.unsqueeze(-1) - positive.unsqueeze(-2)) / torch.where(apart, gap, 1.0)
-    slopes = torch.where(apart, slopes, (values > 0).to(values.dtype).unsqueeze(-1).expand_as(gap))
-    # divided differences: the value is exact, and so is the first derivative, at repeated eigenvalues too
-    projected = vectors @ (slopes * (vectors.mT @ lower @ vectors)) @ vectors.mT
-    return projected[..., row, column] * scale

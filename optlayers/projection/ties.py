@@ -44,9 +44,13 @@ def untie(block: Block) -> tuple[Block, np.ndarray] | None:
     rows = [dataclasses.replace(r, normal=_mapped(r.normal, matrix)) for r in block.rows if not _is_tie(r)]
     rows = [row for row in rows if not _is_vacuous(row)]
     products = [None if c.matrix is None else _product(c.matrix, matrix) for c in block.cones]
-    cones = [dataclasses.replace(c, matrix=product) for c, product in zip(block.cones, products, strict=True)]
-    if any(row.normal.is_zero for row in rows) or not all(p is None or p.any() for p in products):
-        return None  # what is left says nothing about entries
+    if any(row.normal.is_zero for row in rows) or any(p is None or not p.any() for p in products):
+        return None  # what is left says nothing about entries, or no closed form takes it
+    cones = [
+        dataclasses.replace(c, normals=Affine.of(p, block.parameters))
+        for c, p in zip(block.cones, products, strict=True)
+        if p is not None
+    ]
     reduced = dataclasses.replace(
         block,
         columns=block.columns[leaders],

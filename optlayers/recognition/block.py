@@ -35,13 +35,18 @@ class Row:
 
 @dataclass(frozen=True, eq=False)
 class BlockCone:
-    """A cone constraint ``matrix @ y + offset in K`` on a block; `matrix` is None where it depends on parameters."""
+    """A cone constraint ``normals @ y + offset in K`` on a block; both are affine in the parameters."""
 
     kind: str
-    matrix: np.ndarray | None
+    normals: Affine
     offset: Affine
     alpha: float
     sources: tuple[int, ...]
+
+    @property
+    def matrix(self) -> np.ndarray | None:
+        """The normals as numbers; None where they depend on parameters."""
+        return self.normals.constant if self.normals.is_constant else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -146,7 +146,5 @@ def _spread(normal: Affine, index: np.ndarray, size: int) -> Affine:
 
 
 def _local_cone(cone: Cone, columns: np.ndarray) -> BlockCone:
-    constant = not cone.rows.is_parametric.any()
-    matrix = cone.rows.matrix[:, columns].toarray() if constant else None
     sources = tuple(np.unique(cone.rows.sources.indices).tolist())
-    return BlockCone(cone.kind, matrix, cone.rows.offset, cone.alpha, sources)
+    return BlockCone(cone.kind, cone.rows.dense(columns), cone.rows.offset, cone.alpha, sources)

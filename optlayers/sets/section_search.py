@@ -10,7 +10,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, library
-from torch.autograd import forward_ad
+
+from optlayers.cones.common import primal
 
 _NAME = "optlayers::section_multiplier"
 _MOST_STEPS = 200
@@ -26,13 +27,8 @@ def search(v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor
     normal, lower, upper : Tensor, shape (*batch, n), or None (ones, no bound, no bound)
     total : Tensor, shape (*batch,)
     """
-    options = (None if t is None else _primal(t) for t in (normal, lower, upper))
-    return torch.ops.optlayers.section_multiplier(_primal(v), *options, _primal(total))
-
-
-def _primal(tensor: Tensor) -> Tensor:
-    """Return the value without derivatives of either mode; `detach` alone keeps tangents."""
-    return forward_ad.unpack_dual(tensor.detach()).primal
+    options = (None if t is None else primal(t) for t in (normal, lower, upper))
+    return torch.ops.optlayers.section_multiplier(primal(v), *options, primal(total))
 
 
 def _section_multiplier(

@@ -1,0 +1,1 @@
+"""How an answer found without derivatives is tied to the data it depends on."""

@@ -1,0 +1,124 @@
+"""The implicit function theorem as one Newton step at the solution, which moves nothing and carries all derivatives."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from optlayers import cones
+from optlayers.cones.common import primal
+from optlayers.parametric.constants import is_traced
+from optlayers.solvers.augmented_lagrangian import hessian
+from optlayers.solvers.normal_equations import factorise
+from optlayers.solvers.problem import Problem, split_cones
+
+_PROXIMAL = 1e-11
+_PENALTY = 1e4
+_REFINEMENTS = 3
+_PROXIMAL_STEPS = 6
+_AUXILIARY = 1e-6
+_AT_BOUND = 1e-10  # relative; slacks this near to a bound count as active, whatever their dual is
+
+
+def reattach(problem: Problem, x: Tensor, y: Tensor, usable: Tensor) -> Tensor:
+    """Return `x` as a differentiable function of the problem's data, given a solution `x`, `y` without derivatives.
+
+    Slacks at a bound stay there: that is the derivative of the projection wherever it has one, and an element of its
+    Clarke Jacobian elsewhere. Second derivatives are exact without cones. Samples that are not `usable`,
+    ``(samples, 1)``, are no solutions: finite is all that their derivatives are.
+    """
+    y = torch.where(usable, y, 0.0)
+    s = primal(problem.apply(x))
+    lower, upper = primal(problem.lower), primal(problem.upper)
+    near = _AT_BOUND * primal(problem.scale).unsqueeze(-1)
+    at_lower, at_upper = (s - y <= lower) | (s <= lower + near), (s - y >= upper) | (s >= upper - near)
+    at_lower, at_upper = at_lower & usable, at_upper & usable
+    if problem.cones or not problem.is_strong:
+        return _by_hessian(problem, x, y, s, at_lower, at_upper)
+    active = at_lower | at_upper
+    target = torch.where(at_lower, problem.lower, torch.where(at_upper, problem.upper, 0.0))
+    return _by_active_rows(problem, x, y, active, target)
+
+
+def _by_active_rows(problem: Problem, x: Tensor, y: Tensor, active: Tensor, target: Tensor) -> Tensor:
+    """Solve ``dx - A' dy = v - x + A' y, A dx = target - A x`` on active rows, as many as the busiest sample has."""
+    n = x.shape[-1]
+    move = problem.v - x
+    free = torch.ones_like(x)
+    fixed = torch.zeros_like(x)
+    if problem.box:
+        held, active = active[:, :n], active[:, n:]
+        free = 1.0 - held.to(x.dtype)
+        fixed = torch.where(held, target[:, :n] - x, 0.0)
+        target, y = target[:, n:], y[:, n:]
+    most = active.shape[-1] if is_traced() else int(active.sum(-1).max()) if active.numel() else 0
+    if most == 0:
+        return x + fixed + free * move
+    order = active.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :most]
+    own = active.gather(-1, order)
+    if problem.rows.shape[0] == 1:
+        rows = problem.rows[0][order]
+    else:
+        rows = problem.rows.gather(1, order.unsqueeze(-1).expand(-1, -1, n))
+    rows = rows * own.unsqueeze(-1)
+    gap = torch.where(own, target.gather(-1, order), 0.0) - (rows @ (x + fixed).unsqueeze(-1)).squeeze(-1)
+    move = free * (move + (y.gather(-1, order).unsqueeze(-2) @ rows).squeeze(-2))
+    inner = rows * free.unsqueeze(-2) if problem.box else rows
+    matrix = inner @ inner.mT
+    matrix = matrix + torch.diag_embed(torch.where(own, _PROXIMAL, 1.0))
+    factor = factorise(matrix)
+    right = gap - (inner @ move.unsqueeze(-1)).squeeze(-1)
+    dual = torch.zeros_like(right)
+    for _ in range(_REFINEMENTS):
+        rest = right - (inner @ (inner.mT @ dual.unsqueeze(-1))).squeeze(-1)
+        dual = dual + torch.cholesky_solve(rest.unsqueeze(-1), factor).squeeze(-1)
+    return x + fixed + move + (inner.mT @ dual.unsqueeze(-1)).squeeze(-1)
+
+
+def _by_hessian(problem: Problem, x: Tensor, y: Tensor, s: Tensor, at_lower: Tensor, at_upper: Tensor) -> Tensor:
+    """Solve for ``dx`` by the proximal method of multipliers on the linearised equations, from zero.
+
+    With ``W = 1 - D`` at ``z = s - y / penalty``, the equations are ``weight dx - A' dy = weight (v - x) + A' y`` and
+    ``dy = W (penalty (t - A dx) + dy)``, where `t` is how the data move the slacks away from ``A x``.
+    """
+    lower, upper, linear = primal(problem.lower), primal(problem.upper), problem.linear
+    detached = replace(problem, rows=primal(problem.rows), lower=lower, upper=upper, v=primal(problem.v))
+    at_cone = torch.zeros_like(at_lower)
+    at_cone[:, linear:] = True
+    at_lower, at_upper = at_lower & ~at_cone, at_upper & ~at_lower & ~at_cone
+    inside = torch.where(at_lower, lower - 1, torch.where(at_upper, upper + 1, s))
+    z = torch.where(at_cone, s - y / _PENALTY, inside)
+    shift = torch.where(problem.weight > 0, 0.0, _AUXILIARY)
+    penalty = torch.full_like(detached.scale, _PENALTY).unsqueeze(-1)
+    factor = factorise(hessian(detached if problem.cones else problem, z, penalty, shift))
+    stationarity = problem.weight * (problem.v - x) + problem.adjoint(y)
+    below = at_lower | at_cone
+    target = torch.where(below, problem.lower, 0.0) - torch.where(below, lower, 0.0)
+    target = target + torch.where(at_upper, problem.upper, 0.0) - torch.where(at_upper, upper, 0.0)
+    target = target - (problem.apply(x) - s)
+    normals = _normal_maps(detached, z)
+
+    def pull(dx: Tensor, dy: Tensor) -> Tensor:
+        w = penalty * (target - problem.apply(dx)) + dy
+        parts = [torch.where((at_lower | at_upper)[:, :linear], w[:, :linear], 0.0)]
+        for normal, (_, _, own) in zip(normals, split_cones(w, problem.cones), strict=True):
+            parts.append((normal @ own.unsqueeze(-1)).squeeze(-1).flatten(-2))
+        return torch.cat(parts, -1)
+
+    dx, dy, center = torch.zeros_like(x), torch.zeros_like(y), torch.zeros_like(x)
+    for _ in range(_PROXIMAL_STEPS):
+        rest = stationarity - problem.weight * dx - shift * (dx - center) + problem.adjoint(pull(dx, dy))
+        dx = dx + torch.cholesky_solve(rest.unsqueeze(-1), factor).squeeze(-1)
+        dy, center = pull(dx, dy), dx
+    return x + dx
+
+
+def _normal_maps(problem: Problem, z: Tensor) -> list[Tensor]:
+    """Return ``1 - D`` of each group of cones, ``(samples, count, dimension, dimension)``."""
+    maps = []
+    for kind, alpha, own in split_cones(z - problem.lower, problem.cones):
+        identity = torch.eye(own.shape[-1], dtype=z.dtype, device=z.device)
+        maps.append(identity - cones.jacobian(kind, alpha, own))
+    return maps

@@ -1,0 +1,102 @@
+"""The data of general blocks: their rows as one matrix, its bounds, and the structure of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from optlayers.parametric.symbolic import Affine, Data, concatenate, gather, select
+from optlayers.recognition.block import Block, BlockCone
+from optlayers.solvers.structure import Structure
+
+
+@dataclass(frozen=True, eq=False)
+class BlockRows:
+    """A block as the general solver takes it, see `Structure`.
+
+    Attributes
+    ----------
+    block : Block
+    structure : Structure
+    matrix : Affine, shape (m, n)
+    lower, upper : data of shape (slacks,)
+    """
+
+    block: Block
+    structure: Structure
+    matrix: Affine
+    lower: Data
+    upper: Data
+
+    @staticmethod
+    def of(block: Block) -> BlockRows:
+        """Collect the rows of a block."""
+        size, parameters = block.size + block.auxiliary, block.parameters
+        rows, cones = block.rows, sorted(block.cones, key=_alike)
+        bounded = np.unique(block.bounds[0])
+        normals = [row.normal.reshaped(1, size) for row in rows] + [cone.normals for cone in cones]
+        offsets = [cone.offset.scaled(-1.0) for cone in cones]
+        lower = gather([row.lower for row in rows], -np.inf, parameters)
+        upper = gather([row.upper for row in rows], np.inf, parameters)
+        cone_lower = _joined(offsets, parameters)
+        cone_upper = Affine.of(np.full(cone_lower.shape, np.inf), parameters)
+        structure = Structure(
+            block.size,
+            block.auxiliary,
+            tuple(bounded.tolist()),
+            len(rows),
+            tuple(k for k, row in enumerate(rows) if row.is_equality),
+            tuple(_group(list(group)) for _, group in groupby(cones, key=_alike)),
+        )
+        return BlockRows(
+            block,
+            structure,
+            _joined(normals, parameters).reshaped(-1, size) if normals else Affine.of(np.zeros((0, size)), parameters),
+            concatenate(_bounds(block.lower, bounded, -np.inf, block), concatenate(lower, cone_lower)),
+            concatenate(_bounds(block.upper, bounded, np.inf, block), concatenate(upper, cone_upper)),
+        )
+
+    @property
+    def key(self) -> object:
+        """Equal for blocks that can be solved as one batch: one structure, and one matrix where that is constant."""
+        constant = self.matrix.constant.tobytes() if self.matrix.is_constant else None
+        return self.structure, constant, self.lower.signature, self.upper.signature
+
+    def sources(self, slack: int, side: float) -> set[int]:
+        """Return the user's constraints that bound a slack, from below where `side` is positive."""
+        bounded, linear = len(self.structure.bounded), self.structure.linear
+        if slack < bounded:
+            return self.block.bound_sources(np.array([self.structure.bounded[slack]]), 1 if side > 0 else -1)
+        if slack < bounded + linear:
+            return set(self.block.rows[slack - bounded].sources)
+        start = bounded + linear
+        for cone in sorted(self.block.cones, key=_alike):
+            start += cone.normals.shape[0]
+            if slack < start:
+                return set(cone.sources)
+        raise IndexError(slack)
+
+
+def _alike(cone: BlockCone) -> tuple[str, int]:
+    return cone.kind, cone.normals.shape[0]
+
+
+def _group(cones: list[BlockCone]) -> tuple[str, tuple[float, ...], int, int]:
+    return cones[0].kind, tuple(cone.alpha for cone in cones), len(cones), cones[0].normals.shape[0]
+
+
+def _bounds(data: Data | None, bounded: np.ndarray, absent: float, block: Block) -> Data:
+    return Affine.of(np.full(len(bounded), absent), block.parameters) if data is None else select(data, bounded)
+
+
+def _joined(maps: list[Affine], parameters: int) -> Affine:
+    """Join maps along their first dimension, flat."""
+    constant = np.concatenate([np.zeros(0), *(m.constant.ravel() for m in maps)])
+    joined = Affine.of(constant, parameters)
+    if any(not m.is_constant for m in maps):
+        import scipy.sparse as sp
+
+        joined = Affine(constant, sp.csr_array(sp.vstack([m.linear for m in maps], format="csr")))
+    return joined

@@ -1,0 +1,96 @@
+"""Semismooth Newton for polyhedra: guess which slacks are at a bound, solve with these as equations, look again."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from optlayers.solvers.normal_equations import NormalEquations, factorise
+from optlayers.solvers.problem import Problem
+
+_PROXIMAL = 1e-10
+_REFINEMENTS = 3
+_AUXILIARY = 1e-8
+
+
+def active_set(problem: Problem, x: Tensor, y: Tensor, steps: int, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Return points, duals and relative errors, ``(samples,)``; never worse than those given.
+
+    On polyhedra the derivative of the residual is a mask, and Newton's method is the primal-dual active-set method
+    (Hintermueller, Ito and Kunisch, "The primal-dual active set strategy as a semismooth Newton method", 2002): the
+    answer is exact once the mask is.
+    """
+    best_x, best_y, best = x, y, problem.error(x, y)
+    left: Tensor | None = None
+    own = problem
+    for _ in range(steps):
+        z = own.apply(x) - y
+        at_lower, at_upper = z <= own.lower, z >= own.upper
+        target = torch.where(at_lower, own.lower, torch.where(at_upper, own.upper, 0.0))
+        x, y = nearest_with_equalities(own, at_lower | at_upper, target, x, y)
+        error = own.error(x, y)
+        if left is None:
+            better = (error < best).unsqueeze(-1)
+            best_x, best_y = torch.where(better, x, best_x), torch.where(better, y, best_y)
+            best = torch.minimum(error, best)
+            remaining = best > tolerance
+        else:
+            better = error < best[left]
+            index = left[better]
+            best_x[index], best_y[index], best[index] = x[better], y[better], error[better]
+            remaining = best[left] > tolerance
+        z = own.apply(x) - y
+        settled = ((z <= own.lower) == at_lower).all(-1) & ((z >= own.upper) == at_upper).all(-1)
+        keep = (remaining & ~settled).nonzero().squeeze(-1)
+        if len(keep) == 0:
+            break
+        if len(keep) < own.samples:
+            left = keep if left is None else left[keep]
+            own, x, y = own.select(keep), x[keep], y[keep]
+    return best_x, best_y, best
+
+
+def nearest_with_equalities(
+    problem: Problem, active: Tensor, target: Tensor, x: Tensor, y: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return ``argmin 1/2 |x - v|^2`` subject to ``s = target`` for active slacks, and its duals.
+
+    The proximal method of multipliers, started at the given point: dependent equations need no care.
+    """
+    y = torch.where(active, y, 0.0)
+    if problem.is_strong and not problem.box:
+        most = int(active.sum(-1).max()) if active.numel() else 0
+        if most <= problem.v.shape[-1]:
+            return _by_compact_rows(problem, active, target, y, most)
+    theta = torch.where(active, 1 / _PROXIMAL, 0.0)
+    shift = torch.where(problem.weight > 0, 0.0, _AUXILIARY)
+    system = NormalEquations(problem, theta, shift)
+    for _ in range(_REFINEMENTS + 2):
+        r = problem.adjoint(y) - problem.weight * (x - problem.v)
+        g = torch.where(active, theta * (target - problem.apply(x)), 0.0)
+        dx, dy = system.solve(r, g)
+        x, y = x + dx, y + dy
+    return x, y
+
+
+def _by_compact_rows(problem: Problem, active: Tensor, target: Tensor, y: Tensor, most: int) -> tuple[Tensor, Tensor]:
+    """Solve with the active rows alone, as many as the sample with the most of them has."""
+    order = active.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :most]
+    own = active.gather(-1, order)
+    rows = (
+        problem.rows[0][order]
+        if problem.rows.shape[0] == 1
+        else problem.rows.gather(1, order.unsqueeze(-1).expand(-1, -1, problem.rows.shape[-1]))
+    )
+    rows = rows * own.unsqueeze(-1)
+    matrix = rows @ rows.mT
+    matrix.diagonal(dim1=-2, dim2=-1).add_(torch.where(own, _PROXIMAL, 1.0))
+    factor = factorise(matrix)
+    right = torch.where(own, target.gather(-1, order), 0.0)
+    dual = torch.where(own, y.gather(-1, order), 0.0)
+    for _ in range(_REFINEMENTS):
+        x = problem.v + (dual.unsqueeze(-2) @ rows).squeeze(-2)
+        gap = right - (rows @ x.unsqueeze(-1)).squeeze(-1)
+        dual = dual + torch.cholesky_solve(gap.unsqueeze(-1), factor).squeeze(-1)
+    x = problem.v + (dual.unsqueeze(-2) @ rows).squeeze(-2)
+    return x, torch.zeros_like(y).scatter(-1, order, dual)

@@ -1,0 +1,108 @@
+"""What can be computed once of a constant matrix: row scaling, equalities eliminated, the map of the splitting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from optlayers.solvers.structure import ConeGroups, Structure
+
+_VANISHING = 1e-11  # relative; a row this small after the elimination is implied by the equalities
+
+
+def row_norms(matrix: Tensor, structure: Structure) -> Tensor:
+    """Return the scale of each row, ``(*batch, m)``: its length, and for a cone's rows the largest of them."""
+    norms = torch.linalg.vector_norm(matrix, dim=-1)
+    parts, start = [norms[..., : structure.linear]], structure.linear
+    for _, _, count, dimension in structure.cones:
+        own = norms[..., start : start + count * dimension].unflatten(-1, (count, dimension))
+        parts.append(own.amax(-1, keepdim=True).expand_as(own).flatten(-2))
+        start += count * dimension
+    joined = torch.cat(parts, -1)
+    return torch.where(joined > 0, joined, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Geometry:
+    """A constant matrix, scaled; with `basis`, the equalities ``E x = e`` are solved: ``x = particular e + basis w``.
+
+    Attributes
+    ----------
+    norms : Tensor, shape (m,)
+        The scale of each row of the matrix.
+    rows : Tensor, shape (slacks, d), or (m, n) without `basis`
+        Scaled rows. With `basis`, in the coordinates `w`, for all slacks that are no equalities, bounds included.
+    basis, particular : Tensor, shape (n, d), (n, p), or None
+    original : Tensor, shape (slacks, n), or None
+        The same slacks' rows before the elimination.
+    lengths : Tensor, shape (slacks,), or None
+        By what those were divided afterwards; infinite for slacks that the equalities determine.
+    """
+
+    norms: Tensor
+    rows: Tensor
+    basis: Tensor | None = None
+    particular: Tensor | None = None
+    original: Tensor | None = None
+    lengths: Tensor | None = None
+
+    @staticmethod
+    def of(matrix: Tensor, structure: Structure) -> Geometry:
+        """Scale a matrix ``(m, n)``, and eliminate the equalities where that makes the linear algebra cheaper."""
+        norms = row_norms(matrix, structure)
+        scaled = matrix / norms.unsqueeze(-1)
+        if not _is_worthwhile(structure):
+            return Geometry(norms, scaled)
+        n = structure.columns
+        equal = torch.tensor(structure.equalities, dtype=torch.int64, device=matrix.device)
+        other = torch.ones(len(matrix), dtype=torch.bool, device=matrix.device)
+        other[equal] = False
+        bounds = torch.eye(n, dtype=matrix.dtype, device=matrix.device)[list(structure.bounded)]
+        original = torch.cat([bounds, scaled[other]])
+        if len(equal) == 0:
+            return Geometry(norms, original, None, None, original, torch.ones_like(original[:, 0]))
+        u, values, vh = torch.linalg.svd(scaled[equal], full_matrices=True)
+        rank = int((values > max(n, len(equal)) * torch.finfo(matrix.dtype).eps * values.amax()).sum())
+        basis = vh[rank:].mT.contiguous()
+        particular = vh[:rank].mT @ (u[:, :rank] / values[:rank]).mT
+        rows = original @ basis
+        lengths = _lengths(rows, structure)
+        return Geometry(norms, rows / lengths.unsqueeze(-1), basis, particular, original, lengths)
+
+
+def _lengths(rows: Tensor, structure: Structure) -> Tensor:
+    """Return what to divide rows by after the elimination: infinity where the equalities leave nothing."""
+    lengths = torch.linalg.vector_norm(rows, dim=-1)
+    linear = len(rows) - sum(count * dimension for _, _, count, dimension in structure.cones)
+    lengths[:linear] = torch.where(lengths[:linear] > _VANISHING, lengths[:linear], torch.inf)
+    for start, stop in cone_ranges(structure.cones, linear):
+        lengths[start:stop] = lengths[start:stop].amax().clamp_min(_VANISHING)
+    return lengths
+
+
+def cone_ranges(groups: ConeGroups, start: int) -> list[tuple[int, int]]:
+    """Return where each cone's slacks begin and end."""
+    ranges = []
+    for _, _, count, dimension in groups:
+        ranges += [(start + k * dimension, start + (k + 1) * dimension) for k in range(count)]
+        start += count * dimension
+    return ranges
+
+
+def _is_worthwhile(structure: Structure) -> bool:
+    """Compare the cost of one factorisation after the elimination, bounds as rows, and without, bounds as a diagonal."""
+    if structure.auxiliary:
+        return False
+    if structure.cones:
+        return bool(structure.equalities)
+    n, m, p = structure.columns, structure.matrix_rows, len(structure.equalities)
+    slacks, left = structure.slacks - p, max(n - p, 0)
+    reduced = _cost(slacks, left)
+    return reduced <= 2 * _cost(m, n) or max(slacks, left) <= 64
+
+
+def _cost(rows: int, columns: int) -> float:
+    small, large = sorted((rows, columns))
+    return small**2 * large + small**3 / 3

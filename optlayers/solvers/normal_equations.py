@@ -1,0 +1,102 @@
+"""The linear system of every Newton step, reduced to the smaller of its primal and dual normal equations."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from optlayers.parametric.constants import is_traced
+from optlayers.solvers.problem import Problem
+
+
+class NormalEquations:
+    """Solves ``weight dx - A' dy = r`` and ``theta A dx + dy = g`` by one Cholesky factorisation a sample.
+
+    The primal form factors ``diag(weight) + A' diag(theta) A``. The dual form, taken where the matrix has fewer rows
+    than columns and every entry has a weight, factors ``1 + D A diag(weight)^-1 A' D`` with ``D = theta^(1/2)``; it is
+    the stable one of the two forms of Woodbury's identity, because it finds the duals first.
+
+    Parameters
+    ----------
+    problem : Problem
+    theta : Tensor, shape (samples, slacks)
+        Nonnegative.
+    shift : Tensor, shape (n,)
+        Added to the weights.
+    """
+
+    def __init__(self, problem: Problem, theta: Tensor, shift: Tensor | float = 0.0) -> None:
+        self.problem, self.theta = problem, theta
+        n = problem.v.shape[-1]
+        m = problem.rows.shape[-2]
+        own = theta[:, n:] if problem.box else theta
+        self.diagonal = (problem.weight + shift).expand_as(problem.v)
+        if problem.box:
+            self.diagonal = self.diagonal + theta[:, :n]
+        self.is_dual = m < n and problem.is_strong
+        self.root = own.sqrt()
+        rows = problem.rows
+        if self.is_dual:
+            left = rows / self.diagonal.unsqueeze(-2) if problem.box else rows / self.diagonal[0]
+            matrix = left @ rows.mT
+            matrix = self.root.unsqueeze(-1) * matrix * self.root.unsqueeze(-2)
+            matrix.diagonal(dim1=-2, dim2=-1).add_(1.0)
+        else:
+            matrix = (rows.mT * own.unsqueeze(-2)) @ rows
+            matrix.diagonal(dim1=-2, dim2=-1).add_(self.diagonal)
+        self.factor = factorise(matrix)
+
+    def solve(self, r: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``(dx, dy)``, refined once."""
+        dx, dy = self._solve(r, g)
+        problem = self.problem
+        more_r = r - self._weight_times(dx) + problem.adjoint(dy)
+        more_g = g - self.theta * problem.apply(dx) - dy
+        more_x, more_y = self._solve(more_r, more_g)
+        return dx + more_x, dy + more_y
+
+    def _weight_times(self, dx: Tensor) -> Tensor:
+        product = self.diagonal * dx
+        return product - self.theta[:, : dx.shape[-1]] * dx if self.problem.box else product
+
+    def _solve(self, r: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
+        problem = self.problem
+        n = problem.v.shape[-1]
+        if not self.is_dual:
+            dx = _back(self.factor, r + problem.adjoint(g))
+            return dx, g - self.theta * problem.apply(dx)
+        own = g
+        if problem.box:
+            r, own = r + g[:, :n], g[:, n:]
+        first = self._rows_times(r / self.diagonal)
+        right = torch.where(self.root > 0, own / self.root, 0.0) - self.root * first
+        dy = self.root * _back(self.factor, right)
+        dx = (r + self._rows_adjoint(dy)) / self.diagonal
+        return dx, torch.cat([g[:, :n] - self.theta[:, :n] * dx, dy], -1) if problem.box else dy
+
+    def _rows_times(self, x: Tensor) -> Tensor:
+        rows = self.problem.rows
+        return x @ rows[0].mT if rows.shape[0] == 1 else (rows @ x.unsqueeze(-1)).squeeze(-1)
+
+    def _rows_adjoint(self, y: Tensor) -> Tensor:
+        rows = self.problem.rows
+        return y @ rows[0] if rows.shape[0] == 1 else (rows.mT @ y.unsqueeze(-1)).squeeze(-1)
+
+
+def factorise(matrix: Tensor) -> Tensor:
+    """Return Cholesky factors; matrices that rounding made indefinite get a small multiple of the identity."""
+    factor, info = torch.linalg.cholesky_ex(matrix)
+    if not is_traced() and bool((info > 0).any()):
+        size = matrix.diagonal(dim1=-2, dim2=-1).amax(-1)
+        for power in (1e-14, 1e-12, 1e-10, 1e-8):
+            shifted = matrix + torch.diag_embed((power * size).unsqueeze(-1).expand(*size.shape, matrix.shape[-1]))
+            again, bad = torch.linalg.cholesky_ex(shifted)
+            failed = (info > 0).reshape(-1, 1, 1)
+            factor, info = torch.where(failed, again, factor), torch.where(info > 0, bad, info)
+            if not bool((info > 0).any()):
+                break
+    return factor
+
+
+def _back(factor: Tensor, right: Tensor) -> Tensor:
+    return torch.cholesky_solve(right.unsqueeze(-1), factor).squeeze(-1)

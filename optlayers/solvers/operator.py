@@ -1,0 +1,190 @@
+"""The solver as one custom operator, so that it may look at values inside `torch.compile`, `torch.export` and `vmap`.
+
+It has no derivative: `optlayers.differentiation` ties its answer to the inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, library
+
+from optlayers.cones.common import primal
+from optlayers.solvers.formulation import Formulation
+from optlayers.solvers.geometry import Geometry
+from optlayers.solvers.solve import solve
+from optlayers.solvers.splitting import SplittingMap
+from optlayers.solvers.structure import Structure
+from optlayers.solvers.verdict import judge
+
+_NAME = "optlayers::nearest_point"
+
+
+@dataclass(frozen=True)
+class Nearest:
+    """What the solver found, in the coordinates of `Formulation.whole`.
+
+    Attributes
+    ----------
+    x, y : Tensor, shape (samples, n), (samples, slacks)
+        Points and duals of the scaled slacks.
+    error : Tensor, shape (samples,)
+        The largest absolute KKT residual, relative to the size of the point.
+    status : Tensor of int, shape (samples,)
+        0 solved, 1 the set is empty, 3 neither could be shown.
+    steps : Tensor of int, shape (samples,)
+    shift : Tensor, shape (samples, slacks of the structure)
+        What bounds are lowered by, in the user's units, to make an empty set hold points: zero where it is not empty,
+        or not asked for.
+    """
+
+    x: Tensor
+    y: Tensor
+    error: Tensor
+    status: Tensor
+    steps: Tensor
+    shift: Tensor
+
+
+def nearest_point(
+    structure: str,
+    constants: Sequence[Tensor],
+    v: Tensor,
+    matrix: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    start: Tensor | None = None,
+    *,
+    relax: bool = False,
+) -> Nearest:
+    """Return ``argmin |x - v|`` over the set, without derivatives; arguments as for `Formulation.of`.
+
+    Parameters
+    ----------
+    structure : str
+        The code of a `Structure`.
+    constants : sequence of Tensor
+        `pack_constants` of a constant matrix, or empty.
+    start : Tensor, shape (samples, slacks), or None
+        Duals of nearby problems.
+    relax : bool
+        Whether samples whose set is empty get the least-infeasible point.
+    """
+    tensors = (primal(v), primal(matrix), primal(lower), primal(upper), None if start is None else primal(start))
+    outputs = torch.ops.optlayers.nearest_point(structure, list(constants), *tensors, relax)
+    return Nearest(*outputs)
+
+
+def pack_constants(geometry: Geometry, splitting: SplittingMap | None) -> list[Tensor]:
+    """Return a geometry and a splitting map as tensors; what is absent is an empty one."""
+    parts = [geometry.norms, geometry.rows, geometry.basis, geometry.particular, geometry.original, geometry.lengths]
+    if splitting is not None:
+        parts += [geometry.norms.new_tensor([splitting.gamma]), splitting.matrix, splitting.source]
+    nothing = geometry.norms.new_zeros(0, 0)
+    return [nothing if part is None else part for part in parts]
+
+
+def unpack_constants(constants: Sequence[Tensor]) -> tuple[Geometry | None, SplittingMap | None]:
+    """Undo `pack_constants`."""
+    if not constants:
+        return None, None
+    norms, rows, *others = constants[:6]
+    basis, particular, original, lengths = (None if part.shape == (0, 0) else part for part in others)
+    geometry = Geometry(norms, rows, basis, particular, original, lengths)
+    splitting = SplittingMap(float(constants[6]), *constants[7:]) if len(constants) > 6 else None
+    return geometry, splitting
+
+
+@torch.no_grad()
+def _nearest_point(
+    structure: str,
+    constants: list[Tensor],
+    v: Tensor,
+    matrix: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    start: Tensor | None,
+    relax: bool,
+) -> tuple[Tensor, ...]:
+    geometry, splitting = unpack_constants(constants)
+    shape = Structure.decode(structure)
+    if geometry is None and matrix.shape[0] == 1 and v.shape[0] > 1:
+        geometry = Geometry.of(matrix[0], shape)
+        splitting = None if shape.cones else SplittingMap.of(geometry)
+    formulation = Formulation.of(shape, geometry, matrix, lower, upper, v)
+    answer = solve(formulation, splitting, start)
+    status, shift = judge(formulation, answer, relax)
+    return answer.x, answer.y, answer.error, status, torch.full_like(status, answer.steps), shift
+
+
+def _fake_nearest_point(
+    structure: str,
+    constants: list[Tensor],
+    v: Tensor,
+    matrix: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    start: Tensor | None,
+    relax: bool,
+) -> tuple[Tensor, ...]:
+    samples, shape = v.shape[0], Structure.decode(structure)
+    slacks = shape.matrix_rows + (shape.columns if shape.bounded else 0)
+    status = torch.empty(samples, dtype=torch.int64, device=v.device)
+    return (
+        v.new_empty(samples, shape.columns),
+        v.new_empty(samples, slacks),
+        v.new_empty(samples),
+        status,
+        torch.empty_like(status),
+        v.new_empty(samples, shape.slacks),
+    )
+
+
+def _map_nearest_point(
+    info: Any,
+    dims: tuple[Any, ...],
+    structure: str,
+    constants: list[Tensor],
+    v: Tensor,
+    matrix: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    start: Tensor | None,
+    relax: bool,
+) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    count = info.batch_size
+
+    def flat(tensor: Tensor, dim: int | None) -> Tensor:
+        tensor = tensor.expand(count, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+        return tensor.reshape(-1, *tensor.shape[2:])
+
+    if dims[3] is not None:
+        samples = flat(v, dims[2]).shape[0] // count
+        moved = matrix.movedim(dims[3], 0)
+        matrix = moved.expand(count, samples, *moved.shape[2:]).reshape(-1, *moved.shape[2:])
+    elif matrix.shape[0] > 1:
+        matrix = flat(matrix, None)
+    outputs = torch.ops.optlayers.nearest_point(
+        structure,
+        constants,
+        flat(v, dims[2]),
+        matrix,
+        flat(lower, dims[4]),
+        flat(upper, dims[5]),
+        None if start is None else flat(start, dims[6]),
+        relax,
+    )
+    return tuple(t.reshape(count, -1, *t.shape[1:]) for t in outputs), (0,) * len(outputs)
+
+
+library.define(
+    _NAME,
+    "(str structure, Tensor[] constants, Tensor v, Tensor matrix, Tensor lower, Tensor upper, Tensor? start, "
+    "bool relax) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+)
+library.impl(_NAME, "default", _nearest_point)
+library.register_fake(_NAME, _fake_nearest_point)
+library.register_vmap(_NAME, _map_nearest_point)

@@ -1,0 +1,114 @@
+"""The projection in the coordinates of the solver, for many samples at once, and its one KKT residual."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from optlayers import cones
+from optlayers.solvers.structure import ConeGroups
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """``min 1/2 sum_i weight_i (x_i - v_i)^2`` over ``s = rows @ x``, or ``s = (x, rows @ x)`` with a `box`, in the range.
+
+    The range of the slacks `s` is ``[lower, upper]``, and ``lower + K`` for the slacks of cones, which come last.
+
+    Attributes
+    ----------
+    weight : Tensor, shape (n,)
+        Ones; zeros for auxiliary entries.
+    is_strong : bool
+        Whether every entry has a weight, so that the objective is strongly convex.
+    rows : Tensor, shape (1, m, n) or (samples, m, n)
+    box : bool
+        Whether the entries themselves are the first slacks.
+    lower, upper : Tensor, shape (samples, n + m) or (samples, m)
+    v : Tensor, shape (samples, n)
+    cones : tuple of (str, tuple of float, int, int)
+        Kind, exponents, number and dimension of alike cones.
+    """
+
+    weight: Tensor
+    is_strong: bool
+    rows: Tensor
+    box: bool
+    lower: Tensor
+    upper: Tensor
+    v: Tensor
+    cones: ConeGroups = ()
+
+    @property
+    def samples(self) -> int:
+        return self.v.shape[0]
+
+    @property
+    def scale(self) -> Tensor:
+        """The size of the points, at least one, to which residuals are relative: ``(samples,)``."""
+        return self.v.abs().amax(-1).clamp_min(1.0)
+
+    @property
+    def linear(self) -> int:
+        """The number of slacks in intervals."""
+        return self.lower.shape[-1] - sum(count * dimension for _, _, count, dimension in self.cones)
+
+    def select(self, index: Tensor) -> Problem:
+        """Return the problem of some samples."""
+        rows = self.rows if self.rows.shape[0] == 1 else self.rows[index]
+        return replace(self, rows=rows, lower=self.lower[index], upper=self.upper[index], v=self.v[index])
+
+    def apply(self, x: Tensor) -> Tensor:
+        """Return the slacks of points ``(samples, n)``."""
+        products = x @ self.rows[0].mT if self.rows.shape[0] == 1 else (self.rows @ x.unsqueeze(-1)).squeeze(-1)
+        return torch.cat([x, products], -1) if self.box else products
+
+    def adjoint(self, y: Tensor) -> Tensor:
+        """Return the adjoint of `apply` on duals ``(samples, slacks)``."""
+        own = y[:, self.v.shape[-1] :] if self.box else y
+        result = own @ self.rows[0] if self.rows.shape[0] == 1 else (self.rows.mT @ own.unsqueeze(-1)).squeeze(-1)
+        return result + y[:, : self.v.shape[-1]] if self.box else result
+
+    def nearest_slack(self, z: Tensor) -> Tensor:
+        """Project slacks onto their range."""
+        return project_range(z, self.lower, self.upper, self.cones)
+
+    def residual(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the KKT residual, ``(samples, n + slacks)``; it is zero exactly at solutions.
+
+        Stationarity ``weight (x - v) - A' y``, then ``s - P(s - y)`` for the slacks ``s = A x``: feasibility,
+        complementarity and the signs of the duals `y` in one (the natural residual of the variational inequality).
+        """
+        s = self.apply(x)
+        return torch.cat([self.weight * (x - self.v) - self.adjoint(y), s - self.nearest_slack(s - y)], -1)
+
+    def error(self, x: Tensor, y: Tensor) -> Tensor:
+        """Return the largest absolute residual, relative to the scale: ``(samples,)``; NaN counts as infinite."""
+        return self.residual(x, y).abs().amax(-1).div(self.scale).nan_to_num(torch.inf, torch.inf)
+
+
+def project_range(z: Tensor, lower: Tensor, upper: Tensor, groups: ConeGroups) -> Tensor:
+    """Project slacks ``(*batch, slacks)`` onto intervals, and the last ones onto shifted cones."""
+    if not groups:
+        return z.clamp(lower, upper)
+    first = z.shape[-1] - sum(count * dimension for _, _, count, dimension in groups)
+    parts = [z[..., :first].clamp(lower[..., :first], upper[..., :first])]
+    for kind, alpha, own in split_cones(z - lower, groups):
+        parts.append(cones.project(kind, alpha, own).flatten(-2))
+    joined = torch.cat(parts, -1)
+    return torch.cat([joined[..., :first], joined[..., first:] + lower[..., first:]], -1)
+
+
+def split_cones(z: Tensor, groups: ConeGroups) -> Sequence[tuple[str, Tensor, Tensor]]:
+    """Return kind, exponents and slacks ``(*batch, count, dimension)`` of each group of cones."""
+    start = z.shape[-1] - sum(count * dimension for _, _, count, dimension in groups)
+    result = []
+    for kind, alphas, count, dimension in groups:
+        alpha = torch.tensor(alphas, dtype=z.dtype, device=z.device)
+        own = z[..., start : start + count * dimension]
+        result.append((kind, alpha, own.unflatten(-1, (count, dimension))))
+        start += count * dimension
+    return result

@@ -1,0 +1,68 @@
+"""The shape of a convex set in rows, without its numbers: what is bounded, which rows are equalities, which cones."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from functools import lru_cache
+
+ConeGroups = tuple[tuple[str, tuple[float, ...], int, int], ...]
+
+
+@dataclass(frozen=True)
+class Structure:
+    """The set ``{x : lower <= (x_bounded, L x) <= upper, C x - lower in K}``, where `L` and `C` are rows of a matrix.
+
+    Attributes
+    ----------
+    size, auxiliary : int
+        The number of entries whose distance counts, and of others that follow them.
+    bounded : tuple of int
+        The entries with a bound.
+    linear : int
+        The number of rows of `L`.
+    equalities : tuple of int
+        The rows of `L` that are equalities, ``lower == upper``.
+    cones : tuple of (str, tuple of float, int, int)
+        Kind, exponents, number and dimension of alike cones, in the order of the rows of `C`.
+    """
+
+    size: int
+    auxiliary: int
+    bounded: tuple[int, ...]
+    linear: int
+    equalities: tuple[int, ...]
+    cones: ConeGroups
+
+    @property
+    def columns(self) -> int:
+        """The number of all entries."""
+        return self.size + self.auxiliary
+
+    @property
+    def matrix_rows(self) -> int:
+        """The number of rows of the matrix."""
+        return self.linear + sum(count * dimension for _, _, count, dimension in self.cones)
+
+    @property
+    def slacks(self) -> int:
+        """The number of slacks: bounded entries, then rows of the matrix."""
+        return len(self.bounded) + self.matrix_rows
+
+    def encode(self) -> str:
+        """Return the structure as a string, which an operator of torch can take."""
+        return json.dumps([self.size, self.auxiliary, self.bounded, self.linear, self.equalities, self.cones])
+
+    @staticmethod
+    @lru_cache(maxsize=1024)
+    def decode(text: str) -> Structure:
+        """Return the structure that `encode` wrote."""
+        size, auxiliary, bounded, linear, equalities, cones = json.loads(text)
+        return Structure(
+            size,
+            auxiliary,
+            tuple(bounded),
+            linear,
+            tuple(equalities),
+            tuple((k, tuple(a), c, d) for k, a, c, d in cones),
+        )
