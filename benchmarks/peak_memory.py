@@ -1,4 +1,4 @@
-"""Peak memory of one baseline on one problem: how far forward and backward raise the largest resident set, in MiB. Linux only.
+"""Peak memory of one baseline on one problem: how far forward and backward raise the resident set, in MiB; Linux only.
 
 A process for each measurement, so that none finds memory that another has left; `general.py` starts them. By hand:
 `python benchmarks/peak_memory.py "polyhedron 50/50/10, batch 4096" optlayers`.

@@ -16,7 +16,7 @@ from optlayers.declaration import Declaration, check_choice
 from optlayers.errors import InfeasibleError
 from optlayers.explanation import explain, summarise
 from optlayers.failure import Failures, together
-from optlayers.infeasibility import explain_empty
+from optlayers.infeasibility import Emptiness
 from optlayers.inputs import Problem, check_points, prepare
 from optlayers.parameters import Given, assign
 from optlayers.parametric.constants import is_traced
@@ -97,9 +97,17 @@ class FeasibleSet:
             raise ValueError(
                 "on_failure='nearest' needs another method than 'cvxpylayers', which finds no such points."
             )
+        self._emptiness = Emptiness(self.constraints, self.variables, self.parameters, declaration.positions)
         if on_failure == "raise" and self._compiled.conflicts:
-            labels = self._compiled.conflicts[0].constraints
+            labels = self._conflicting()
             raise InfeasibleError(f"The set is empty: no point satisfies {together(labels)}.", labels)
+
+    def _conflicting(self) -> tuple[str, ...]:
+        """Return the constraints that conflict whatever the parameters are."""
+        if self.parameters:
+            return self._compiled.conflicts[0].constraints
+        nothing = Values((), torch.float64, torch.device("cpu"))
+        return self._emptiness.explain(self._compiled, nothing, torch.tensor(True))[0][1]
 
     @property
     def method(self) -> str:
@@ -230,7 +238,7 @@ class FeasibleSet:
         with torch.autocast(v.device.type, enabled=False):
             found = self._attempt(v, values, problems, start)
         if self.validate and not is_traced() and found.status is not None and bool(found.status.any()):
-            explain = functools.partial(explain_empty, self, values)
+            explain = functools.partial(self._emptiness.explain, self._compiled, values)
             Failures(self._compiled, values, explain, found.status, problems).report(self.on_failure)
         return found
 

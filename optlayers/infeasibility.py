@@ -3,19 +3,107 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
 
+import cvxpy as cp
+import torch
 from torch import Tensor
 
 from optlayers.parametric.maps import Values
+from optlayers.projection.compiled_set import CompiledSet
+from optlayers.solution import Status
 
-if TYPE_CHECKING:
-    from optlayers.feasible_set import FeasibleSet
+_MOST_GROUPS = 5  # groups of constraints that are looked for in one batch
+_MOST_CANDIDATES = 40  # constraints of one group that are tried to be left out
 
 
-def explain_empty(
-    feasible_set: FeasibleSet, values: Values, samples: Tensor
-) -> Sequence[tuple[Tensor, tuple[str, ...]]]:
-    compiled = feasible_set._compiled
-    labels = dict.fromkeys(label for piece in compiled.general for label in compiled.labels(piece))
-    return [(samples, tuple(labels))] if bool(samples.any()) else []
+@dataclass(frozen=True, eq=False)
+class Emptiness:
+    """Constraints to be searched for a conflict.
+
+    Attributes
+    ----------
+    constraints, variables, parameters : sequences
+        As they were compiled.
+    positions : sequence of int
+        The numbers that messages call the constraints by.
+    """
+
+    constraints: Sequence[cp.Constraint]
+    variables: Sequence[cp.Variable]
+    parameters: Sequence[cp.Parameter]
+    positions: Sequence[int]
+
+    def explain(
+        self, compiled: CompiledSet, values: Values, samples: Tensor
+    ) -> list[tuple[Tensor, tuple[str, ...]]]:
+        """Return groups of constraints, none of which can be left out, with the samples for which they conflict.
+
+        The first candidates are those with a part in a Farkas certificate; then one after the other is left out, if
+        the rest still conflicts (the deletion filter: Chinneck, "Feasibility and Infeasibility in Optimization", 2008).
+
+        Parameters
+        ----------
+        compiled : CompiledSet
+            Of all constraints.
+        samples : Tensor of bool, shape (*batch,)
+            Those whose set is empty.
+        """
+        groups: list[tuple[Tensor, tuple[str, ...]]] = []
+        rest = samples
+        while bool(rest.any()) and len(groups) < _MOST_GROUPS:
+            own = _sample(values, rest)
+            labels = compiled.suspects(own)
+            keep = sorted(k for k in compiled.origins_of(labels) if k >= 0)
+            if not _is_empty(self._compile(keep), own):
+                keep = list(range(len(self.constraints)))
+            keep = self._reduce(keep, own)
+            smaller = self._compile(keep)
+            covered = rest & (_status(smaller, values) == int(Status.INFEASIBLE))
+            if not bool(covered.any()):
+                covered = rest
+            needed = tuple(label for label in smaller.form.labels if self._is_needed(label, smaller, own))
+            groups.append((covered, needed))
+            rest = rest & ~covered
+        if bool(rest.any()):
+            groups.append((rest, compiled.form.labels))
+        return groups
+
+    def _reduce(self, keep: list[int], own: Values) -> list[int]:
+        if len(keep) > _MOST_CANDIDATES:
+            return keep
+        for k in list(keep):
+            fewer = [j for j in keep if j != k]
+            if _is_empty(self._compile(fewer), own):
+                keep = fewer
+        return keep
+
+    def _is_needed(self, label: str, compiled: CompiledSet, own: Values) -> bool:
+        """Whether a constraint is left, or an attribute has a part in the certificate."""
+        return compiled.origins_of([label])[0] >= 0 or label in compiled.suspects(own)
+
+    def _compile(self, keep: Sequence[int]) -> CompiledSet:
+        constraints = [self.constraints[k] for k in keep]
+        return CompiledSet(constraints, self.variables, self.parameters, [self.positions[k] for k in keep])
+
+
+def _sample(values: Values, samples: Tensor) -> Values:
+    """Return the parameter values of the first of some samples, in double precision."""
+    index = tuple(samples.nonzero()[0].tolist())
+    tensors = tuple(t.detach().expand(*samples.shape, t.shape[-1])[index].double() for t in values.tensors)
+    return Values(tensors, torch.float64, values.device)
+
+
+def _is_empty(compiled: CompiledSet, values: Values) -> bool:
+    return bool((_status(compiled, values) == int(Status.INFEASIBLE)).all())
+
+
+@torch.no_grad()
+def _status(compiled: CompiledSet, values: Values) -> Tensor:
+    """Return 1 for the samples whose set is empty, ``(*batch,)``."""
+    sets = compiled.bind(values)
+    feasible = compiled.feasible(values, sets)
+    zero = torch.zeros(compiled.form.size, dtype=values.dtype, device=values.device)
+    status = compiled.project(zero, values, sets).status
+    result = torch.zeros((), dtype=torch.int64, device=values.device) if status is None else status
+    return result if feasible is None else torch.where(feasible, result, int(Status.INFEASIBLE))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import cvxpy as cp
@@ -22,6 +22,7 @@ from optlayers.projection.ties import Tied
 from optlayers.recognition.block import Block
 from optlayers.recognition.blocks import decompose
 from optlayers.sets.base import ClosedFormSet
+from optlayers.solvers.verdict import INFEASIBLE
 
 BoundSets = Sequence[ClosedFormSet | Tied]
 
@@ -98,13 +99,26 @@ class CompiledSet:
         for piece in self.general:
             if isinstance(piece, GeneralPiece) and not piece.is_parametric:
                 found = piece.solve(torch.zeros(piece.columns.shape, dtype=torch.float64), nothing)
-                if int(found.status) == 1:
-                    self.conflicts.append(Conflict(self.labels(piece), torch.tensor(True)))
+                if int(found.status) == INFEASIBLE:
+                    self.conflicts.append(Conflict(self._names(piece.suspects(nothing)), torch.tensor(True)))
 
-    def labels(self, piece: GeneralPiece | ReferencePiece) -> tuple[str, ...]:
-        """Return the user's constraints that a piece comes from."""
-        sources = set().union(*(block.sources for block in piece.blocks))
+    def _names(self, sources: Iterable[int]) -> tuple[str, ...]:
         return tuple(self.form.labels[source] for source in sorted(sources))
+
+    def origins_of(self, labels: Sequence[str]) -> list[int]:
+        """Return the places of constraints in the compiled list; -1 for attributes of variables."""
+        return [self.form.origins[self.form.labels.index(label)] for label in labels]
+
+    def suspects(self, values: Values) -> tuple[str, ...]:
+        """Return constraints that cannot hold together for the parameter values of one sample, maybe more than needed."""
+        conflicts = self.find_conflicts(values) or self.conflicts
+        if conflicts:
+            return conflicts[0].constraints
+        for piece in self.general:
+            sources = piece.suspects(values)
+            if sources:
+                return self._names(sources)
+        return self.form.labels
 
     def bind(self, values: Values) -> BoundSets:
         """Return the pieces' sets for these parameter values."""

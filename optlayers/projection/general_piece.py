@@ -22,6 +22,9 @@ from optlayers.solvers.formulation import Formulation
 from optlayers.solvers.geometry import Geometry
 from optlayers.solvers.operator import Nearest, nearest_point, pack_constants, unpack_constants
 from optlayers.solvers.splitting import SplittingMap
+from optlayers.solvers.verdict import INFEASIBLE
+
+_PART = 1e-5  # of the largest multiplier, from which a row belongs to a certificate
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,31 +73,41 @@ class GeneralPiece:
 
     def solve(self, v: Tensor, values: Values, *, relax: bool = False, start: Tensor | None = None) -> Projected:
         """Project points ``(*batch, blocks, n)``; batch dimensions broadcast against those of the parameters."""
-        own = Values(tuple(t.double() for t in values.tensors), torch.float64, values.device)
-        lower, upper = self.lower(own), self.upper(own)
-        matrix = self.matrix.on(own.device) if isinstance(self.matrix, Constant) else self.matrix(own)
-        is_shared = isinstance(self.matrix, Constant) or math.prod(matrix.shape[:-2]) == 1
-        batch = torch.broadcast_shapes(
-            v.shape[:-2], lower.shape[:-2], upper.shape[:-2], () if is_shared else matrix.shape[:-3]
-        )
-        shape = (*batch, len(self.blocks))
-        point = _flat(v.double(), shape, 1)
-        lower, upper = _flat(lower, shape, 1), _flat(upper, shape, 1)
-        matrix = matrix.reshape(1, *matrix.shape[-2:]) if is_shared else _flat(matrix, shape, 2)
-        constants = [constant.on(own.device) for constant in self.constants]
+        shape, constants, data = self._prepare(v, values)
         began = None if start is None else _flat(start, shape, 1)
-        found = nearest_point(self.code, constants, point, matrix, lower, upper, began, relax=relax)
-        x = found.x
-        if _has_derivatives(point, matrix, lower, upper):
-            x = self._attached(found, constants, point, matrix, lower, upper)
-        value = x[:, : self.structure.size].to(v.dtype).reshape(*shape, -1)
+        found = nearest_point(self.code, constants, *data, began, relax=relax)
+        x = self._attached(found, constants, *data) if _has_derivatives(*data) else found.x
         return Projected(
-            value,
+            x[:, : self.structure.size].to(v.dtype).reshape(*shape, self.structure.size),
             found.status.reshape(shape).amax(-1),
             found.error.reshape(shape).amax(-1),
             found.steps.reshape(shape).amax(-1),
             found.y.reshape(*shape, found.y.shape[-1]),
         )
+
+    def suspects(self, values: Values) -> set[int]:
+        """Return the user's constraints that have a part in a Farkas certificate, for values of one sample."""
+        zeros = torch.zeros(self.columns.shape, dtype=torch.float64, device=values.device)
+        _, constants, data = self._prepare(zeros, values)
+        found = nearest_point(self.code, constants, *data, relax=True)
+        result: set[int] = set()
+        for member, shift, status in zip(self.members, found.shift, found.status.tolist(), strict=True):
+            if status == INFEASIBLE:
+                parts = (shift.abs() > _PART * shift.abs().max()).nonzero().flatten().tolist()
+                return result.union(*(member.sources(k, float(shift[k])) for k in parts))
+        return result
+
+    def _prepare(self, v: Tensor, values: Values) -> tuple[tuple[int, ...], list[Tensor], tuple[Tensor, ...]]:
+        """Return the shape ``(*batch, blocks)``, the constants, and points, matrix and bounds in double precision."""
+        own = Values(tuple(t.double() for t in values.tensors), torch.float64, values.device)
+        lower, upper = self.lower(own), self.upper(own)
+        matrix = self.matrix.on(own.device) if isinstance(self.matrix, Constant) else self.matrix(own)
+        is_shared = isinstance(self.matrix, Constant) or math.prod(matrix.shape[:-2]) == 1
+        shapes = [v.shape[:-2], lower.shape[:-2], upper.shape[:-2], *([] if is_shared else [matrix.shape[:-3]])]
+        shape = (*torch.broadcast_shapes(*shapes), len(self.blocks))
+        matrix = matrix.reshape(1, *matrix.shape[-2:]) if is_shared else _flat(matrix, shape, 2)
+        data = (_flat(v.double(), shape, 1), matrix, _flat(lower, shape, 1), _flat(upper, shape, 1))
+        return shape, [constant.on(own.device) for constant in self.constants], data
 
     def _attached(
         self, found: Nearest, constants: list[Tensor], v: Tensor, matrix: Tensor, lower: Tensor, upper: Tensor

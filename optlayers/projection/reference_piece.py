@@ -68,3 +68,7 @@ class ReferencePiece:
         failed = ~value.detach().isfinite().all(-1).squeeze(-1)
         zeros = torch.zeros(batch, dtype=torch.int64, device=v.device)
         return Projected(value, failed.to(torch.int64), torch.zeros_like(value[..., 0, 0]), zeros, value[..., :0])
+
+    def suspects(self, values: Values) -> set[int]:
+        """Return all of the user's constraints: this method has no certificates."""
+        return set().union(*(block.sources for block in self.blocks))

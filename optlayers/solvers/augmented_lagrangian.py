@@ -10,6 +10,8 @@ from optlayers.solvers.normal_equations import factorise
 from optlayers.solvers.problem import Problem, split_cones
 
 _MOST_STEPS = 300
+_GOOD = 1e-10  # the relative residual from which few steps without progress are enough to stop
+_PATIENCE_WHEN_GOOD, _PATIENCE = 6, 60
 _MOST_HALVINGS = 25
 _SUFFICIENT = 1e-4  # of the decrease that the slope promises
 _AUXILIARY = 1e-6
@@ -25,6 +27,7 @@ class _Iterate:
         self.x, self.y, self.center = x, y, x
         self.penalty = torch.full_like(problem.scale, penalty).unsqueeze(-1)
         self.violation = torch.full_like(problem.scale, torch.inf)
+        self.since = torch.zeros_like(problem.scale)  # the best iterate
         self.accuracy = problem.scale.clone()  # to which the inner problem is solved
 
     def select(self, index: Tensor) -> None:
@@ -57,6 +60,7 @@ def augmented_lagrangian(
         gradient, dual, z = _gradient(own, now, slack, shift)
         size = gradient.abs().amax(-1)
         if relaxation:
+            now.center = now.x
             error = size / own.scale
         else:
             _move_multipliers(own, now, slack, dual, size)
@@ -64,7 +68,9 @@ def augmented_lagrangian(
         better = error < best[left]
         index = left[better]
         best_x[index], best_y[index], best[index] = now.x[better], dual[better], error[better]
-        keep = (best[left] > tolerance).nonzero().squeeze(-1)
+        now.since = torch.where(better, 0.0, now.since + 1)
+        patience = torch.where(best[left] <= _GOOD, _PATIENCE_WHEN_GOOD, _PATIENCE)
+        keep = ((best[left] > tolerance) & (now.since <= patience)).nonzero().squeeze(-1)
         if len(keep) == 0:
             return best_x, best_y, step
         if len(keep) < own.samples:
