@@ -9,11 +9,13 @@ import cvxpy as cp
 import numpy as np
 
 from optlayers.projection.compiled_set import CompiledSet
+from optlayers.projection.dykstra_piece import DykstraPiece
 from optlayers.projection.reference_piece import ReferencePiece
 from optlayers.recognition.block import Block
 
 _GENERAL = "no closed form is used for this combination, so it runs on the general solver, iterative, to rounding."
 _REFERENCE = "it runs on cvxpylayers, as asked for: iterative, accurate to about 1e-5, slow."
+_DYKSTRA = "it runs on Dykstra's alternating projections onto {}, as asked for: iterative, maybe slow."
 
 
 def explain(compiled: CompiledSet, variables: Sequence[cp.Variable]) -> str:
@@ -25,7 +27,9 @@ def explain(compiled: CompiledSet, variables: Sequence[cp.Variable]) -> str:
         lines.append(f"- {times}, of {where}: closed form, exact.{_origin(compiled, blocks)}")
     for piece in compiled.general:
         how = _REFERENCE if isinstance(piece, ReferencePiece) else _GENERAL
-        for block in piece.blocks:
+        for k, block in enumerate(piece.blocks):
+            if isinstance(piece, DykstraPiece):
+                how = _DYKSTRA.format(", ".join(piece.labels(k)))
             where = f"{_entries(block.size)}, of {_place(block.columns, variables)}" if block.size else "no entry"
             lines.append(f"- {where} ({block.summary()}): {how}{_origin(compiled, [block])}")
     return "\n".join(lines)

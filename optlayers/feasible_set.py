@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from optlayers.declaration import Declaration, check_choice
+from optlayers.duals import Dual, DualProblem
 from optlayers.errors import InfeasibleError
 from optlayers.explanation import explain, summarise
 from optlayers.failure import Failures, together
@@ -23,8 +24,9 @@ from optlayers.parametric.constants import is_traced
 from optlayers.parametric.maps import Values
 from optlayers.projection.compiled_set import CompiledSet, Outcome
 from optlayers.solution import Solution, Status
+from optlayers.warm_start import WarmStart
 
-Method = Literal["auto", "closed_form", "general", "cvxpylayers"]
+Method = Literal["auto", "closed_form", "general", "dykstra", "cvxpylayers"]
 OnFailure = Literal["raise", "warn", "nan", "nearest"]
 _SOLVED, _INFEASIBLE, _INVALID, _ = map(int, Status)
 
@@ -42,9 +44,11 @@ class FeasibleSet:
         the shadow on `variables`.
     parameters : list of cvxpy.Parameter, optional
         All parameters, in call order; the default is their order of appearance.
-    method : {"auto", "closed_form", "general", "cvxpylayers"}
+    method : {"auto", "closed_form", "general", "dykstra", "cvxpylayers"}
         "auto" takes a closed form for each recognised block and the general solver for the others; "closed_form"
         refuses sets with others; "general" and "cvxpylayers", the reference, are then used for everything.
+        "dykstra" takes closed forms too, and Dykstra's alternating projections, which may be slow and never prove that
+        a set is empty, for blocks that are intersections of them; it refuses others.
     on_failure : {"raise", "warn", "nan", "nearest"}
         What a sample without answer (the set is empty for its parameters) does: raise; warn and become NaN; become
         NaN; become the least-infeasible point, which minimises the squared violations (of bounds first, then of the
@@ -93,9 +97,9 @@ class FeasibleSet:
         )
         if method == "closed_form" and self._compiled.general:
             raise ValueError(f"method='closed_form', but not every block has a closed form.\n{self.explain()}")
-        if on_failure == "nearest" and method == "cvxpylayers":
+        if on_failure == "nearest" and method in ("cvxpylayers", "dykstra"):
             raise ValueError(
-                "on_failure='nearest' needs another method than 'cvxpylayers', which finds no such points."
+                f"on_failure='nearest' needs another method than {method!r}, which finds no such points."
             )
         self._emptiness = Emptiness(self.constraints, self.variables, self.parameters, declaration.positions)
         if on_failure == "raise" and self._compiled.conflicts:
@@ -153,16 +157,16 @@ class FeasibleSet:
         tensors, v, values, problems = self._prepare(points)
         return self._pack(self._project(v, values, problems).value, tensors)
 
-    def solve(self, *points: Tensor, warm_start: Solution | None = None) -> Solution:
+    def solve(self, *points: Tensor, warm_start: Solution | WarmStart | None = None) -> Solution:
         """Return the projection with a status, a residual and dual variables.
 
         Parameters
         ----------
         *points : Tensor
             As for `project`.
-        warm_start : Solution, optional
-            Of nearby points and parameters, in a batch of the same shape: the general solver starts from its active
-            constraints. It changes the number of steps, not the answer.
+        warm_start : Solution or WarmStart, optional
+            Of nearby points and parameters, in a batch of the same shape: the general solver starts from its duals.
+            That changes the number of steps, not the answer.
 
         Returns
         -------
@@ -180,8 +184,21 @@ class FeasibleSet:
         residual = _largest(self._residual(found.value, values))
         steps = torch.zeros_like(found.status) if found.steps is None else found.steps
         return Solution(
-            self._pack(found.value, tensors), found.status.expand(batch), residual, steps.expand(batch), found.duals
+            self._pack(found.value, tensors),
+            found.status.expand(batch),
+            residual,
+            steps.expand(batch),
+            found.state,
+            functools.partial(self._find_dual, v.detach(), values, tensors),
         )
+
+    def _find_dual(self, v: Tensor, values: Values, points: Sequence[Tensor]) -> list[Dual]:
+        problem = DualProblem(self.constraints, self.variables, self.parameters)
+        dtype = functools.reduce(torch.promote_types, (point.dtype for point in points))
+        return [
+            tuple(part.to(dtype) for part in dual) if isinstance(dual, tuple) else dual.to(dtype)
+            for dual in problem.solve(v, values)
+        ]
 
     def residual(self, *points: Tensor) -> Tensor:
         """Return slack minus its projection onto the cone, row by row of the conic form.
@@ -283,12 +300,12 @@ class FeasibleSet:
         found = self._attempt(own, Values(tensors, values.dtype, values.device), (), began)
         assert found.status is not None
         where = valid.nonzero(as_tuple=True)
-        zeros = [f.new_zeros(*batch, *f.shape[1:]) for f in found.duals]
+        zeros = [f.new_zeros(*batch, *f.shape[1:]) for f in found.state]
         return Outcome(
             y.index_put(where, found.value),
             status.index_put(where, found.status),
             found.steps if found.steps is None else torch.zeros_like(status).index_put(where, found.steps),
-            tuple(zero.index_put(where, f) for zero, f in zip(zeros, found.duals, strict=True)),
+            tuple(zero.index_put(where, f) for zero, f in zip(zeros, found.state, strict=True)),
         )
 
     def _residual(self, y: Tensor, values: Values) -> Tensor:

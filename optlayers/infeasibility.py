@@ -34,9 +34,7 @@ class Emptiness:
     parameters: Sequence[cp.Parameter]
     positions: Sequence[int]
 
-    def explain(
-        self, compiled: CompiledSet, values: Values, samples: Tensor
-    ) -> list[tuple[Tensor, tuple[str, ...]]]:
+    def explain(self, compiled: CompiledSet, values: Values, samples: Tensor) -> list[tuple[Tensor, tuple[str, ...]]]:
         """Return groups of constraints, none of which can be left out, with the samples for which they conflict.
 
         The first candidates are those with a part in a Farkas certificate; then one after the other is left out, if

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from optlayers.explanation import summarise
 from optlayers.feasible_set import FeasibleSet, Method, OnFailure
 from optlayers.solution import Solution
+from optlayers.warm_start import WarmStart
 
 
 class ProjectionLayer(nn.Module):
@@ -76,10 +77,12 @@ class ProjectionLayer(nn.Module):
         points, bound = self._split(inputs, parameters)
         return bound.project(*points)
 
-    def solve(self, /, *inputs: Tensor, **parameters: Any) -> Solution:
-        """Return the projection with its certificate; arguments as for `forward`."""
+    def solve(
+        self, /, *inputs: Tensor, warm_start: Solution | WarmStart | None = None, **parameters: Any
+    ) -> Solution:
+        """Return the projection with its certificate; arguments as for `forward` and `FeasibleSet.solve`."""
         points, bound = self._split(inputs, parameters)
-        return bound.solve(*points)
+        return bound.solve(*points, warm_start=warm_start)
 
     def _split(self, inputs: Sequence[Tensor], named: dict[str, Any]) -> tuple[Sequence[Tensor], FeasibleSet]:
         count = len(self.feasible_set.variables)

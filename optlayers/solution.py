@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 
 from torch import Tensor
 
@@ -33,9 +35,12 @@ class Solution:
     residual : Tensor, shape (*batch,)
         The largest absolute residual of the constraints at `value`, in the units of each constraint.
     steps : Tensor of int, shape (*batch,)
-        Iterations of the general solver; 0 for closed forms and for cvxpylayers, which does not tell.
+        Iterations of the general solver until the whole batch was done; 0 for closed forms and for cvxpylayers, which
+        does not tell.
     state : tuple of Tensor
         What a warm start takes over: the solver's own duals.
+    find_dual : callable, optional
+        How `dual` is computed.
     """
 
     value: Tensor | tuple[Tensor, ...]
@@ -43,6 +48,20 @@ class Solution:
     residual: Tensor
     steps: Tensor
     state: tuple[Tensor, ...] = ()
+    find_dual: Callable[[], list[Tensor | tuple[Tensor, ...]]] | None = None
+
+    @cached_property
+    def dual(self) -> list[Tensor | tuple[Tensor, ...]]:
+        """The dual variables, one item per constraint, with CVXPY's signs for ``minimise 1/2 ||y - v||^2``.
+
+        An item is a tensor ``(*batch, *shape)``; for cone constraints with several arguments a tuple of them, as
+        ``constraint.dual_value`` is a list. They are computed when they are first asked for, by the general solver on
+        the constraints as CVXPY canonicalises them; without derivatives; NaN for samples without solution. Where duals
+        are not unique, they are some.
+        """
+        if self.find_dual is None:
+            raise ValueError("this solution does not come from `solve`, and has no duals")
+        return self.find_dual()
 
     @property
     def solved(self) -> Tensor:

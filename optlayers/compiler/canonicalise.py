@@ -46,11 +46,27 @@ def compile_constraints(
 
     `positions` are the numbers that messages call the constraints by; by default their places in the list.
     """
+    return compile_with_places(constraints, variables, parameters, positions)[0]
+
+
+def compile_with_places(
+    constraints: Sequence[cp.Constraint],
+    variables: Sequence[cp.Variable],
+    parameters: Sequence[cp.Parameter],
+    positions: Sequence[int] | None = None,
+) -> tuple[ConicForm, list[np.ndarray]]:
+    """Return the conic form, and for each constraint the rows of its own, whose duals are its dual values.
+
+    The rows are numbered as in `ConicForm.rows`, in CVXPY's order: by columns of the constraint's expression; heads, then
+    tails of second-order cones; all first, second, third entries of exponential and power cones. They are empty for
+    constraints that CVXPY converts to cones of other kinds.
+    """
     labels = [describe(c, k) for k, c in zip(positions or range(len(constraints)), constraints, strict=True)]
     origins = list(range(len(constraints)))
     conic = _canonicalise(constraints)
     leaves = _plain_leaves(conic, variables, parameters)
-    rewritten = [(con.tree_copy(leaves.replacement), source) for con, source in conic]
+    rewritten = [(con.tree_copy(leaves.replacement), source) for con, source, _ in conic]
+    own_rows = [con.id for (con, _), (_, _, is_own) in zip(rewritten, conic, strict=True) if is_own]
     for variable, source in leaves.variables:
         for attribute, con in _attribute_constraints(variable, leaves.replacement[id(variable)]):
             label = f"{attribute} of variable {variable.name()}"
@@ -61,20 +77,25 @@ def compile_constraints(
             rewritten.append((own, len(labels) - 1 if source is None else source))
     plain = [leaves.replacement.get(id(v), v) for v in variables]
     stuffed = _stuff(rewritten, plain, [leaves.replacement.get(id(p), p) for p in parameters], len(labels))
-    return _split(stuffed, sum(v.size for v in variables), labels, origins)
+    form, places = _split(stuffed, sum(v.size for v in variables), labels, origins)
+    empty = np.zeros(0, dtype=np.int64)
+    own = {source: places[con.id] for con, source in rewritten if con.id in own_rows}
+    return form, [own.get(k, empty) for k in range(len(constraints))]
 
 
-def _canonicalise(constraints: Sequence[cp.Constraint]) -> list[tuple[cp.Constraint, int]]:
-    """Return conic constraints with affine arguments, each with the number of the constraint it comes from."""
+def _canonicalise(constraints: Sequence[cp.Constraint]) -> list[tuple[cp.Constraint, int, bool]]:
+    """Return conic constraints with affine arguments, the numbers of those they come from, and which carry the duals."""
     context = SolverInfo(solver="optlayers", supported_constraints=_SUPPORTED)
     reduction = Dcp2Cone(quad_obj=False, solver_context=context)
     problem, inverse = reduction.apply(cp.Problem(cp.Minimize(0), list(constraints)))
     last = [inverse.cons_id_map[c.id] for c in constraints]
-    result: list[tuple[cp.Constraint, int]] = []
+    result: list[tuple[cp.Constraint, int, bool]] = []
     source = 0
     for con in problem.constraints:
-        result.extend((simple, source) for simple in _to_supported_cones(con))
-        if source < len(last) and con.id == last[source]:
+        simple = _to_supported_cones(con)
+        is_own = source < len(last) and con.id == last[source]
+        result.extend((part, source, is_own and len(simple) == 1) for part in simple)
+        if is_own:
             source += 1
     if source < len(last):
         raise RuntimeError("this version of CVXPY orders canonical constraints in an unexpected way")
@@ -107,10 +128,12 @@ class _Leaves:
 
 
 def _plain_leaves(
-    conic: Sequence[tuple[cp.Constraint, int]], variables: Sequence[cp.Variable], parameters: Sequence[cp.Parameter]
+    conic: Sequence[tuple[cp.Constraint, int, bool]],
+    variables: Sequence[cp.Variable],
+    parameters: Sequence[cp.Parameter],
 ) -> _Leaves:
     found: dict[int, tuple[cp.Variable, int | None]] = {id(v): (v, None) for v in variables}
-    for con, source in conic:
+    for con, source, _ in conic:
         for v in con.variables():
             found.setdefault(id(v), (v, source))
     attributed = [(v, source) for v, source in found.values() if _has_attributes(v)]
@@ -202,38 +225,49 @@ def _c_order(leaves: Sequence[cp.Variable | cp.Parameter], starts: dict[int, int
     return place, start
 
 
-def _split(stuffed: _Stuffed, size: int, labels: Sequence[str], origins: Sequence[int]) -> ConicForm:
-    """Sort the stuffed rows into equalities, inequalities and one entry per cone."""
+def _split(
+    stuffed: _Stuffed, size: int, labels: Sequence[str], origins: Sequence[int]
+) -> tuple[ConicForm, dict[int, np.ndarray]]:
+    """Sort the stuffed rows into equalities, inequalities and one entry per cone; return where each constraint's are."""
     rows, program = stuffed.rows, stuffed.program
-    zero, nonneg, cones, start = [], [], [], 0
+    zero, nonneg, cones, groups, start = [], [], [], [], 0
     for con in program.constraints if program is not None else []:
         block = np.arange(start, start + con.size)
         start += con.size
         if isinstance(con, Zero):
-            zero.append(block)
+            zero.append((con.id, block))
         elif isinstance(con, NonNeg):
-            nonneg.append(block)
+            nonneg.append((con.id, block))
         elif isinstance(con, SOC):
             count = con.args[0].size
-            tails = block[count:].reshape(count, -1)
-            cones.extend(Cone("soc", rows[np.append(block[k], tails[k])]) for k in range(count))
+            members = np.concatenate([block[:count, None], block[count:].reshape(count, -1)], axis=1)
+            cones.extend(Cone("soc", rows[member]) for member in members)
+            groups.append((con.id, members, np.argsort(members, axis=None, kind="stable")))
         elif isinstance(con, PSD):
             entries = block.reshape(con.args[0].shape, order="F").reshape(-1, *con.args[0].shape[-2:])
             cones.extend(Cone("psd", _svec(rows, square)) for square in entries)
-        elif isinstance(con, ExpCone):
-            cones.extend(Cone("exp", rows[triple]) for triple in block.reshape(3, -1).T)
-        elif isinstance(con, PowCone3D):
-            alphas = np.broadcast_to(np.asarray(con.alpha.value), (con.size // 3,))
-            cones.extend(Cone("pow", rows[t], float(a)) for t, a in zip(block.reshape(3, -1).T, alphas, strict=True))
+            n = entries.shape[-1]
+            groups.append((con.id, np.zeros((len(entries), n * (n + 1) // 2)), None))
+        elif isinstance(con, (ExpCone, PowCone3D)):
+            members = block.reshape(3, -1).T
+            kind = "exp" if isinstance(con, ExpCone) else "pow"
+            alphas = np.broadcast_to(
+                np.asarray(con.alpha.value if isinstance(con, PowCone3D) else 0.0), (len(members),)
+            )
+            cones.extend(Cone(kind, rows[m], float(a)) for m, a in zip(members, alphas, strict=True))
+            groups.append((con.id, members, np.argsort(members, axis=None, kind="stable")))
     empty = np.zeros(0, dtype=np.int64)
-    return ConicForm(
-        size,
-        rows[np.concatenate([empty, *zero])],
-        rows[np.concatenate([empty, *nonneg])],
-        tuple(cones),
-        tuple(labels),
-        tuple(origins),
-    )
+    linear = [np.concatenate([empty, *(block for _, block in part)]) for part in (zero, nonneg)]
+    places, start = {}, 0
+    for ident, block in [*zero, *nonneg]:
+        places[ident] = np.arange(start, start + len(block))
+        start += len(block)
+    for ident, members, order in groups:
+        place = np.arange(start, start + members.size)
+        places[ident] = place if order is None else place[order]
+        start += members.size
+    form = ConicForm(size, rows[linear[0]], rows[linear[1]], tuple(cones), tuple(labels), tuple(origins))
+    return form, places
 
 
 def _svec(rows: AffineRows, square: np.ndarray) -> AffineRows:

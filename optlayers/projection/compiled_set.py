@@ -14,6 +14,7 @@ from optlayers.compiler.canonicalise import compile_constraints
 from optlayers.compiler.presolve import presolve
 from optlayers.parametric.maps import Values
 from optlayers.projection.conditions import Condition, Conflict, find_conflicts, make_conditions, tolerance
+from optlayers.projection.dykstra_piece import DykstraPiece, make_dykstra_pieces
 from optlayers.projection.general_piece import GeneralPiece, Projected, make_general_pieces
 from optlayers.projection.pieces import Layout, Piece, make_pieces
 from optlayers.projection.reference_piece import ReferencePiece
@@ -35,14 +36,14 @@ class Outcome:
     ----------
     value : Tensor, shape (*batch, n)
     status, steps : Tensor of int, shape (*batch,), or None
-    duals : tuple of Tensor
+    state : tuple of Tensor
         One per iterative piece, to start from next time.
     """
 
     value: Tensor
     status: Tensor | None = None
     steps: Tensor | None = None
-    duals: tuple[Tensor, ...] = ()
+    state: tuple[Tensor, ...] = ()
 
 
 class CompiledSet:
@@ -54,7 +55,7 @@ class CompiledSet:
         The presolved conic form.
     pieces : list of Piece
         Recognised blocks, alike ones together.
-    general : list of GeneralPiece or ReferencePiece
+    general : list of GeneralPiece, ReferencePiece or DykstraPiece
         All other blocks, those of auxiliary entries alone included.
     conflicts : list of Conflict
         Why the set is empty whatever the parameters are; none, as a rule.
@@ -75,11 +76,13 @@ class CompiledSet:
         self.conditions = make_conditions(alone, self.form, starts)
         self.pieces: list[Piece] = []
         rest: list[Block] = blocks
-        if method in ("auto", "closed_form"):
+        if method in ("auto", "closed_form", "dykstra"):
             self.pieces, rest = make_pieces(blocks, starts)
-        self.general: list[GeneralPiece] | list[ReferencePiece]
+        self.general: list[GeneralPiece] | list[ReferencePiece] | list[DykstraPiece]
         if method == "cvxpylayers":
             self.general = [ReferencePiece(rest, self.form, constraints, variables, parameters)] if rest else []
+        elif method == "dykstra":
+            self.general = make_dykstra_pieces([*rest, *alone.hidden], starts, self.form.labels)
         else:
             self.general = make_general_pieces([*rest, *alone.hidden], starts)
         self.layout = Layout([piece.columns for piece in (*self.pieces, *self.general)])
@@ -91,6 +94,7 @@ class CompiledSet:
         self.conflicts: list[Conflict] = []
         self._doubtful: list[tuple[int | None, Piece | Condition]] = []  # with the number of the piece
         numbered = [*enumerate(self.pieces), *((None, condition) for condition in self.conditions)]
+        numbered += [(None, m) for piece in self.general if isinstance(piece, DykstraPiece) for m in piece.members]
         for number, part in numbered:
             conflicts = [] if part.is_parametric else find_conflicts(part, nothing, self.form.labels)
             self.conflicts += conflicts
@@ -147,7 +151,7 @@ class CompiledSet:
             value,
             _largest([f.status for f in found]),
             _largest([f.steps for f in found]),
-            tuple(f.duals for f in found),
+            tuple(f.state for f in found),
         )
 
     @torch.no_grad()

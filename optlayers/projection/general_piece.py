@@ -38,7 +38,9 @@ class Projected:
     status, error, steps : Tensor, shape (*batch,)
         The worst over the blocks; of the status, the largest.
     duals : Tensor, shape (*batch, blocks, slacks)
-        Of the scaled slacks, to start from next time.
+        Of the slacks, in the user's units.
+    state : Tensor, shape (*batch, blocks, slacks + entries)
+        What a warm start takes over: duals and points, auxiliary entries included.
     """
 
     value: Tensor
@@ -46,6 +48,7 @@ class Projected:
     error: Tensor
     steps: Tensor
     duals: Tensor
+    state: Tensor
 
 
 class GeneralPiece:
@@ -82,7 +85,10 @@ class GeneralPiece:
             found.status.reshape(shape).amax(-1),
             found.error.reshape(shape).amax(-1),
             found.steps.reshape(shape).amax(-1),
-            found.y.reshape(*shape, found.y.shape[-1]),
+            found.y.reshape(*shape, self.structure.slacks),
+            torch.cat([found.y, found.x], -1).reshape(
+                *shape, self.structure.slacks + self.structure.columns
+            ),
         )
 
     def suspects(self, values: Values) -> set[int]:
@@ -118,7 +124,7 @@ class GeneralPiece:
         formulation = Formulation.of(self.structure, geometry, matrix, lower, upper, v)
         usable = ((found.status == 0) | (found.shift != 0).any(-1)).unsqueeze(-1)
         x = torch.where(usable, found.x, primal(formulation.whole.v))
-        x, y = primal(formulation.enter(x)), primal(formulation.enter_duals(found.y))
+        x, y = primal(formulation.enter(x)), primal(formulation.enter_duals(formulation.whole_duals(found.y)))
         return formulation.restore_points(reattach(formulation.work, x, y, usable))
 
 

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
+import scipy.sparse as sp
 
+from optlayers.compiler.conic_form import ConicForm
 from optlayers.parametric.symbolic import Affine, Data, concatenate, gather, select
 from optlayers.recognition.block import Block, BlockCone
 from optlayers.solvers.structure import Structure
@@ -79,6 +81,24 @@ class BlockRows:
         raise IndexError(slack)
 
 
+def conic_rows(form: ConicForm) -> BlockRows:
+    """Return the rows of a whole form as those of one block, in the order of ``form.rows``."""
+    size, parameters = form.equalities.n, form.equalities.parameters
+    rows, equal, linear = form.rows, len(form.equalities), len(form.equalities) + len(form.inequalities)
+    lower = rows.offset.scaled(-1.0)
+    infinite = np.arange(len(rows)) >= equal
+    upper = Affine(
+        np.where(infinite, np.inf, lower.constant), sp.csr_array(sp.diags_array((~infinite) * 1.0) @ lower.linear)
+    )
+    kinds = [(cone.kind, len(cone.rows), cone.alpha) for cone in form.cones]
+    groups = [list(group) for _, group in groupby(kinds, key=lambda kind: kind[:2])]
+    cones = tuple((g[0][0], tuple(alpha for _, _, alpha in g), len(g), g[0][1]) for g in groups)
+    nothing = np.zeros((3, 0), dtype=np.int64)
+    block = Block(np.arange(form.size), form.auxiliary, None, None, (), (), nothing, parameters)
+    structure = Structure(form.size, form.auxiliary, (), linear, tuple(range(equal)), cones)
+    return BlockRows(block, structure, rows.dense(np.arange(size)), lower, upper)
+
+
 def _alike(cone: BlockCone) -> tuple[str, int]:
     return cone.kind, cone.normals.shape[0]
 
@@ -96,7 +116,5 @@ def _joined(maps: list[Affine], parameters: int) -> Affine:
     constant = np.concatenate([np.zeros(0), *(m.constant.ravel() for m in maps)])
     joined = Affine.of(constant, parameters)
     if any(not m.is_constant for m in maps):
-        import scipy.sparse as sp
-
         joined = Affine(constant, sp.csr_array(sp.vstack([m.linear for m in maps], format="csr")))
     return joined

@@ -13,8 +13,10 @@ _REFINEMENTS = 3
 _AUXILIARY = 1e-8
 
 
-def active_set(problem: Problem, x: Tensor, y: Tensor, steps: int, tolerance: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Return points, duals and relative errors, ``(samples,)``; never worse than those given.
+def active_set(
+    problem: Problem, x: Tensor, y: Tensor, steps: int, tolerance: float
+) -> tuple[Tensor, Tensor, Tensor, int]:
+    """Return points, duals, relative errors ``(samples,)``, never worse than those given, and the number of steps.
 
     On polyhedra the derivative of the residual is a mask, and Newton's method is the primal-dual active-set method
     (Hintermueller, Ito and Kunisch, "The primal-dual active set strategy as a semismooth Newton method", 2002): the
@@ -23,7 +25,8 @@ def active_set(problem: Problem, x: Tensor, y: Tensor, steps: int, tolerance: fl
     best_x, best_y, best = x, y, problem.error(x, y)
     left: Tensor | None = None
     own = problem
-    for _ in range(steps):
+    taken = 0
+    for taken in range(1, steps + 1):
         z = own.apply(x) - y
         at_lower, at_upper = z <= own.lower, z >= own.upper
         target = torch.where(at_lower, own.lower, torch.where(at_upper, own.upper, 0.0))
@@ -47,7 +50,7 @@ def active_set(problem: Problem, x: Tensor, y: Tensor, steps: int, tolerance: fl
         if len(keep) < own.samples:
             left = keep if left is None else left[keep]
             own, x, y = own.select(keep), x[keep], y[keep]
-    return best_x, best_y, best
+    return best_x, best_y, best, taken
 
 
 def nearest_with_equalities(

@@ -15,9 +15,9 @@ _PATIENCE_WHEN_GOOD, _PATIENCE = 6, 60
 _MOST_HALVINGS = 25
 _SUFFICIENT = 1e-4  # of the decrease that the slope promises
 _AUXILIARY = 1e-6
-_FIRST_PENALTY, _LAST_PENALTY = 1.0, 1e8
+_FIRST_PENALTY, _WARM_PENALTY, _LAST_PENALTY = 1.0, 1e3, 1e8
 _ROUNDING = 1e-14
-_PROGRESS = 0.25  # of the violation, for which the penalty stays
+_PROGRESS = 0.1  # of the violation, for which the penalty stays
 
 
 class _Iterate:
@@ -50,6 +50,9 @@ def augmented_lagrangian(
     if relaxation:
         y = torch.zeros_like(y)
     now = _Iterate(problem, x, y, 1 / relaxation if relaxation else _FIRST_PENALTY)
+    if not relaxation:
+        started = (y != 0).any(-1, keepdim=True)
+        now.penalty = torch.where(started, _WARM_PENALTY, now.penalty)
     best_x, best_y = x.clone(), y.clone()
     best = torch.full_like(problem.scale, torch.inf)
     left = torch.arange(problem.samples, device=x.device)

@@ -107,6 +107,17 @@ class Formulation:
         s = _gather(s, self.structure)
         return torch.cat([s[:, :count], s[:, count:] * self.norms], -1)
 
+    def user_duals(self, y: Tensor) -> Tensor:
+        """Return the duals of the user's rows from those of `whole`."""
+        count = len(self.structure.bounded)
+        y = _gather(y, self.structure)
+        return torch.cat([y[:, :count], y[:, count:] / self.norms], -1)
+
+    def whole_duals(self, y: Tensor) -> Tensor:
+        """Undo `user_duals`."""
+        count = len(self.structure.bounded)
+        return _spread(torch.cat([y[:, :count], y[:, count:] * self.norms], -1), self.structure, 0.0)
+
     def enter(self, x: Tensor) -> Tensor:
         """Return points of `work` from those of `whole`; `restore_points` undoes it on the equalities."""
         if self.origin is None or self.geometry is None or self.geometry.basis is None:

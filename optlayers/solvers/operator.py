@@ -25,12 +25,12 @@ _NAME = "optlayers::nearest_point"
 
 @dataclass(frozen=True)
 class Nearest:
-    """What the solver found, in the coordinates of `Formulation.whole`.
+    """What the solver found, in the user's units.
 
     Attributes
     ----------
-    x, y : Tensor, shape (samples, n), (samples, slacks)
-        Points and duals of the scaled slacks.
+    x, y : Tensor, shape (samples, n), (samples, slacks of the structure)
+        Points, and duals: ``weight (x - v) = A' y``, nonnegative where a lower bound holds.
     error : Tensor, shape (samples,)
         The largest absolute KKT residual, relative to the size of the point.
     status : Tensor of int, shape (samples,)
@@ -68,8 +68,8 @@ def nearest_point(
         The code of a `Structure`.
     constants : sequence of Tensor
         `pack_constants` of a constant matrix, or empty.
-    start : Tensor, shape (samples, slacks), or None
-        Duals of nearby problems.
+    start : Tensor, shape (samples, slacks + n), or None
+        Duals and points of nearby problems; NaN where there are none.
     relax : bool
         Whether samples whose set is empty get the least-infeasible point.
     """
@@ -117,7 +117,14 @@ def _nearest_point(
     formulation = Formulation.of(shape, geometry, matrix, lower, upper, v)
     answer = solve(formulation, splitting, start)
     status, shift = judge(formulation, answer, relax)
-    return answer.x, answer.y, answer.error, status, torch.full_like(status, answer.steps), shift
+    return (
+        answer.x,
+        formulation.user_duals(answer.y),
+        answer.error,
+        status,
+        torch.full_like(status, answer.steps),
+        shift,
+    )
 
 
 def _fake_nearest_point(
@@ -131,11 +138,10 @@ def _fake_nearest_point(
     relax: bool,
 ) -> tuple[Tensor, ...]:
     samples, shape = v.shape[0], Structure.decode(structure)
-    slacks = shape.matrix_rows + (shape.columns if shape.bounded else 0)
     status = torch.empty(samples, dtype=torch.int64, device=v.device)
     return (
         v.new_empty(samples, shape.columns),
-        v.new_empty(samples, slacks),
+        v.new_empty(samples, shape.slacks),
         v.new_empty(samples),
         status,
         torch.empty_like(status),

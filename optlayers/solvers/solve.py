@@ -16,6 +16,7 @@ from optlayers.solvers.splitting import SplittingMap
 
 _FINISHED = 1e-12  # relative KKT residual; what is above goes on to the next method
 _SAFEGUARD = 1e-11
+_FINISHED_CONES = 1e-11
 _ROUNDS = ((50, 3), (75, 4))  # steps of the splitting, then of Newton's method
 _CLOSE = 0.2  # relative violation after splitting, from which Newton's method is worth a try
 _POLISHING = 10
@@ -43,25 +44,45 @@ class Answer:
 
 
 def solve(formulation: Formulation, splitting: SplittingMap | None, start: Tensor | None) -> Answer:
-    """Return the answer in the coordinates of ``formulation.whole``; `start` are duals there, of nearby problems."""
+    """Return the answer in the coordinates of ``formulation.whole``.
+
+    `start` are the user's duals and then the points of nearby problems, NaN where there are none.
+    """
     work = formulation.work
     y = torch.zeros_like(work.lower)
     answer = Answer(work.v.clone(), y, torch.full_like(work.scale, torch.inf), 0)
     if work.samples:
-        if start is not None:
-            start = formulation.enter_duals(start)
+        began = None if start is None else _Start.of(formulation, start)
         if work.cones:
-            _solve_cones(work, start, answer)
+            _solve_cones(work, began, answer)
         else:
-            _solve_polyhedron(work, splitting, start, answer)
+            _solve_polyhedron(work, splitting, began, answer)
     x, y = formulation.restore(answer.x, answer.y)
     error = answer.error if formulation.whole is work else formulation.whole.error(x, y)
     return Answer(x, y, error, answer.steps)
 
 
-def _solve_polyhedron(work: Problem, splitting: SplittingMap | None, start: Tensor | None, answer: Answer) -> None:
-    if start is not None and work.is_strong:
-        _newton(work, torch.arange(work.samples, device=work.v.device), start, _POLISHING, answer)
+@dataclass(frozen=True, eq=False)
+class _Start:
+    """Points and duals of `work` to start from, and the samples that have them."""
+
+    x: Tensor
+    y: Tensor
+    known: Tensor
+
+    @staticmethod
+    def of(formulation: Formulation, start: Tensor) -> _Start:
+        structure = formulation.structure
+        known = start.isfinite().all(-1)
+        start = torch.where(known.unsqueeze(-1), start, 0.0)
+        y = formulation.enter_duals(formulation.whole_duals(start[:, : structure.slacks]))
+        x = formulation.enter(start[:, structure.slacks :])
+        return _Start(x, y, known.nonzero().squeeze(-1))
+
+
+def _solve_polyhedron(work: Problem, splitting: SplittingMap | None, start: _Start | None, answer: Answer) -> None:
+    if start is not None:
+        _newton(work, start.known, start.x[start.known], start.y[start.known], _POLISHING, answer)
     if splitting is not None:
         z = None
         own, index = work, answer.open(_FINISHED)
@@ -77,38 +98,40 @@ def _solve_polyhedron(work: Problem, splitting: SplittingMap | None, start: Tens
             chosen = close.nonzero().squeeze(-1)
             if len(chosen) == 0:
                 break
-            _newton(work, index[chosen], y[chosen], newton, answer)
+            _newton(work, index[chosen], x[chosen], y[chosen], newton, answer)
             keep = (answer.error[index] > _FINISHED).nonzero().squeeze(-1)
             index, z = index[keep], (s - y / splitting.gamma)[keep]
     _interior_point(work, answer)
 
 
-def _newton(work: Problem, index: Tensor, y: Tensor, steps: int, answer: Answer) -> None:
-    answer.steps += steps
+def _newton(work: Problem, index: Tensor, x: Tensor, y: Tensor, steps: int, answer: Answer) -> None:
+    most, first = 0, 0
     for part in chunks(work, index):
-        own = work if len(index) == work.samples == len(part) else work.select(part)
-        dual = y if len(part) == len(index) else y[torch.isin(index, part)]
-        x, dual, error = active_set(own, own.v + own.adjoint(dual), dual, steps, _FINISHED)
-        answer.improve(part, x, dual, error)
+        own = work if len(part) == work.samples else work.select(part)
+        chosen = slice(first, first + len(part))
+        first += len(part)
+        point, dual, error, taken = active_set(own, x[chosen], y[chosen], steps, _FINISHED)
+        answer.improve(part, point, dual, error)
+        most = max(most, taken)
+    answer.steps += most
 
 
 def _interior_point(work: Problem, answer: Answer) -> None:
-    steps = 0
+    most = 0
     for part in chunks(work, answer.open(_SAFEGUARD)):
         own = work.select(part)
-        x, y, own_steps = interior_point(own, _SAFEGUARD)
-        x, y, error = active_set(own, x, y, _POLISHING, _FINISHED)
+        x, y, steps = interior_point(own, _SAFEGUARD)
+        x, y, error, polishing = active_set(own, x, y, _POLISHING, _FINISHED)
         answer.improve(part, x, y, error)
-        steps = max(steps, own_steps + _POLISHING)
-    answer.steps += steps
+        most = max(most, steps + polishing)
+    answer.steps += most
 
 
-def _solve_cones(work: Problem, start: Tensor | None, answer: Answer) -> None:
-    for part in chunks(work, answer.open(_FINISHED)):
+def _solve_cones(work: Problem, start: _Start | None, answer: Answer) -> None:
+    for part in chunks(work, answer.open(_FINISHED_CONES)):
         own = work.select(part)
-        y = torch.zeros_like(own.lower) if start is None else start[part]
-        x = own.v + own.adjoint(y) if own.is_strong else own.v
-        x, y, steps = augmented_lagrangian(own, x, y, _FINISHED)
+        x, y = (own.v, torch.zeros_like(own.lower)) if start is None else (start.x[part], start.y[part])
+        x, y, steps = augmented_lagrangian(own, x, y, _FINISHED_CONES)
         answer.improve(part, x, y, own.error(x, y))
         answer.steps = max(answer.steps, steps)
 

@@ -1,0 +1,75 @@
+"""Dual variables of the user's constraints, as CVXPY defines them for the objective ``1/2 ||y - v||^2``."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import cvxpy as cp
+import numpy as np
+import torch
+from torch import Tensor
+
+from optlayers.compiler.canonicalise import compile_with_places
+from optlayers.parametric.maps import Values
+from optlayers.projection.general_piece import GeneralPiece
+from optlayers.projection.rows import conic_rows
+
+Dual = Tensor | tuple[Tensor, ...]
+
+
+class DualProblem:
+    """The projection before the presolve, in which every constraint has rows of its own."""
+
+    def __init__(
+        self,
+        constraints: Sequence[cp.Constraint],
+        variables: Sequence[cp.Variable],
+        parameters: Sequence[cp.Parameter],
+    ) -> None:
+        self.constraints = list(constraints)
+        form, self.places = compile_with_places(constraints, variables, parameters)
+        starts = [0, *np.cumsum([p.size for p in parameters])[:-1].tolist()] if parameters else []
+        self.piece = GeneralPiece([conic_rows(form)], starts)
+
+    @torch.no_grad()
+    def solve(self, v: Tensor, values: Values) -> list[Dual]:
+        """Return the duals of points ``(*batch, n)``, one item per constraint; NaN for samples without solution.
+
+        An item is a tensor ``(*batch, *shape)``, nonnegative for inequalities; for cone constraints with several
+        arguments it is a tuple, as ``constraint.dual_value`` is a list.
+        """
+        found = self.piece.solve(v.unsqueeze(-2), values)
+        y = torch.where((found.status == 0)[..., None, None], found.duals, torch.nan).squeeze(-2)
+        return [self._dual(con, y[..., place]) for con, place in zip(self.constraints, self.places, strict=True)]
+
+    def _dual(self, constraint: cp.Constraint, y: Tensor) -> Dual:
+        shapes = [tuple(variable.shape) for variable in constraint.dual_variables]
+        if isinstance(constraint, cp.constraints.PSD):
+            return _matrix(y, shapes[0])
+        if isinstance(constraint, (cp.constraints.Equality, cp.constraints.Zero)):
+            y = -y
+        sizes = [math.prod(shape) for shape in shapes]
+        if y.shape[-1] != sum(sizes):
+            return y.new_full((*y.shape[:-1], *shapes[0]), torch.nan)
+        parts = [_by_columns(part, shape) for part, shape in zip(y.split(sizes, -1), shapes, strict=True)]
+        return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def _by_columns(y: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Reshape entries in CVXPY's order, by columns."""
+    reversed_axes = y.reshape(*y.shape[:-1], *reversed(shape))
+    batch = y.ndim - 1
+    return reversed_axes.permute(*range(batch), *reversed(range(batch, batch + len(shape))))
+
+
+def _matrix(y: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return symmetric matrices from their scaled lower triangles by columns."""
+    n = shape[-1]
+    column, row = np.triu_indices(n)
+    triangle = y.reshape(*y.shape[:-1], *shape[:-2], len(row))
+    triangle = triangle * torch.where(torch.from_numpy(row == column), 1.0, 2.0**-0.5).to(y)
+    result = y.new_zeros(*y.shape[:-1], *shape)
+    result[..., row, column] = triangle
+    result[..., column, row] = triangle
+    return result
