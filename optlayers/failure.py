@@ -45,7 +45,7 @@ class Failures:
         if messages and policy == "raise":
             raise ValueError("; ".join(messages))
         infeasible = self.status == int(Status.INFEASIBLE)
-        if policy != "nearest" and bool(infeasible.any()):
+        if policy in ("raise", "warn") and bool(infeasible.any()):
             labels, message = self._infeasible(infeasible)
             if policy == "raise":
                 raise InfeasibleError(message, labels, infeasible.flatten().nonzero().flatten().tolist())

@@ -98,9 +98,7 @@ class FeasibleSet:
         if method == "closed_form" and self._compiled.general:
             raise ValueError(f"method='closed_form', but not every block has a closed form.\n{self.explain()}")
         if on_failure == "nearest" and method in ("cvxpylayers", "dykstra"):
-            raise ValueError(
-                f"on_failure='nearest' needs another method than {method!r}, which finds no such points."
-            )
+            raise ValueError(f"on_failure='nearest' needs another method than {method!r}, which finds no such points.")
         self._emptiness = Emptiness(self.constraints, self.variables, self.parameters, declaration.positions)
         if on_failure == "raise" and self._compiled.conflicts:
             labels = self._conflicting()

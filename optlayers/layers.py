@@ -77,9 +77,7 @@ class ProjectionLayer(nn.Module):
         points, bound = self._split(inputs, parameters)
         return bound.project(*points)
 
-    def solve(
-        self, /, *inputs: Tensor, warm_start: Solution | WarmStart | None = None, **parameters: Any
-    ) -> Solution:
+    def solve(self, /, *inputs: Tensor, warm_start: Solution | WarmStart | None = None, **parameters: Any) -> Solution:
         """Return the projection with its certificate; arguments as for `forward` and `FeasibleSet.solve`."""
         points, bound = self._split(inputs, parameters)
         return bound.solve(*points, warm_start=warm_start)

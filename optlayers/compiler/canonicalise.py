@@ -57,9 +57,9 @@ def compile_with_places(
 ) -> tuple[ConicForm, list[np.ndarray]]:
     """Return the conic form, and for each constraint the rows of its own, whose duals are its dual values.
 
-    The rows are numbered as in `ConicForm.rows`, in CVXPY's order: by columns of the constraint's expression; heads, then
-    tails of second-order cones; all first, second, third entries of exponential and power cones. They are empty for
-    constraints that CVXPY converts to cones of other kinds.
+    The rows are numbered as in `ConicForm.rows`, in CVXPY's order: by columns of the constraint's expression; heads,
+    then tails of second-order cones; all first, second, third entries of exponential and power cones. There are none
+    for constraints that CVXPY converts to cones of other kinds.
     """
     labels = [describe(c, k) for k, c in zip(positions or range(len(constraints)), constraints, strict=True)]
     origins = list(range(len(constraints)))
@@ -84,7 +84,7 @@ def compile_with_places(
 
 
 def _canonicalise(constraints: Sequence[cp.Constraint]) -> list[tuple[cp.Constraint, int, bool]]:
-    """Return conic constraints with affine arguments, the numbers of those they come from, and which carry the duals."""
+    """Return conic constraints with affine arguments, the numbers of those they come from, and which carry duals."""
     context = SolverInfo(solver="optlayers", supported_constraints=_SUPPORTED)
     reduction = Dcp2Cone(quad_obj=False, solver_context=context)
     problem, inverse = reduction.apply(cp.Problem(cp.Minimize(0), list(constraints)))
@@ -228,7 +228,7 @@ def _c_order(leaves: Sequence[cp.Variable | cp.Parameter], starts: dict[int, int
 def _split(
     stuffed: _Stuffed, size: int, labels: Sequence[str], origins: Sequence[int]
 ) -> tuple[ConicForm, dict[int, np.ndarray]]:
-    """Sort the stuffed rows into equalities, inequalities and one entry per cone; return where each constraint's are."""
+    """Sort the stuffed rows into equalities, inequalities and one entry per cone; say where each constraint's are."""
     rows, program = stuffed.rows, stuffed.program
     zero, nonneg, cones, groups, start = [], [], [], [], 0
     for con in program.constraints if program is not None else []:

@@ -7,39 +7,40 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from optlayers import cones
 from optlayers.cones.common import primal
 from optlayers.parametric.constants import is_traced
-from optlayers.solvers.augmented_lagrangian import hessian
+from optlayers.solvers.augmented_lagrangian import hessian, normal_maps
 from optlayers.solvers.normal_equations import factorise
 from optlayers.solvers.problem import Problem, split_cones
 
-_PROXIMAL = 1e-11
+_PROXIMAL = 1e-13
 _PENALTY = 1e4
-_REFINEMENTS = 3
+_REFINEMENTS = 4
 _PROXIMAL_STEPS = 6
 _AUXILIARY = 1e-6
+_WEAK = 1e-9  # relative; duals up to this size are zero
 _AT_BOUND = 1e-10  # relative; slacks this near to a bound count as active, whatever their dual is
 
 
 def reattach(problem: Problem, x: Tensor, y: Tensor, usable: Tensor) -> Tensor:
     """Return `x` as a differentiable function of the problem's data, given a solution `x`, `y` without derivatives.
 
-    Slacks at a bound stay there: that is the derivative of the projection wherever it has one, and an element of its
-    Clarke Jacobian elsewhere. Second derivatives are exact without cones. Samples that are not `usable`,
-    ``(samples, 1)``, are no solutions: finite is all that their derivatives are.
+    Slacks at a bound stay there; with cones or auxiliary entries, those with a dual do. That is the derivative of the
+    projection wherever it has one, and one of its limits elsewhere. Second derivatives are exact without cones. Samples
+    that are not `usable`, ``(samples, 1)``, are no solutions: finite is all that their derivatives are.
     """
     y = torch.where(usable, y, 0.0)
     s = primal(problem.apply(x))
     lower, upper = primal(problem.lower), primal(problem.upper)
-    near = _AT_BOUND * primal(problem.scale).unsqueeze(-1)
-    at_lower, at_upper = (s - y <= lower) | (s <= lower + near), (s - y >= upper) | (s >= upper - near)
-    at_lower, at_upper = at_lower & usable, at_upper & usable
+    size = primal(problem.scale).unsqueeze(-1)
     if problem.cones or not problem.is_strong:
-        return _by_hessian(problem, x, y, s, at_lower, at_upper)
-    active = at_lower | at_upper
+        equal, weak = lower == upper, _WEAK * size
+        return _by_hessian(problem, x, y, s, ((y > weak) | equal) & usable, (y < -weak) & ~equal & usable)
+    near = _AT_BOUND * size
+    at_lower = ((s - y <= lower) | (s <= lower + near)) & usable
+    at_upper = ((s - y >= upper) | (s >= upper - near)) & usable
     target = torch.where(at_lower, problem.lower, torch.where(at_upper, problem.upper, 0.0))
-    return _by_active_rows(problem, x, y, active, target)
+    return _by_active_rows(problem, x, y, at_lower | at_upper, target)
 
 
 def _by_active_rows(problem: Problem, x: Tensor, y: Tensor, active: Tensor, target: Tensor) -> Tensor:
@@ -54,8 +55,9 @@ def _by_active_rows(problem: Problem, x: Tensor, y: Tensor, active: Tensor, targ
         fixed = torch.where(held, target[:, :n] - x, 0.0)
         target, y = target[:, n:], y[:, n:]
     most = active.shape[-1] if is_traced() else int(active.sum(-1).max()) if active.numel() else 0
-    if most == 0:
+    if active.shape[-1] == 0:
         return x + fixed + free * move
+    most = max(most, 1)  # one row keeps the graph to the rows' data
     order = active.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :most]
     own = active.gather(-1, order)
     if problem.rows.shape[0] == 1:
@@ -87,22 +89,24 @@ def _by_hessian(problem: Problem, x: Tensor, y: Tensor, s: Tensor, at_lower: Ten
     detached = replace(problem, rows=primal(problem.rows), lower=lower, upper=upper, v=primal(problem.v))
     at_cone = torch.zeros_like(at_lower)
     at_cone[:, linear:] = True
-    at_lower, at_upper = at_lower & ~at_cone, at_upper & ~at_lower & ~at_cone
-    inside = torch.where(at_lower, lower - 1, torch.where(at_upper, upper + 1, s))
-    z = torch.where(at_cone, s - y / _PENALTY, inside)
+    at_lower, at_upper = at_lower & ~at_cone, at_upper & ~at_cone
+    normals = normal_maps(detached, s - y / _PENALTY)
+    weak = _WEAK * primal(problem.scale).reshape(-1, 1, 1, 1)
+    for k, (_, _, own) in enumerate(split_cones(y, problem.cones)):
+        normals[k] = torch.where(own.abs().amax(-1)[..., None, None] > weak, normals[k], 0.0)
     shift = torch.where(problem.weight > 0, 0.0, _AUXILIARY)
     penalty = torch.full_like(detached.scale, _PENALTY).unsqueeze(-1)
-    factor = factorise(hessian(detached if problem.cones else problem, z, penalty, shift))
+    held = at_lower | at_upper
+    factor = factorise(hessian(detached if problem.cones else problem, held, normals, penalty, shift))
     stationarity = problem.weight * (problem.v - x) + problem.adjoint(y)
     below = at_lower | at_cone
     target = torch.where(below, problem.lower, 0.0) - torch.where(below, lower, 0.0)
     target = target + torch.where(at_upper, problem.upper, 0.0) - torch.where(at_upper, upper, 0.0)
     target = target - (problem.apply(x) - s)
-    normals = _normal_maps(detached, z)
 
     def pull(dx: Tensor, dy: Tensor) -> Tensor:
         w = penalty * (target - problem.apply(dx)) + dy
-        parts = [torch.where((at_lower | at_upper)[:, :linear], w[:, :linear], 0.0)]
+        parts = [torch.where(held[:, :linear], w[:, :linear], 0.0)]
         for normal, (_, _, own) in zip(normals, split_cones(w, problem.cones), strict=True):
             parts.append((normal @ own.unsqueeze(-1)).squeeze(-1).flatten(-2))
         return torch.cat(parts, -1)
@@ -113,12 +117,3 @@ def _by_hessian(problem: Problem, x: Tensor, y: Tensor, s: Tensor, at_lower: Ten
         dx = dx + torch.cholesky_solve(rest.unsqueeze(-1), factor).squeeze(-1)
         dy, center = pull(dx, dy), dx
     return x + dx
-
-
-def _normal_maps(problem: Problem, z: Tensor) -> list[Tensor]:
-    """Return ``1 - D`` of each group of cones, ``(samples, count, dimension, dimension)``."""
-    maps = []
-    for kind, alpha, own in split_cones(z - problem.lower, problem.cones):
-        identity = torch.eye(own.shape[-1], dtype=z.dtype, device=z.device)
-        maps.append(identity - cones.jacobian(kind, alpha, own))
-    return maps

@@ -114,7 +114,7 @@ class CompiledSet:
         return [self.form.origins[self.form.labels.index(label)] for label in labels]
 
     def suspects(self, values: Values) -> tuple[str, ...]:
-        """Return constraints that cannot hold together for the parameter values of one sample, maybe more than needed."""
+        """Return constraints that cannot hold together for one sample's parameter values, maybe more than needed."""
         conflicts = self.find_conflicts(values) or self.conflicts
         if conflicts:
             return conflicts[0].constraints

@@ -86,9 +86,7 @@ class GeneralPiece:
             found.error.reshape(shape).amax(-1),
             found.steps.reshape(shape).amax(-1),
             found.y.reshape(*shape, self.structure.slacks),
-            torch.cat([found.y, found.x], -1).reshape(
-                *shape, self.structure.slacks + self.structure.columns
-            ),
+            torch.cat([found.y, found.x], -1).reshape(*shape, self.structure.slacks + self.structure.columns),
         )
 
     def suspects(self, values: Values) -> set[int]:

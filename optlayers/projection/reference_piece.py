@@ -67,7 +67,9 @@ class ReferencePiece:
         value = torch.cat(list(flat), -1).index_select(-1, places).reshape(*batch, 1, v.shape[-1])
         failed = ~value.detach().isfinite().all(-1).squeeze(-1)
         zeros = torch.zeros(batch, dtype=torch.int64, device=v.device)
-        return Projected(value, failed.to(torch.int64), torch.zeros_like(value[..., 0, 0]), zeros, value[..., :0], value[..., :0])
+        return Projected(
+            value, failed.to(torch.int64), torch.zeros_like(value[..., 0, 0]), zeros, value[..., :0], value[..., :0]
+        )
 
     def suspects(self, values: Values) -> set[int]:
         """Return all of the user's constraints: this method has no certificates."""

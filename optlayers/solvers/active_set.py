@@ -9,7 +9,10 @@ from optlayers.solvers.normal_equations import NormalEquations, factorise
 from optlayers.solvers.problem import Problem
 
 _PROXIMAL = 1e-10
+_PROXIMAL_ROWS = 1e-13
 _REFINEMENTS = 3
+_MOST_REFINEMENTS = 12
+_SETTLED = 1e-15  # relative; refinements that move points by less are the last
 _AUXILIARY = 1e-8
 
 
@@ -26,7 +29,8 @@ def active_set(
     left: Tensor | None = None
     own = problem
     taken = 0
-    for taken in range(1, steps + 1):
+    while taken < steps:
+        taken += 1
         z = own.apply(x) - y
         at_lower, at_upper = z <= own.lower, z >= own.upper
         target = torch.where(at_lower, own.lower, torch.where(at_upper, own.upper, 0.0))
@@ -87,13 +91,15 @@ def _by_compact_rows(problem: Problem, active: Tensor, target: Tensor, y: Tensor
     )
     rows = rows * own.unsqueeze(-1)
     matrix = rows @ rows.mT
-    matrix.diagonal(dim1=-2, dim2=-1).add_(torch.where(own, _PROXIMAL, 1.0))
+    matrix.diagonal(dim1=-2, dim2=-1).add_(torch.where(own, _PROXIMAL_ROWS, 1.0))
     factor = factorise(matrix)
     right = torch.where(own, target.gather(-1, order), 0.0)
     dual = torch.where(own, y.gather(-1, order), 0.0)
-    for _ in range(_REFINEMENTS):
-        x = problem.v + (dual.unsqueeze(-2) @ rows).squeeze(-2)
+    x = problem.v + (dual.unsqueeze(-2) @ rows).squeeze(-2)
+    for _ in range(_MOST_REFINEMENTS):
         gap = right - (rows @ x.unsqueeze(-1)).squeeze(-1)
         dual = dual + torch.cholesky_solve(gap.unsqueeze(-1), factor).squeeze(-1)
-    x = problem.v + (dual.unsqueeze(-2) @ rows).squeeze(-2)
+        before, x = x, problem.v + (dual.unsqueeze(-2) @ rows).squeeze(-2)
+        if not bool(((x - before).abs().amax(-1) > _SETTLED * problem.scale).any()):
+            break
     return x, torch.zeros_like(y).scatter(-1, order, dual)

@@ -12,8 +12,8 @@ from optlayers.solvers.problem import Problem, split_cones
 _MOST_STEPS = 300
 _GOOD = 1e-10  # the relative residual from which few steps without progress are enough to stop
 _PATIENCE_WHEN_GOOD, _PATIENCE = 6, 60
-_MOST_HALVINGS = 25
-_SUFFICIENT = 1e-4  # of the decrease that the slope promises
+_MOST_TRIALS = 12  # of a step length
+_FLAT = 0.1  # of the first slope, up to which another one counts as zero
 _AUXILIARY = 1e-6
 _FIRST_PENALTY, _WARM_PENALTY, _LAST_PENALTY = 1.0, 1e3, 1e8
 _ROUNDING = 1e-14
@@ -60,10 +60,11 @@ def augmented_lagrangian(
     shift = torch.where(problem.weight > 0, 0.0, _AUXILIARY)
     for step in range(_MOST_STEPS):
         slack = own.apply(now.x)
+        if relaxation:
+            now.center = now.x
         gradient, dual, z = _gradient(own, now, slack, shift)
         size = gradient.abs().amax(-1)
         if relaxation:
-            now.center = now.x
             error = size / own.scale
         else:
             _move_multipliers(own, now, slack, dual, size)
@@ -109,55 +110,84 @@ def _move_multipliers(problem: Problem, now: _Iterate, slack: Tensor, dual: Tens
 
 
 def _newton_direction(problem: Problem, now: _Iterate, gradient: Tensor, z: Tensor, shift: Tensor) -> Tensor:
-    factor = factorise(hessian(problem, z, now.penalty, shift))
+    outside = (z < problem.lower) | (z > problem.upper) | (problem.lower == problem.upper)
+    factor = factorise(hessian(problem, outside, normal_maps(problem, z), now.penalty, shift))
     direction = -torch.cholesky_solve(gradient.unsqueeze(-1), factor).squeeze(-1)
     return direction.nan_to_num(0.0, 0.0, 0.0)
 
 
-def hessian(problem: Problem, z: Tensor, penalty: Tensor, shift: Tensor) -> Tensor:
-    """Return ``diag(weight + shift) + penalty A' (1 - D) A`` with `D` the derivative of the projection at `z`."""
+def normal_maps(problem: Problem, z: Tensor) -> list[Tensor]:
+    """Return ``1 - D`` of each group of cones at slacks `z`, ``(samples, count, dimension, dimension)``."""
+    maps = []
+    for kind, alpha, own in split_cones(z - problem.lower, problem.cones):
+        identity = torch.eye(own.shape[-1], dtype=z.dtype, device=z.device)
+        maps.append(identity - cones.jacobian(kind, alpha, own))
+    return maps
+
+
+def hessian(problem: Problem, outside: Tensor, normals: list[Tensor], penalty: Tensor, shift: Tensor) -> Tensor:
+    """Return ``diag(weight + shift) + penalty A' (1 - D) A``, where `D` is the derivative of the projection of slacks.
+
+    Parameters
+    ----------
+    outside : Tensor of bool, shape (samples, slacks)
+        Where ``1 - D`` is 1 for slacks in intervals; else it is 0.
+    normals : list of Tensor
+        `normal_maps`.
+    """
     n, first = problem.v.shape[-1], problem.linear
-    outside = ((z < problem.lower) | (z > problem.upper) | (problem.lower == problem.upper)).to(z.dtype)
+    kept = outside.to(problem.v.dtype)
     diagonal = (problem.weight + shift).expand_as(problem.v)
     if problem.box:
-        diagonal, outside = diagonal + penalty * outside[:, :n], outside[:, n:]
+        diagonal, kept = diagonal + penalty * kept[:, :n], kept[:, n:]
         first -= n
     rows = problem.rows[:, :first]
-    result = (rows.mT * (penalty * outside[:, :first]).unsqueeze(-2)) @ rows
+    result = (rows.mT * (penalty * kept[:, :first]).unsqueeze(-2)) @ rows
     start = first
-    for kind, alpha, own in split_cones(z - problem.lower, problem.cones):
-        count, dimension = own.shape[-2:]
+    for normal in normals:
+        count, dimension = normal.shape[1:3]
         rows = problem.rows[:, start : start + count * dimension].unflatten(1, (count, dimension))
         start += count * dimension
-        normal = torch.eye(dimension, dtype=z.dtype, device=z.device) - cones.jacobian(kind, alpha, own)
         product = penalty.unsqueeze(-1) * (normal @ rows).flatten(1, 2)
         result = result + rows.flatten(1, 2).mT @ product
     result = (result + result.mT) / 2
-    result.diagonal(dim1=-2, dim2=-1).add_(diagonal)
-    return result
+    return result + torch.diag_embed(diagonal)
 
 
 def _line_search(
     problem: Problem, now: _Iterate, slack: Tensor, direction: Tensor, gradient: Tensor, shift: Tensor
 ) -> Tensor:
-    """Halve the step until the augmented Lagrangian decreases enough: ``(samples, 1)``."""
+    """Return the step at which the slope along the direction has nearly vanished, at most 1: ``(samples, 1)``.
+
+    The slope increases, as the function is convex: false position in a bracket (the Illinois method) finds its root,
+    and unlike a comparison of values it works up to rounding.
+    """
     change = problem.apply(direction)
-    slope = (gradient * direction).sum(-1, keepdim=True)
     offset = slack - now.y / now.penalty
+    first = (gradient * direction).sum(-1, keepdim=True)
+    curvature = ((problem.weight + shift) * direction.square()).sum(-1, keepdim=True)
+    linear = problem.weight * (now.x - problem.v) + shift * (now.x - now.center)
+    linear = (linear * direction).sum(-1, keepdim=True)
 
-    def value(step: Tensor | float) -> Tensor:
-        x, z = now.x + step * direction, offset + step * change
-        distance = (z - problem.nearest_slack(z)).square().sum(-1, keepdim=True)
-        own = (problem.weight * (x - problem.v).square()).sum(-1, keepdim=True)
-        own = own + (shift * (x - now.center).square()).sum(-1, keepdim=True)
-        return own / 2 + now.penalty * distance / 2
+    def slope(step: Tensor) -> Tensor:
+        z = offset + step * change
+        dual = now.penalty * (problem.nearest_slack(z) - z)
+        return linear + step * curvature - (dual * change).sum(-1, keepdim=True)
 
-    start = value(0.0)
-    rounding = 1e-14 * (1 + start.abs())
-    step = torch.ones_like(slope)
-    for _ in range(_MOST_HALVINGS):
-        failed = value(step) > start + _SUFFICIENT * step * slope + rounding
-        if not bool(failed.any()):
+    step = torch.ones_like(first)
+    left, right, at_left = torch.zeros_like(first), step, first
+    value = at_right = slope(step)
+    for _ in range(_MOST_TRIALS):
+        searched = (value.abs() > _FLAT * first.abs()) & ((at_right > 0) | (step < 1))
+        if not bool(searched.any()):
             break
-        step = torch.where(failed, step / 2, step)
+        guess = (left * at_right - right * at_left) / (at_right - at_left)
+        guess = torch.where((guess > left) & (guess < right), guess, (left + right) / 2)
+        step = torch.where(searched, guess, step)
+        value = torch.where(searched, slope(step), value)
+        below, above = searched & (value < 0), searched & (value >= 0)
+        left, right = torch.where(below, step, left), torch.where(above, step, right)
+        # halving the value at an end that stays makes the next guess fall on the other side of the root
+        at_left = torch.where(below, value, torch.where(above, at_left / 2, at_left))
+        at_right = torch.where(above, value, torch.where(below, at_right / 2, at_right))
     return step

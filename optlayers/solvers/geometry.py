@@ -92,7 +92,7 @@ def cone_ranges(groups: ConeGroups, start: int) -> list[tuple[int, int]]:
 
 
 def _is_worthwhile(structure: Structure) -> bool:
-    """Compare the cost of one factorisation after the elimination, bounds as rows, and without, bounds as a diagonal."""
+    """Compare the costs of a factorisation after the elimination, bounds as rows, and without, bounds as a diagonal."""
     if structure.auxiliary:
         return False
     if structure.cones:

@@ -70,7 +70,7 @@ def interior_point(problem: Problem, tolerance: float, relaxation: float = 0.0) 
     state = _start(own, sides)
     for step in range(_MOST_STEPS):
         y = torch.where(sides.equal, state.dual_equal, state.dual_below - state.dual_above)
-        error = _error(own, state.x, y, relaxation)
+        error = own.error(state.x, y, relaxation)
         center = _complementarity(state, sides)
         progress = (error < 0.9 * best[left]) | (center < 0.9 * lowest[left])
         better = error < best[left]
@@ -86,14 +86,6 @@ def interior_point(problem: Problem, tolerance: float, relaxation: float = 0.0) 
             sides = _Sides(own)
         state = _advance(own, sides, state, relaxation)
     return best_x, best_y, _MOST_STEPS
-
-
-def _error(problem: Problem, x: Tensor, y: Tensor, relaxation: float) -> Tensor:
-    if relaxation == 0:
-        return problem.error(x, y)
-    s = problem.apply(x) + relaxation * y
-    residual = torch.cat([problem.weight * (x - problem.v) - problem.adjoint(y), s - problem.nearest_slack(s - y)], -1)
-    return residual.abs().amax(-1).div(problem.scale).nan_to_num(torch.inf, torch.inf)
 
 
 def _start(problem: Problem, sides: _Sides) -> _State:

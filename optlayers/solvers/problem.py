@@ -14,7 +14,7 @@ from optlayers.solvers.structure import ConeGroups
 
 @dataclass(frozen=True, eq=False)
 class Problem:
-    """``min 1/2 sum_i weight_i (x_i - v_i)^2`` over ``s = rows @ x``, or ``s = (x, rows @ x)`` with a `box`, in the range.
+    """``min 1/2 sum_i weight_i (x_i - v_i)^2``, ``s = rows @ x``, or ``s = (x, rows @ x)`` with a `box`, in the range.
 
     The range of the slacks `s` is ``[lower, upper]``, and ``lower + K`` for the slacks of cones, which come last.
 
@@ -49,7 +49,7 @@ class Problem:
     @property
     def scale(self) -> Tensor:
         """The size of the points, at least one, to which residuals are relative: ``(samples,)``."""
-        return self.v.abs().amax(-1).clamp_min(1.0)
+        return _size(self.v)
 
     @property
     def linear(self) -> int:
@@ -76,18 +76,31 @@ class Problem:
         """Project slacks onto their range."""
         return project_range(z, self.lower, self.upper, self.cones)
 
-    def residual(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the KKT residual, ``(samples, n + slacks)``; it is zero exactly at solutions.
+    def error(self, x: Tensor, y: Tensor, relaxation: float = 0.0) -> Tensor:
+        """Return the largest absolute KKT residual, relative: ``(samples,)``; zero exactly at solutions.
 
-        Stationarity ``weight (x - v) - A' y``, then ``s - P(s - y)`` for the slacks ``s = A x``: feasibility,
-        complementarity and the signs of the duals `y` in one (the natural residual of the variational inequality).
+        The residual is ``weight (x - v) - A' y``, and ``s - P(s - y)`` for the slacks ``s = A x``: feasibility,
+        complementarity and the signs of the duals in one (the natural residual of the variational inequality).
+        Stationarity is relative to the points, feasibility to the solutions; large duals are scaled down first, so that
+        their rounding does not count; NaN counts as infinite. With a `relaxation`, slacks are ``A x + relaxation y``.
         """
         s = self.apply(x)
-        return torch.cat([self.weight * (x - self.v) - self.adjoint(y), s - self.nearest_slack(s - y)], -1)
+        if relaxation:
+            s = s + relaxation * y
+        size = _size(x)
+        dual = y / (_size(y) / size).clamp_min(1.0).unsqueeze(-1)
+        gap = _largest(s - self.nearest_slack(s - dual)) / size
+        stationarity = _largest(self.weight * (x - self.v) - self.adjoint(y)) / self.scale
+        return torch.maximum(gap, stationarity).nan_to_num(torch.inf, torch.inf)
 
-    def error(self, x: Tensor, y: Tensor) -> Tensor:
-        """Return the largest absolute residual, relative to the scale: ``(samples,)``; NaN counts as infinite."""
-        return self.residual(x, y).abs().amax(-1).div(self.scale).nan_to_num(torch.inf, torch.inf)
+
+def _largest(tensor: Tensor) -> Tensor:
+    """Return the largest absolute entry, ``(samples,)``; zero where there are none."""
+    return tensor.abs().amax(-1) if tensor.shape[-1] else tensor.sum(-1)
+
+
+def _size(tensor: Tensor) -> Tensor:
+    return _largest(tensor).clamp_min(1.0)
 
 
 def project_range(z: Tensor, lower: Tensor, upper: Tensor, groups: ConeGroups) -> Tensor:

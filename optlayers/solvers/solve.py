@@ -51,7 +51,7 @@ def solve(formulation: Formulation, splitting: SplittingMap | None, start: Tenso
     work = formulation.work
     y = torch.zeros_like(work.lower)
     answer = Answer(work.v.clone(), y, torch.full_like(work.scale, torch.inf), 0)
-    if work.samples:
+    if work.v.numel():  # else there is no sample, or the equalities leave nothing to choose
         began = None if start is None else _Start.of(formulation, start)
         if work.cones:
             _solve_cones(work, began, answer)

@@ -15,9 +15,10 @@ from optlayers.solvers.solve import Answer, chunks, solve
 
 SOLVED, INFEASIBLE, UNSOLVED = 0, 1, 3
 _EXACT = 1e-9  # the relative KKT residual up to which a sample counts as solved
-_EXACT_CONES = 1e-8
+_EXACT_CONES = 1e-10
 _EMPTY = 1e-7  # the distance between slacks and their range, relative to the data, from which a set counts as empty
-_SEPARATION = 1e-6  # by how little a certificate may err, relative to what it separates
+_REACH = 1e5  # relative to the data; a certificate must exclude all points up to this size
+_TINY = 1e-7  # multipliers that do not count
 
 
 def judge(formulation: Formulation, answer: Answer, relax: bool) -> tuple[Tensor, Tensor]:
@@ -61,11 +62,12 @@ def least_infeasible(problem: Problem) -> tuple[Tensor, Tensor]:
         r[part] = y
     length = torch.linalg.vector_norm(r, dim=-1)
     direction = r / length.clamp_min(torch.finfo(r.dtype).tiny).unsqueeze(-1)
-    mismatch = free.adjoint(direction).abs().amax(-1) * problem.scale
+    direction = torch.where(direction.abs() > _TINY, direction, 0.0)
+    mismatch = free.adjoint(direction).abs().sum(-1)
     separation = _support(problem, direction)
     data = torch.where(problem.lower.isfinite(), problem.lower.abs(), 0.0).amax(-1)
     data = data.maximum(torch.where(problem.upper.isfinite(), problem.upper.abs(), 0.0).amax(-1)).clamp_min(1.0)
-    empty = (length > _EMPTY * data) & (separation > 0) & (mismatch <= _SEPARATION * length.clamp_max(1.0))
+    empty = (separation > _EMPTY * data) & (separation > _REACH * data * mismatch)
     return r, empty
 
 
@@ -73,6 +75,5 @@ def _support(problem: Problem, direction: Tensor) -> Tensor:
     """Return the least ``direction' s`` over the range of linear slacks, plus the part of the cones' offsets."""
     linear = problem.linear
     least = torch.where(direction > 0, problem.lower * direction, problem.upper * direction)
-    tiny = direction.abs() <= _SEPARATION
-    own = torch.where(tiny, 0.0, least)[:, :linear].sum(-1)
+    own = torch.where(direction == 0, 0.0, least)[:, :linear].sum(-1)
     return own + (problem.lower * direction)[:, linear:].sum(-1)
