@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import cvxpy as cp
 import numpy as np
 import torch
+from cvxpy.constraints.psd import PSD
+from cvxpy.constraints.zero import Equality, Zero
 from torch import Tensor
 
 from optlayers.compiler.canonicalise import compile_with_places
@@ -45,9 +47,9 @@ class DualProblem:
 
     def _dual(self, constraint: cp.Constraint, y: Tensor) -> Dual:
         shapes = [tuple(variable.shape) for variable in constraint.dual_variables]
-        if isinstance(constraint, cp.constraints.PSD):
+        if isinstance(constraint, PSD):
             return _matrix(y, shapes[0])
-        if isinstance(constraint, (cp.constraints.Equality, cp.constraints.Zero)):
+        if isinstance(constraint, (Equality, Zero)):
             y = -y
         sizes = [math.prod(shape) for shape in shapes]
         if y.shape[-1] != sum(sizes):

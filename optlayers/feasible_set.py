@@ -179,12 +179,14 @@ class FeasibleSet:
         found = self._project(v, values, problems, None if warm_start is None else warm_start.state)
         assert found.status is not None
         batch = found.value.shape[:-1]
-        residual = _largest(self._residual(found.value, values))
+        residual = found.violation  # known of the auxiliary entries that were found with the points
+        if residual is None or self._compiled.residual is not None or self._method == "cvxpylayers":
+            residual = _largest(self._residual(found.value, values))
         steps = torch.zeros_like(found.status) if found.steps is None else found.steps
         return Solution(
             self._pack(found.value, tensors),
             found.status.expand(batch),
-            residual,
+            residual.to(found.value.dtype).expand(batch),
             steps.expand(batch),
             found.state,
             functools.partial(self._find_dual, v.detach(), values, tensors),
@@ -303,6 +305,7 @@ class FeasibleSet:
             y.index_put(where, found.value),
             status.index_put(where, found.status),
             found.steps if found.steps is None else torch.zeros_like(status).index_put(where, found.steps),
+            found.violation if found.violation is None else y[..., 0].index_put(where, found.violation.to(y.dtype)),
             tuple(zero.index_put(where, f) for zero, f in zip(zeros, found.state, strict=True)),
         )
 

@@ -160,7 +160,7 @@ def test_a_variable_without_entries():
 
 
 def test_what_the_reference_cannot_do_is_said(w):
-    layer = ProjectionLayer([cp.norm1(w) <= 1])
+    layer = ProjectionLayer([cp.norm1(w) <= 1], method="cvxpylayers")
     with pytest.raises(NotImplementedError, match="vmap"):
         torch.func.vmap(layer)(torch.ones(2, 3))
 

@@ -162,7 +162,7 @@ def test_solution():
     torch.testing.assert_close(solution.value[0], torch.tensor([0.4, 0.6, 0.0, 0.0]))
     assert solution.solved.tolist() == [True, True]
     assert float(solution.residual.max()) <= 1e-6
-    assert solution.steps == 0
+    assert solution.steps.tolist() == [0, 0]
 
 
 def test_copies_and_files():

@@ -127,7 +127,7 @@ def test_what_matters_is_not_dropped():
         [cp.norm(x) <= 1, cp.norm(x - 1) <= 2],
         [cp.norm1(x) <= 1],
     ):
-        assert FeasibleSet(constraints, x).method == "cvxpylayers"
+        assert FeasibleSet(constraints, x).method == "general"
 
 
 def test_auxiliary_variables_give_the_shadow():
@@ -147,9 +147,13 @@ def test_explanation_names_blocks_methods_and_constraints():
     )
     assert "w (4,): simplex, method=closed_form (exact)" in repr(torch.nn.Sequential(layer))
     general = ProjectionLayer([cp.norm1(w) <= 1])
-    assert "not recognised" in general.explain()
-    assert "cvxpylayers" in general.explain()
-    assert general.method == "cvxpylayers"
+    assert "no closed form is used" in general.explain()
+    assert "the general solver" in general.explain()
+    assert "constraint 0 (norm1(w) <= 1.0)" in general.explain()
+    assert general.method == "general"
+    reference = ProjectionLayer([cp.norm1(w) <= 1], method="cvxpylayers")
+    assert "it runs on cvxpylayers, as asked for" in reference.explain()
+    assert reference.method == "cvxpylayers"
     with pytest.raises(ValueError, match="not every block has a closed form"):
         ProjectionLayer([cp.norm1(w) <= 1], method="closed_form")
 
@@ -220,7 +224,7 @@ def test_a_number_in_the_norm_of_one_entry():
     v = torch.tensor([5.0, 1.0], dtype=torch.float64)
     y = FeasibleSet([cp.norm(cp.hstack([x[0], 1])) <= 2], x).project(v)
     torch.testing.assert_close(y, torch.tensor([3.0**0.5, 1.0], dtype=torch.float64))
-    assert FeasibleSet([cp.norm(cp.hstack([x[0], 1])) <= x[1]]).method == "cvxpylayers"
+    assert FeasibleSet([cp.norm(cp.hstack([x[0], 1])) <= x[1]]).method == "general"
 
 
 @pytest.mark.parametrize("s", [1e-3, 1e-5, 1e-7])

@@ -15,7 +15,8 @@ from optlayers.solvers.problem import Problem, split_cones
 
 _PROXIMAL = 1e-13
 _PENALTY = 1e4
-_REFINEMENTS = 4
+_REFINEMENTS = 3
+_WELL_CONDITIONED = 1e-2  # squared pivots of unit rows, from which no refinement is needed
 _PROXIMAL_STEPS = 6
 _AUXILIARY = 1e-6
 _WEAK = 1e-9  # relative; duals up to this size are zero
@@ -72,11 +73,15 @@ def _by_active_rows(problem: Problem, x: Tensor, y: Tensor, active: Tensor, targ
     matrix = matrix + torch.diag_embed(torch.where(own, _PROXIMAL, 1.0))
     factor = factorise(matrix)
     right = gap - (inner @ move.unsqueeze(-1)).squeeze(-1)
-    dual = torch.zeros_like(right)
-    for _ in range(_REFINEMENTS):
+    dual = torch.cholesky_solve(right.unsqueeze(-1), factor).squeeze(-1)
+    for _ in range(_REFINEMENTS if is_traced() or bool((_pivots(factor) < _WELL_CONDITIONED).any()) else 0):
         rest = right - (inner @ (inner.mT @ dual.unsqueeze(-1))).squeeze(-1)
         dual = dual + torch.cholesky_solve(rest.unsqueeze(-1), factor).squeeze(-1)
     return x + fixed + move + (inner.mT @ dual.unsqueeze(-1)).squeeze(-1)
+
+
+def _pivots(factor: Tensor) -> Tensor:
+    return primal(factor).diagonal(dim1=-2, dim2=-1).square()
 
 
 def _by_hessian(problem: Problem, x: Tensor, y: Tensor, s: Tensor, at_lower: Tensor, at_upper: Tensor) -> Tensor:

@@ -36,6 +36,7 @@ class Outcome:
     ----------
     value : Tensor, shape (*batch, n)
     status, steps : Tensor of int, shape (*batch,), or None
+    violation : Tensor, shape (*batch,), or None
     state : tuple of Tensor
         One per iterative piece, to start from next time.
     """
@@ -43,6 +44,7 @@ class Outcome:
     value: Tensor
     status: Tensor | None = None
     steps: Tensor | None = None
+    violation: Tensor | None = None
     state: tuple[Tensor, ...] = ()
 
 
@@ -151,6 +153,7 @@ class CompiledSet:
             value,
             _largest([f.status for f in found]),
             _largest([f.steps for f in found]),
+            _largest([f.violation for f in found]),
             tuple(f.state for f in found),
         )
 

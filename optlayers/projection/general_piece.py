@@ -35,8 +35,8 @@ class Projected:
     ----------
     value : Tensor, shape (*batch, blocks, n)
         Of any value where the status is not 0, unless the least-infeasible points were asked for.
-    status, error, steps : Tensor, shape (*batch,)
-        The worst over the blocks; of the status, the largest.
+    status, violation, steps : Tensor, shape (*batch,)
+        The largest over the blocks.
     duals : Tensor, shape (*batch, blocks, slacks)
         Of the slacks, in the user's units.
     state : Tensor, shape (*batch, blocks, slacks + entries)
@@ -45,7 +45,7 @@ class Projected:
 
     value: Tensor
     status: Tensor
-    error: Tensor
+    violation: Tensor
     steps: Tensor
     duals: Tensor
     state: Tensor
@@ -67,8 +67,9 @@ class GeneralPiece:
         self.constants: list[Constant] = []
         if first.matrix.is_constant:
             self.matrix = Constant(first.matrix.constant[None])
-            geometry = Geometry.of(torch.from_numpy(first.matrix.constant), first.structure)
-            packed = pack_constants(geometry, None if first.structure.cones else SplittingMap.of(geometry))
+            matrix = torch.from_numpy(first.matrix.constant)
+            geometry = Geometry.of(matrix, first.structure)
+            packed = pack_constants(geometry, SplittingMap.of(matrix, geometry, first.structure))
             self.constants = [Constant(part.numpy()) for part in packed]
         else:
             self.matrix = Affine.stack([member.matrix for member in members]).compile(starts)
@@ -83,7 +84,7 @@ class GeneralPiece:
         return Projected(
             x[:, : self.structure.size].to(v.dtype).reshape(*shape, self.structure.size),
             found.status.reshape(shape).amax(-1),
-            found.error.reshape(shape).amax(-1),
+            found.violation.reshape(shape).amax(-1),
             found.steps.reshape(shape).amax(-1),
             found.y.reshape(*shape, self.structure.slacks),
             torch.cat([found.y, found.x], -1).reshape(*shape, self.structure.slacks + self.structure.columns),
@@ -101,7 +102,9 @@ class GeneralPiece:
                 return result.union(*(member.sources(k, float(shift[k])) for k in parts))
         return result
 
-    def _prepare(self, v: Tensor, values: Values) -> tuple[tuple[int, ...], list[Tensor], tuple[Tensor, ...]]:
+    def _prepare(
+        self, v: Tensor, values: Values
+    ) -> tuple[tuple[int, ...], list[Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Return the shape ``(*batch, blocks)``, the constants, and points, matrix and bounds in double precision."""
         own = Values(tuple(t.double() for t in values.tensors), torch.float64, values.device)
         lower, upper = self.lower(own), self.upper(own)

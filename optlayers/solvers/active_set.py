@@ -19,13 +19,13 @@ _AUXILIARY = 1e-8
 def active_set(
     problem: Problem, x: Tensor, y: Tensor, steps: int, tolerance: float
 ) -> tuple[Tensor, Tensor, Tensor, int]:
-    """Return points, duals, relative errors ``(samples,)``, never worse than those given, and the number of steps.
+    """Return each sample's best points, duals and relative errors ``(samples,)``, and the number of steps.
 
     On polyhedra the derivative of the residual is a mask, and Newton's method is the primal-dual active-set method
     (Hintermueller, Ito and Kunisch, "The primal-dual active set strategy as a semismooth Newton method", 2002): the
     answer is exact once the mask is.
     """
-    best_x, best_y, best = x, y, problem.error(x, y)
+    best_x, best_y, best = x, y, torch.full_like(problem.scale, torch.inf)
     left: Tensor | None = None
     own = problem
     taken = 0

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from optlayers.cones.common import primal
-from optlayers.solvers.geometry import Geometry, row_norms
+from optlayers.solvers.geometry import Geometry, Reduction, row_norms
 from optlayers.solvers.problem import Problem
 from optlayers.solvers.structure import Structure
 
@@ -21,17 +21,16 @@ class Formulation:
     ----------
     structure : Structure
     norms : Tensor, shape (1 or samples, m)
-    geometry : Geometry or None
-        Of a constant matrix.
+    reduction : Reduction or None
+        Between the two; None where they are one object.
     whole, work : Problem
-        The same object where nothing is eliminated.
     origin : Tensor, shape (samples, n), or None
         The point of the equalities from which `work` counts.
     """
 
     structure: Structure
     norms: Tensor
-    geometry: Geometry | None
+    reduction: Reduction | None
     whole: Problem
     work: Problem
     origin: Tensor | None
@@ -52,9 +51,10 @@ class Formulation:
         count = len(structure.bounded)
         lower = torch.cat([lower[:, :count], lower[:, count:] / norms], -1)
         upper = torch.cat([upper[:, :count], upper[:, count:] / norms], -1)
-        weight = torch.ones(structure.columns, dtype=v.dtype, device=v.device)
-        weight[structure.size :] = 0.0
-        points = torch.cat([v, v.new_zeros(v.shape[0], structure.auxiliary)], -1)
+        weight, points = v.new_ones(v.shape[-1]), v
+        if structure.auxiliary:
+            weight = torch.cat([weight, weight.new_zeros(structure.auxiliary)])
+            points = torch.cat([v, v.new_zeros(v.shape[0], structure.auxiliary)], -1)
         whole = Problem(
             weight,
             structure.auxiliary == 0,
@@ -65,41 +65,41 @@ class Formulation:
             points,
             structure.cones,
         )
-        if geometry is None or geometry.original is None:
-            return Formulation(structure, norms, geometry, whole, whole, None)
-        kept = _kept(structure, v.device)
-        own_lower, own_upper = lower[:, kept], upper[:, kept]
+        reduction = None if geometry is None else geometry.reduction
+        if reduction is None:
+            return Formulation(structure, norms, None, whole, whole, None)
+        own_lower, own_upper = lower[:, reduction.kept], upper[:, reduction.kept]
         origin = None
-        if geometry.basis is not None and geometry.particular is not None:
-            equal = count + torch.tensor(structure.equalities, device=v.device)
-            origin = lower[:, equal] @ geometry.particular.mT
-            points = (points - origin) @ geometry.basis
-            shift = origin @ geometry.original.mT
-            own_lower, own_upper = (own_lower - shift) / geometry.lengths, (own_upper - shift) / geometry.lengths
-            determined = ~torch.isfinite(geometry.lengths)
-            own_lower, own_upper = (
-                own_lower.masked_fill(determined, -torch.inf),
-                own_upper.masked_fill(determined, torch.inf),
-            )
-            weight = torch.ones_like(points[0])
-        work = Problem(weight, True, geometry.rows.unsqueeze(0), False, own_lower, own_upper, points, structure.cones)
-        return Formulation(structure, norms, geometry, whole, work, origin)
+        if not reduction.is_identity:
+            origin = lower[:, reduction.equal] @ reduction.particular.mT
+            points = (points - origin) @ reduction.basis
+            shift = origin @ reduction.original.mT
+            own_lower, own_upper = (own_lower - shift) / reduction.lengths, (own_upper - shift) / reduction.lengths
+            determined = reduction.lengths.isinf()
+            own_lower = own_lower.masked_fill(determined, -torch.inf)
+            own_upper = own_upper.masked_fill(determined, torch.inf)
+            weight = points.new_ones(points.shape[-1])
+        rows = reduction.rows.unsqueeze(0)
+        work = Problem(weight, True, rows, False, own_lower, own_upper, points, structure.cones)
+        return Formulation(structure, norms, reduction, whole, work, origin)
 
     def restore(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return points and duals of `whole` from those of `work`."""
-        geometry, structure = self.geometry, self.structure
-        if geometry is None or geometry.original is None:
+        reduction, structure = self.reduction, self.structure
+        if reduction is None:
             return x, y
-        count = len(structure.bounded)
-        full = torch.zeros_like(self.whole.lower[:, : count + structure.matrix_rows])
-        kept = _kept(structure, y.device)
-        y = y / geometry.lengths
-        full[:, kept] = y
-        if self.origin is not None and geometry.basis is not None and geometry.particular is not None:
-            x = self.restore_points(x)
-            equal = count + torch.tensor(structure.equalities, device=y.device)
-            full[:, equal] = (x - self.whole.v - y @ geometry.original) @ geometry.particular
+        x, y = self.restore_points(x), y / reduction.lengths
+        full = y.new_zeros(y.shape[0], structure.slacks)
+        full[:, reduction.kept] = y
+        if not reduction.is_identity:
+            full[:, reduction.equal] = (x - self.whole.v - y @ reduction.original) @ reduction.particular
         return x, _spread(full, structure, 0.0)
+
+    def violation(self, x: Tensor) -> Tensor:
+        """Return the largest entry by which the slacks of points of `whole` leave their range, in the user's units."""
+        s = self.whole.apply(x)
+        gap = self.user_slacks(s - self.whole.nearest_slack(s)).abs()
+        return gap.amax(-1) if gap.shape[-1] else gap.sum(-1)
 
     def user_slacks(self, s: Tensor) -> Tensor:
         """Return slacks of `whole` as the user's rows have them: unscaled, those of bounded entries first."""
@@ -120,28 +120,22 @@ class Formulation:
 
     def enter(self, x: Tensor) -> Tensor:
         """Return points of `work` from those of `whole`; `restore_points` undoes it on the equalities."""
-        if self.origin is None or self.geometry is None or self.geometry.basis is None:
+        if self.origin is None or self.reduction is None:
             return x
-        return (x - self.origin) @ self.geometry.basis
+        return (x - self.origin) @ self.reduction.basis
 
     def restore_points(self, x: Tensor) -> Tensor:
         """Return points of `whole` from those of `work`."""
-        if self.origin is None or self.geometry is None or self.geometry.basis is None:
+        if self.origin is None or self.reduction is None:
             return x
-        return self.origin + x @ self.geometry.basis.mT
+        return self.origin + x @ self.reduction.basis.mT
 
     def enter_duals(self, y: Tensor) -> Tensor:
         """Return duals of `work` from those of `whole`."""
-        if self.work is self.whole or self.geometry is None or self.geometry.lengths is None:
+        if self.reduction is None:
             return y
-        y = _gather(y, self.structure)[:, _kept(self.structure, y.device)]
-        return torch.where(self.geometry.lengths.isfinite(), y * self.geometry.lengths, 0.0)
-
-
-def _kept(structure: Structure, device: torch.device) -> Tensor:
-    mask = torch.ones(structure.slacks, dtype=torch.bool)
-    mask[len(structure.bounded) + torch.tensor(structure.equalities, dtype=torch.int64)] = False
-    return mask.nonzero().squeeze(-1).to(device)
+        y = _gather(y, self.structure)[:, self.reduction.kept]
+        return torch.where(self.reduction.lengths.isfinite(), y * self.reduction.lengths, 0.0)
 
 
 def _spread(slacks: Tensor, structure: Structure, fill: float) -> Tensor:

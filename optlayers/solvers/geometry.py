@@ -25,51 +25,77 @@ def row_norms(matrix: Tensor, structure: Structure) -> Tensor:
 
 
 @dataclass(frozen=True, eq=False)
+class Reduction:
+    """Coordinates `w` in which the equalities ``E x = e`` hold: ``x = particular e + basis w``.
+
+    Attributes
+    ----------
+    rows : Tensor, shape (k, d)
+        Unit rows in these coordinates of all slacks that are no equalities, those of bounded entries included.
+    original : Tensor, shape (k, n)
+        The same slacks' rows in `x`.
+    lengths : Tensor, shape (k,)
+        By what those were divided; infinite for slacks that the equalities determine.
+    kept, equal : Tensor of int, shape (k,), (p,)
+        The places of these slacks, and of the equalities, among all.
+    basis, particular : Tensor, shape (n, d), (n, p)
+        Not used where there are no equalities: the coordinates are those of `x` then.
+    """
+
+    rows: Tensor
+    original: Tensor
+    lengths: Tensor
+    kept: Tensor
+    equal: Tensor
+    basis: Tensor
+    particular: Tensor
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether there are no equalities."""
+        return self.equal.shape[0] == 0
+
+
+@dataclass(frozen=True, eq=False)
 class Geometry:
-    """A constant matrix, scaled; with `basis`, the equalities ``E x = e`` are solved: ``x = particular e + basis w``.
+    """A constant matrix.
 
     Attributes
     ----------
     norms : Tensor, shape (m,)
-        The scale of each row of the matrix.
-    rows : Tensor, shape (slacks, d), or (m, n) without `basis`
-        Scaled rows. With `basis`, in the coordinates `w`, for all slacks that are no equalities, bounds included.
-    basis, particular : Tensor, shape (n, d), (n, p), or None
-    original : Tensor, shape (slacks, n), or None
-        The same slacks' rows before the elimination.
-    lengths : Tensor, shape (slacks,), or None
-        By what those were divided afterwards; infinite for slacks that the equalities determine.
+        The scale of each row.
+    reduction : Reduction or None
+        Where that makes the linear algebra cheaper.
     """
 
     norms: Tensor
-    rows: Tensor
-    basis: Tensor | None = None
-    particular: Tensor | None = None
-    original: Tensor | None = None
-    lengths: Tensor | None = None
+    reduction: Reduction | None
 
     @staticmethod
     def of(matrix: Tensor, structure: Structure) -> Geometry:
-        """Scale a matrix ``(m, n)``, and eliminate the equalities where that makes the linear algebra cheaper."""
+        """Scale a matrix ``(m, n)``, and eliminate the equalities."""
         norms = row_norms(matrix, structure)
-        scaled = matrix / norms.unsqueeze(-1)
-        if not _is_worthwhile(structure):
-            return Geometry(norms, scaled)
-        n = structure.columns
-        equal = torch.tensor(structure.equalities, dtype=torch.int64, device=matrix.device)
-        other = torch.ones(len(matrix), dtype=torch.bool, device=matrix.device)
-        other[equal] = False
-        bounds = torch.eye(n, dtype=matrix.dtype, device=matrix.device)[list(structure.bounded)]
-        original = torch.cat([bounds, scaled[other]])
-        if len(equal) == 0:
-            return Geometry(norms, original, None, None, original, torch.ones_like(original[:, 0]))
-        u, values, vh = torch.linalg.svd(scaled[equal], full_matrices=True)
-        rank = int((values > max(n, len(equal)) * torch.finfo(matrix.dtype).eps * values.amax()).sum())
-        basis = vh[rank:].mT.contiguous()
-        particular = vh[:rank].mT @ (u[:, :rank] / values[:rank]).mT
-        rows = original @ basis
-        lengths = _lengths(rows, structure)
-        return Geometry(norms, rows / lengths.unsqueeze(-1), basis, particular, original, lengths)
+        reduction = _reduce(matrix / norms.unsqueeze(-1), structure) if _is_worthwhile(structure) else None
+        return Geometry(norms, reduction)
+
+
+def _reduce(matrix: Tensor, structure: Structure) -> Reduction:
+    n, count, device = structure.columns, len(structure.bounded), matrix.device
+    equal = torch.tensor(structure.equalities, dtype=torch.int64, device=device)
+    other = torch.ones(len(matrix), dtype=torch.bool, device=device)
+    other[equal] = False
+    original = torch.cat([torch.eye(n, dtype=matrix.dtype, device=device)[list(structure.bounded)], matrix[other]])
+    kept = torch.cat([torch.arange(count, device=device), count + other.nonzero().squeeze(-1)])
+    if len(equal) == 0:
+        nothing = original.new_zeros(n, 0)
+        return Reduction(original, original, torch.ones_like(original[:, 0]), kept, equal, nothing, nothing)
+    u, values, vh = torch.linalg.svd(matrix[equal], full_matrices=True)
+    rank = int((values > max(n, len(equal)) * torch.finfo(matrix.dtype).eps * values.amax()).sum())
+    basis = vh[rank:].mT.contiguous()
+    particular = vh[:rank].mT @ (u[:, :rank] / values[:rank]).mT
+    rows = original @ basis
+    lengths = _lengths(rows, structure)
+    return Reduction(rows / lengths.unsqueeze(-1), original, lengths, kept, count + equal, basis, particular)
 
 
 def _lengths(rows: Tensor, structure: Structure) -> Tensor:

@@ -6,7 +6,7 @@ It has no derivative: `optlayers.differentiation` ties its answer to the inputs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
 
 import torch
@@ -14,7 +14,7 @@ from torch import Tensor, library
 
 from optlayers.cones.common import primal
 from optlayers.solvers.formulation import Formulation
-from optlayers.solvers.geometry import Geometry
+from optlayers.solvers.geometry import Geometry, Reduction
 from optlayers.solvers.solve import solve
 from optlayers.solvers.splitting import SplittingMap
 from optlayers.solvers.structure import Structure
@@ -31,8 +31,9 @@ class Nearest:
     ----------
     x, y : Tensor, shape (samples, n), (samples, slacks of the structure)
         Points, and duals: ``weight (x - v) = A' y``, nonnegative where a lower bound holds.
-    error : Tensor, shape (samples,)
-        The largest absolute KKT residual, relative to the size of the point.
+    violation : Tensor, shape (samples,)
+        The largest distance of a slack to its range, in the user's units; zero without auxiliary entries, where it can
+        be computed from the point.
     status : Tensor of int, shape (samples,)
         0 solved, 1 the set is empty, 3 neither could be shown.
     steps : Tensor of int, shape (samples,)
@@ -43,7 +44,7 @@ class Nearest:
 
     x: Tensor
     y: Tensor
-    error: Tensor
+    violation: Tensor
     status: Tensor
     steps: Tensor
     shift: Tensor
@@ -79,23 +80,23 @@ def nearest_point(
 
 
 def pack_constants(geometry: Geometry, splitting: SplittingMap | None) -> list[Tensor]:
-    """Return a geometry and a splitting map as tensors; what is absent is an empty one."""
-    parts = [geometry.norms, geometry.rows, geometry.basis, geometry.particular, geometry.original, geometry.lengths]
-    if splitting is not None:
-        parts += [geometry.norms.new_tensor([splitting.gamma]), splitting.matrix, splitting.source]
-    nothing = geometry.norms.new_zeros(0, 0)
-    return [nothing if part is None else part for part in parts]
+    """Return a geometry and a splitting map as a list of tensors."""
+    return [geometry.norms, *_tensors(splitting), *_tensors(geometry.reduction)]
+
+
+def _tensors(part: SplittingMap | Reduction | None) -> list[Tensor]:
+    return [] if part is None else [getattr(part, field.name) for field in fields(part)]
 
 
 def unpack_constants(constants: Sequence[Tensor]) -> tuple[Geometry | None, SplittingMap | None]:
-    """Undo `pack_constants`."""
+    """Undo `pack_constants`; which parts there are shows in their number."""
     if not constants:
         return None, None
-    norms, rows, *others = constants[:6]
-    basis, particular, original, lengths = (None if part.shape == (0, 0) else part for part in others)
-    geometry = Geometry(norms, rows, basis, particular, original, lengths)
-    splitting = SplittingMap(float(constants[6]), *constants[7:]) if len(constants) > 6 else None
-    return geometry, splitting
+    norms, *others = constants
+    first, last = len(fields(SplittingMap)), len(fields(Reduction))
+    splitting = SplittingMap(*others[:first]) if len(others) in (first, first + last) else None
+    reduction = Reduction(*others[-last:]) if len(others) in (last, first + last) else None
+    return Geometry(norms, reduction), splitting
 
 
 @torch.no_grad()
@@ -113,14 +114,14 @@ def _nearest_point(
     shape = Structure.decode(structure)
     if geometry is None and matrix.shape[0] == 1 and v.shape[0] > 1:
         geometry = Geometry.of(matrix[0], shape)
-        splitting = None if shape.cones else SplittingMap.of(geometry)
+        splitting = SplittingMap.of(matrix[0], geometry, shape)
     formulation = Formulation.of(shape, geometry, matrix, lower, upper, v)
     answer = solve(formulation, splitting, start)
     status, shift = judge(formulation, answer, relax)
     return (
         answer.x,
         formulation.user_duals(answer.y),
-        answer.error,
+        formulation.violation(answer.x) if shape.auxiliary else torch.zeros_like(answer.error),
         status,
         torch.full_like(status, answer.steps),
         shift,

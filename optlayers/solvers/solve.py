@@ -17,7 +17,8 @@ from optlayers.solvers.splitting import SplittingMap
 _FINISHED = 1e-12  # relative KKT residual; what is above goes on to the next method
 _SAFEGUARD = 1e-11
 _FINISHED_CONES = 1e-11
-_ROUNDS = ((50, 3), (75, 4))  # steps of the splitting, then of Newton's method
+_ROUNDS = ((30, 3), (70, 4))  # steps of the splitting, then of Newton's method
+_FEW, _ROUNDS_OF_FEW = 4, ((20, 3), (30, 3), (50, 4))  # samples for which both cost the same
 _CLOSE = 0.2  # relative violation after splitting, from which Newton's method is worth a try
 _POLISHING = 10
 _MEMORY = 2**25  # numbers in the largest temporary tensor
@@ -86,14 +87,13 @@ def _solve_polyhedron(work: Problem, splitting: SplittingMap | None, start: _Sta
     if splitting is not None:
         z = None
         own, index = work, answer.open(_FINISHED)
-        for steps, newton in _ROUNDS:
+        for steps, newton in _ROUNDS if work.samples > _FEW else _ROUNDS_OF_FEW:
             if len(index) == 0:
                 return
             if len(index) < own.samples:
                 own = work.select(index)
-            s, y = splitting.run(own, z, steps)
+            x, s, y = splitting.run(own, z, steps)
             answer.steps += steps
-            x = own.v + own.adjoint(y)
             close = (own.apply(x) - s).abs().amax(-1) <= _CLOSE * own.scale
             chosen = close.nonzero().squeeze(-1)
             if len(chosen) == 0:
@@ -121,6 +121,7 @@ def _interior_point(work: Problem, answer: Answer) -> None:
     for part in chunks(work, answer.open(_SAFEGUARD)):
         own = work.select(part)
         x, y, steps = interior_point(own, _SAFEGUARD)
+        answer.improve(part, x, y, own.error(x, y))
         x, y, error, polishing = active_set(own, x, y, _POLISHING, _FINISHED)
         answer.improve(part, x, y, error)
         most = max(most, steps + polishing)

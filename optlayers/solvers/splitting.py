@@ -9,47 +9,61 @@ from torch import Tensor
 
 from optlayers.solvers.geometry import Geometry
 from optlayers.solvers.problem import Problem
+from optlayers.solvers.structure import Structure
 
 _RELAXATION = 1.6
 _PENALTY = 4.0
 _MOST_ROWS = 1000
+_AUXILIARY = 1e-8
 
 
 @dataclass(frozen=True, eq=False)
 class SplittingMap:
-    """The affine half of the splitting, ``u -> argmin_s f(s) + gamma / 2 |s - u|^2`` with `f` the cost of the slacks.
-
-    With ``x = K^-1 (v + gamma A' u)`` and ``K = 1 + gamma A' A`` that is ``s = A x``.
+    """The affine half of the splitting: ``argmin_x 1/2 |x - v|^2 + gamma / 2 |A x - u|^2`` and its slacks.
 
     Attributes
     ----------
-    gamma : float
+    gamma : Tensor, shape ()
+    inverse : Tensor, shape (n, n)
+        Of ``K = diag(weight) + gamma A' A``.
     matrix : Tensor, shape (slacks, slacks)
-        ``gamma A K^-1 A'``, symmetric.
+        ``gamma A K^-1 A'``: from `u` to slacks.
     source : Tensor, shape (n, slacks)
-        ``K^-1 A'``.
+        ``diag(weight) K^-1 A'``: from `v` to slacks.
     """
 
-    gamma: float
+    gamma: Tensor
+    inverse: Tensor
     matrix: Tensor
     source: Tensor
 
     @staticmethod
-    def of(geometry: Geometry, gamma: float = _PENALTY) -> SplittingMap | None:
-        """Factor ``K`` for a geometry's rows; None where bounds are not among them, or there are too many."""
-        rows = geometry.rows
-        if geometry.original is None or not 0 < len(rows) <= _MOST_ROWS:
+    def of(matrix: Tensor, geometry: Geometry, structure: Structure, gamma: float = _PENALTY) -> SplittingMap | None:
+        """Factor ``K`` for a matrix ``(m, n)``; None with cones, without rows, or with too many."""
+        if structure.cones or not 0 < structure.slacks <= _MOST_ROWS:
             return None
-        identity = torch.eye(rows.shape[-1], dtype=rows.dtype, device=rows.device)
-        factor = torch.linalg.cholesky(identity + gamma * rows.mT @ rows)
-        inverse = torch.cholesky_solve(rows.mT, factor)
-        matrix = gamma * rows @ inverse
-        return SplittingMap(gamma, (matrix + matrix.mT) / 2, inverse)
+        reduction = geometry.reduction
+        if reduction is None:
+            rows = matrix / geometry.norms.unsqueeze(-1)
+            if structure.bounded:
+                rows = torch.cat([torch.eye(structure.columns, dtype=rows.dtype, device=rows.device), rows])
+        else:
+            rows = reduction.rows
+        weight = rows.new_ones(rows.shape[-1])
+        if structure.auxiliary:
+            weight[structure.size :] = 0.0
+        shift = torch.where(weight > 0, weight, _AUXILIARY)
+        factor = torch.linalg.cholesky(torch.diag(shift) + gamma * rows.mT @ rows)
+        inverse = torch.cholesky_inverse(factor)
+        return SplittingMap(
+            rows.new_tensor(gamma), inverse, gamma * rows @ inverse @ rows.mT, weight.unsqueeze(-1) * inverse @ rows.mT
+        )
 
-    def run(self, problem: Problem, z: Tensor | None, steps: int) -> tuple[Tensor, Tensor]:
-        """Return slacks in their range and duals, both ``(samples, slacks)``, after some steps.
+    def run(self, problem: Problem, z: Tensor | None, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return points ``(samples, n)``, slacks in their range and duals, both ``(samples, slacks)``.
 
-        The iteration is ``z += 1.6 (M (2 s - z) + q - s)`` with ``s = P(z)``, from the slacks of the points by default.
+        The iteration is ``z += 1.6 (M (2 s - z) + q - s)`` with ``s = P(z)``, from the slacks of the points by default
+        (Douglas-Rachford; Eckstein and Bertsekas, "On the Douglas-Rachford splitting method", 1992).
         """
         q = problem.v @ self.source
         z = problem.apply(problem.v) if z is None else z
@@ -58,4 +72,8 @@ class SplittingMap:
             move = torch.addmm(q, s.mul(2).sub_(z), self.matrix).sub_(s)
             z = z.add(move, alpha=_RELAXATION)
             s = problem.nearest_slack(z)
-        return s, self.gamma * (s - z)
+        y = self.gamma * (s - z)
+        if problem.is_strong:
+            return problem.v + problem.adjoint(y), s, y
+        x = (problem.weight * problem.v + self.gamma * problem.adjoint(2 * s - z)) @ self.inverse
+        return x, s, y

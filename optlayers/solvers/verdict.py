@@ -44,7 +44,7 @@ def judge(formulation: Formulation, answer: Answer, relax: bool) -> tuple[Tensor
         shift[chosen] = r[empty]
         moved = whole.select(chosen)
         moved = replace(moved, lower=moved.lower - r[empty], upper=moved.upper - r[empty])
-        nearest = solve(replace(formulation, whole=moved, work=moved, geometry=None, origin=None), None, None)
+        nearest = solve(replace(formulation, whole=moved, work=moved, reduction=None, origin=None), None, None)
         answer.x[chosen], answer.y[chosen], answer.error[chosen] = nearest.x, nearest.y, nearest.error
     return status, formulation.user_slacks(shift)
 

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 from optlayers.sets.base import ClosedFormSet
 from optlayers.testing.cases import Case, cases
+from optlayers.testing.general_sets import general_cases
 from optlayers.testing.laws import LAWS
 
-__all__ = ["LAWS", "Case", "cases", "check_set"]
+__all__ = ["LAWS", "Case", "cases", "check_set", "general_cases"]
 
 
 def check_set(kind: type[ClosedFormSet]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.feasible_set import FeasibleSet
+from optlayers.feasible_set import FeasibleSet, Method, OnFailure
 from optlayers.sets.base import ClosedFormSet
 
 _SEED = 0
@@ -24,24 +24,45 @@ class Case:
 
     Attributes
     ----------
-    kind : type
+    kind : type or None
+        The closed form that the set has; None: it runs on the general solver.
     name : str
     variable : cvxpy.Variable
     constraints : list of cvxpy.Constraint
     parameters : list of cvxpy.Parameter
         Empty, or all data that may be parameters, with their values set.
+    method : str
+        As for `FeasibleSet`.
+    accuracy : float
+        By how much projections may be wrong, relative to the data.
+    repeatability : float
+        By how much two ways to ask for the same projection may differ, relative to the data.
+    is_polyhedral : bool
+        Whether the set has no curved part, so that the general solver has exact second derivatives.
     """
 
-    kind: type[ClosedFormSet]
+    kind: type[ClosedFormSet] | None
     name: str
     variable: cp.Variable
     constraints: list[cp.Constraint]
     parameters: list[cp.Parameter]
+    method: Method = "auto"
+    accuracy: float = 1e-9
+    repeatability: float = 1e-12
+    is_polyhedral: bool = True
 
     @cached_property
     def feasible_set(self) -> FeasibleSet:
         """The set without parameter values."""
-        return FeasibleSet(self.constraints, self.variable, self.parameters)
+        return self.make()
+
+    def make(self, on_failure: OnFailure = "raise") -> FeasibleSet:
+        """Return the set anew, with another policy for failures."""
+        return FeasibleSet(self.constraints, self.variable, self.parameters, method=self.method, on_failure=on_failure)
+
+    def on_general_solver(self) -> Case:
+        """Return the same case, for the general solver."""
+        return replace(self, name=f"{self.name}-general", method="general")
 
     def values(self, dtype: torch.dtype = torch.float64) -> list[Tensor]:
         """Return the parameter values."""
