@@ -26,6 +26,15 @@ class Rows:
     lb: np.ndarray
     ub: np.ndarray
 
+    def violations(self, points: np.ndarray) -> np.ndarray:
+        """Return the largest distance of each point ``(count, n)`` to a row's or an entry's bounds."""
+        length = np.sqrt(self.A.multiply(self.A).sum(axis=1)).A1 if self.A.nnz else np.ones(self.A.shape[0])
+        length = np.where(length > 0, length, 1.0)
+        slacks = (self.A @ points.T).T
+        over = np.maximum(slacks - self.high, self.low - slacks) / length
+        outside = np.maximum(points - self.ub, self.lb - points)
+        return np.maximum(0.0, np.concatenate([over, outside], axis=-1).max(-1))
+
     def split(self) -> tuple[sp.csc_matrix, np.ndarray, sp.csc_matrix, np.ndarray]:
         """Return ``A, b, G, h`` of ``{x : A x = b, G x <= h}``: bounds are rows, and absent sides are left out."""
         stacked = sp.csr_matrix(sp.vstack([self.A, sp.eye(len(self.lb))]))

@@ -16,11 +16,13 @@ from optlayers.parametric.symbolic import Affine, Data, Derived, as_number, larg
 from optlayers.recognition.block import Block, Row
 from optlayers.sets.base import ClosedFormSet
 
+_MOST_OTHERS = 50  # rows besides ties; no closed form is that of so many, but for affine sets
+
 
 def untie(block: Block) -> tuple[Block, np.ndarray] | None:
     """Return the block on one entry per group of tied entries, and `T`; None where no entries are tied."""
     ties = [row for row in block.rows if _is_tie(row)]
-    if not ties or block.auxiliary:
+    if not ties or block.auxiliary or len(block.rows) - len(ties) > _MOST_OTHERS:
         return None
     leader, ratio = np.arange(block.size), np.ones(block.size)
     for row in ties:

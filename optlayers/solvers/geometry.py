@@ -9,6 +9,7 @@ from torch import Tensor
 
 from optlayers.solvers.structure import ConeGroups, Structure
 
+_DEPENDENT = 1e-10
 _VANISHING = 1e-11  # relative; a row this small after the elimination is implied by the equalities
 
 
@@ -89,13 +90,29 @@ def _reduce(matrix: Tensor, structure: Structure) -> Reduction:
     if len(equal) == 0:
         nothing = original.new_zeros(n, 0)
         return Reduction(original, original, torch.ones_like(original[:, 0]), kept, equal, nothing, nothing)
-    u, values, vh = torch.linalg.svd(matrix[equal], full_matrices=True)
-    rank = int((values > max(n, len(equal)) * torch.finfo(matrix.dtype).eps * values.amax()).sum())
-    basis = vh[rank:].mT.contiguous()
-    particular = vh[:rank].mT @ (u[:, :rank] / values[:rank]).mT
+    basis, particular = _solve_equalities(matrix[equal])
     rows = original @ basis
     lengths = _lengths(rows, structure)
     return Reduction(rows / lengths.unsqueeze(-1), original, lengths, kept, count + equal, basis, particular)
+
+
+def _solve_equalities(matrix: Tensor) -> tuple[Tensor, Tensor]:
+    """Return an orthonormal basis of the kernel of unit rows, and a generalised inverse that ignores dependent rows.
+
+    A row is dependent if it is no farther than `_DEPENDENT` from the span of those before it, which is what the
+    diagonal of the QR factor says.
+    """
+    q, r = torch.linalg.qr(matrix.mT, mode="complete")
+    distance = torch.zeros_like(matrix[:, 0])
+    own = r.diagonal().abs()
+    distance[: len(own)] = own
+    kept = (distance > _DEPENDENT).nonzero().squeeze(-1)
+    if len(kept) < len(matrix):
+        q, r = torch.linalg.qr(matrix[kept].mT, mode="complete")
+    rank = len(kept)
+    inverse = torch.zeros_like(matrix.mT)
+    inverse[:, kept] = torch.linalg.solve_triangular(r[:rank], q[:, :rank].mT, upper=True).mT
+    return q[:, rank:].contiguous(), inverse
 
 
 def _lengths(rows: Tensor, structure: Structure) -> Tensor:

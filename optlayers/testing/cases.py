@@ -39,6 +39,8 @@ class Case:
         By how much two ways to ask for the same projection may differ, relative to the data.
     is_polyhedral : bool
         Whether the set has no curved part, so that the general solver has exact second derivatives.
+    huge : float
+        The size of the largest points.
     """
 
     kind: type[ClosedFormSet] | None
@@ -50,6 +52,7 @@ class Case:
     accuracy: float = 1e-9
     repeatability: float = 1e-12
     is_polyhedral: bool = True
+    huge: float = 1e9
 
     @cached_property
     def feasible_set(self) -> FeasibleSet:
@@ -91,8 +94,9 @@ class Case:
         """Return points that break naive code: zero, ties, huge, tiny, feasible, on the boundary."""
         zero = torch.zeros(1, *self.shape, dtype=torch.float64)
         random = self.random_points(2)
-        mixed = random * torch.where(random > 0, 1e9, 1e-9)
-        points = [zero, zero + 1, zero - 0.5, random.round(), 1e9 * random, 1e-9 * random, mixed, 1e9 + random]
+        mixed = random * torch.where(random > 0, self.huge, 1e-9)
+        huge = [self.huge * random, self.huge + random]
+        points = [zero, zero + 1, zero - 0.5, random.round(), 1e-9 * random, mixed, *huge]
         return torch.cat([*points, self.feasible_points(3)])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 
 from optlayers.testing.cases import Case
 
-_CURVED: Mapping[str, Any] = {"accuracy": 1e-7, "repeatability": 1e-8, "is_polyhedral": False}
+_CURVED: Mapping[str, Any] = {"accuracy": 1e-7, "repeatability": 1e-8, "is_polyhedral": False, "huge": 1e6}
 _FLAT: Mapping[str, Any] = {"repeatability": 1e-10}
 
 GENERAL_SETS: dict[str, Callable[[], Case]] = {}
@@ -81,7 +81,7 @@ def relative_entropy_ball() -> Case:
     x, radius = cp.Variable(3, name="x"), cp.Parameter(name="radius", value=0.2)
     near = np.array([0.5, 0.3, 0.2])
     constraints = [cp.sum(cp.rel_entr(x, near)) <= radius, cp.sum(x) == 1]
-    return Case(None, "relative_entropy_ball", x, constraints, [radius], **_CURVED)
+    return Case(None, "relative_entropy_ball", x, constraints, [radius], **{**_CURVED, "huge": 1e4})
 
 
 @_entry
