@@ -34,16 +34,6 @@ _TITLES = (
     *("method", "sets", "points", "solved", "right", "called solved but wrong", "better"),
     *("derivatives right", "total, s"),
 )
-    "method",
-    "sets",
-    "points",
-    "solved",
-    "right",
-    "called solved but wrong",
-    "better",
-    "derivatives right",
-    "total, s",
-)
 _LINE = (
     *("set", "n", "rows", "method", "solved", "right", "wrong", "better", "error", "derivatives"),
     *("build, s", "project, s", "note"),
