@@ -28,7 +28,7 @@ class Rows:
 
     def violations(self, points: np.ndarray) -> np.ndarray:
         """Return the largest distance of each point ``(count, n)`` to a row's or an entry's bounds."""
-        length = np.sqrt(self.A.multiply(self.A).sum(axis=1)).A1 if self.A.nnz else np.ones(self.A.shape[0])
+        length = np.asarray(sp.linalg.norm(self.A, axis=1))
         length = np.where(length > 0, length, 1.0)
         slacks = (self.A @ points.T).T
         over = np.maximum(slacks - self.high, self.low - slacks) / length

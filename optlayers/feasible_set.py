@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import functools
 from collections.abc import Sequence
 from typing import Any, Literal
@@ -12,6 +11,7 @@ import cvxpy as cp
 import torch
 from torch import Tensor
 
+from optlayers.attempt import Options, attempt
 from optlayers.declaration import Declaration, check_choice
 from optlayers.duals import Dual, DualProblem
 from optlayers.errors import InfeasibleError
@@ -23,12 +23,11 @@ from optlayers.parameters import Given, assign
 from optlayers.parametric.constants import is_traced
 from optlayers.parametric.maps import Values
 from optlayers.projection.compiled_set import CompiledSet, Outcome
-from optlayers.solution import Solution, Status
+from optlayers.solution import Solution
 from optlayers.warm_start import WarmStart
 
 Method = Literal["auto", "closed_form", "general", "dykstra", "cvxpylayers"]
 OnFailure = Literal["raise", "warn", "nan", "nearest"]
-_SOLVED, _INFEASIBLE, _INVALID, _ = map(int, Status)
 
 
 class FeasibleSet:
@@ -260,60 +259,16 @@ class FeasibleSet:
         return found
 
     def _attempt(
-        self, v: Tensor, values: Values, problems: Sequence[Problem], start: Sequence[Tensor] | None = None
+        self, v: Tensor, values: Values, problems: Sequence[Problem] = (), start: Sequence[Tensor] | None = None
     ) -> Outcome:
-        """Return the projection and each sample's status; samples without answer are NaN."""
-        compiled, nearest = self._compiled, self.on_failure == "nearest"
-        valid = v.isfinite().all(-1)
-        for tensor in values.tensors:
-            valid = valid & tensor.isfinite().all(-1)
-        for _, bad in problems:
-            valid = valid & ~bad
-        if self.validate and not is_traced() and not bool(valid.all()):
-            return self._attempt_valid(v, values, valid, start)
-        sets = compiled.bind(values)
-        feasible = compiled.feasible(values, sets)
-        solved = valid if feasible is None else valid & feasible
-        status = torch.where(solved, _SOLVED, torch.where(valid, _INFEASIBLE, _INVALID))
-        if nearest and feasible is not None:
-            sets = [bound.relaxed() for bound in sets]
-        found = compiled.project(v, values, sets, relax=nearest, start=start)
-        answered = valid if nearest else solved
-        if found.status is not None:
-            status = torch.where(status == _SOLVED, found.status, status)
-            answered = answered & ((found.status == _SOLVED) | (found.status == _INFEASIBLE if nearest else False))
-        elif feasible is None and self.validate and not is_traced():
-            return dataclasses.replace(found, status=status)
-        y = torch.where(answered.unsqueeze(-1), found.value, torch.nan)
-        return dataclasses.replace(found, value=y, status=status)
-
-    def _attempt_valid(self, v: Tensor, values: Values, valid: Tensor, start: Sequence[Tensor] | None) -> Outcome:
-        """Project the valid samples alone, so that the others spoil neither them nor their gradients."""
-        batch = valid.shape
-        y = torch.full((*batch, v.shape[-1]), torch.nan, dtype=v.dtype, device=v.device)
-        status = torch.full_like(valid, _INVALID, dtype=torch.int64)
-        if not bool(valid.any()):
-            return Outcome(y, status)
-        tensors = tuple(t.expand(*batch, t.shape[-1])[valid] for t in values.tensors)
-        own = v.expand(*batch, v.shape[-1])[valid]
-        began = None if start is None else [t.expand(*batch, *t.shape[-2:])[valid] for t in start]
-        found = self._attempt(own, Values(tensors, values.dtype, values.device), (), began)
-        assert found.status is not None
-        where = valid.nonzero(as_tuple=True)
-        zeros = [f.new_zeros(*batch, *f.shape[1:]) for f in found.state]
-        return Outcome(
-            y.index_put(where, found.value),
-            status.index_put(where, found.status),
-            found.steps if found.steps is None else torch.zeros_like(status).index_put(where, found.steps),
-            found.violation if found.violation is None else y[..., 0].index_put(where, found.violation.to(y.dtype)),
-            tuple(zero.index_put(where, f) for zero, f in zip(zeros, found.state, strict=True)),
-        )
+        options = Options(relax=self.on_failure == "nearest", look=self.validate and not is_traced())
+        return attempt(self._compiled, v, values, problems, start, options)
 
     def _residual(self, y: Tensor, values: Values) -> Tensor:
         with torch.autocast(y.device.type, enabled=False):
             if self._compiled.residual is not None:
                 return self._compiled.residual(y, values)
-            return y - self._attempt(y, values, ()).value
+            return y - self._attempt(y, values).value
 
     def _pack(self, y: Tensor, points: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
         """Return the flat result in the variables' shapes and the points' dtypes."""

@@ -24,13 +24,14 @@ from cvxpy.constraints.second_order import SOC
 from cvxpy.constraints.zero import Equality, Zero
 from cvxpy.reductions.cone2cone.approx import APPROX_CONE_CONVERSIONS, ApproxCone2Cone
 from cvxpy.reductions.cone2cone.exact import EXACT_CONE_CONVERSIONS, ExactCone2Cone
-from cvxpy.reductions.dcp2cone.cone_matrix_stuffing import ConeMatrixStuffing, ParamConeProg
+from cvxpy.reductions.dcp2cone.cone_matrix_stuffing import ConeMatrixStuffing
 from cvxpy.reductions.dcp2cone.dcp2cone import Dcp2Cone
 from cvxpy.utilities.solver_context import SolverInfo
 
 from optlayers.compiler.affine_rows import AffineRows
-from optlayers.compiler.conic_form import Cone, ConicForm
+from optlayers.compiler.conic_form import ConicForm
 from optlayers.compiler.diagnosis import describe
+from optlayers.compiler.stuffed_rows import Stuffed, sort_rows
 
 _SUPPORTED = frozenset({Zero, NonNeg, SOC, PSD, ExpCone, PowCone3D})
 _STUFFED = _SUPPORTED | {Equality, Inequality}
@@ -77,7 +78,7 @@ def compile_with_places(
             rewritten.append((own, len(labels) - 1 if source is None else source))
     plain = [leaves.replacement.get(id(v), v) for v in variables]
     stuffed = _stuff(rewritten, plain, [leaves.replacement.get(id(p), p) for p in parameters], len(labels))
-    form, places = _split(stuffed, sum(v.size for v in variables), labels, origins)
+    form, places = sort_rows(stuffed, sum(v.size for v in variables), labels, origins)
     empty = np.zeros(0, dtype=np.int64)
     own = {source: places[con.id] for con, source in rewritten if con.id in own_rows}
     return form, [own.get(k, empty) for k in range(len(constraints))]
@@ -174,23 +175,17 @@ def _attribute_constraints(variable: cp.Variable, plain: cp.Variable) -> list[tu
     return result
 
 
-@dataclass(frozen=True)
-class _Stuffed:
-    program: ParamConeProg | None
-    rows: AffineRows
-
-
 def _stuff(
     conic: Sequence[tuple[cp.Constraint, int]],
     variables: Sequence[cp.Variable],
     parameters: Sequence[cp.Parameter],
     labels: int,
-) -> _Stuffed:
+) -> Stuffed:
     """Collect the coefficients of all rows, in CVXPY's order of cones, with entries of leaves in C order."""
     size, count = sum(v.size for v in variables), sum(p.size for p in parameters)
     if not conic:
         nothing = AffineRows(sp.csr_array((0, (size + 1) * (count + 1))), size, count, sp.csr_array((0, labels)))
-        return _Stuffed(None, nothing)
+        return Stuffed(None, nothing)
     with warnings.catch_warnings():  # that CVXPY takes another backend for arrays of three dimensions
         warnings.filterwarnings("ignore", ".*dimension greater than 2", UserWarning)
         program, _ = ConeMatrixStuffing(quad_obj=False).apply(cp.Problem(cp.Minimize(0), [con for con, _ in conic]))
@@ -208,7 +203,7 @@ def _stuff(
     sources = sp.csr_array((np.ones(m), source, np.arange(m + 1)), shape=(m, labels))
     data = sp.csr_array((coo.data, (row, index)), shape=(m, (end + 1) * (count + 1)))
     data.eliminate_zeros()
-    return _Stuffed(program, AffineRows(data, end, count, sources))
+    return Stuffed(program, AffineRows(data, end, count, sources))
 
 
 def _c_order(leaves: Sequence[cp.Variable | cp.Parameter], starts: dict[int, int], size: int) -> tuple[np.ndarray, int]:
@@ -223,62 +218,3 @@ def _c_order(leaves: Sequence[cp.Variable | cp.Parameter], starts: dict[int, int
     if unknown:
         raise RuntimeError(f"CVXPY's program has leaves that were not declared: {sorted(unknown)}")
     return place, start
-
-
-def _split(
-    stuffed: _Stuffed, size: int, labels: Sequence[str], origins: Sequence[int]
-) -> tuple[ConicForm, dict[int, np.ndarray]]:
-    """Sort the stuffed rows into equalities, inequalities and one entry per cone; say where each constraint's are."""
-    rows, program = stuffed.rows, stuffed.program
-    zero, nonneg, cones, groups, start = [], [], [], [], 0
-    for con in program.constraints if program is not None else []:
-        block = np.arange(start, start + con.size)
-        start += con.size
-        if isinstance(con, Zero):
-            zero.append((con.id, block))
-        elif isinstance(con, NonNeg):
-            nonneg.append((con.id, block))
-        elif isinstance(con, SOC):
-            count = con.args[0].size
-            members = np.concatenate([block[:count, None], block[count:].reshape(count, -1)], axis=1)
-            cones.extend(Cone("soc", rows[member]) for member in members)
-            groups.append((con.id, members, np.argsort(members, axis=None, kind="stable")))
-        elif isinstance(con, PSD):
-            entries = block.reshape(con.args[0].shape, order="F").reshape(-1, *con.args[0].shape[-2:])
-            cones.extend(Cone("psd", _svec(rows, square)) for square in entries)
-            n = entries.shape[-1]
-            groups.append((con.id, np.zeros((len(entries), n * (n + 1) // 2)), None))
-        elif isinstance(con, (ExpCone, PowCone3D)):
-            members = block.reshape(3, -1).T
-            kind = "exp" if isinstance(con, ExpCone) else "pow"
-            alphas = np.broadcast_to(
-                np.asarray(con.alpha.value if isinstance(con, PowCone3D) else 0.0), (len(members),)
-            )
-            cones.extend(Cone(kind, rows[m], float(a)) for m, a in zip(members, alphas, strict=True))
-            groups.append((con.id, members, np.argsort(members, axis=None, kind="stable")))
-    empty = np.zeros(0, dtype=np.int64)
-    linear = [np.concatenate([empty, *(block for _, block in part)]) for part in (zero, nonneg)]
-    places, start = {}, 0
-    for ident, block in [*zero, *nonneg]:
-        places[ident] = np.arange(start, start + len(block))
-        start += len(block)
-    for ident, members, order in groups:
-        place = np.arange(start, start + members.size)
-        places[ident] = place if order is None else place[order]
-        start += members.size
-    form = ConicForm(size, rows[linear[0]], rows[linear[1]], tuple(cones), tuple(labels), tuple(origins))
-    return form, places
-
-
-def _svec(rows: AffineRows, square: np.ndarray) -> AffineRows:
-    """Return the scaled lower triangle, by columns, of the symmetric part of a matrix of rows."""
-    n = len(square)
-    column, row = np.triu_indices(n)
-    pairs = sp.coo_array(
-        (
-            np.tile(np.where(row == column, 0.5, np.sqrt(0.5)), 2),
-            (np.tile(np.arange(len(row)), 2), np.concatenate([square[row, column], square[column, row]])),
-        ),
-        shape=(len(row), len(rows)),
-    )
-    return rows.combined(pairs)

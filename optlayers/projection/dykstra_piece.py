@@ -5,11 +5,9 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad
@@ -18,13 +16,14 @@ from optlayers.cones.common import primal
 from optlayers.differentiation.reattach import reattach
 from optlayers.parametric.constants import Constant, is_traced
 from optlayers.parametric.maps import Values
-from optlayers.parametric.symbolic import Affine, select, stack
+from optlayers.parametric.symbolic import Affine, stack
 from optlayers.projection.conditions import tolerance
+from optlayers.projection.dykstra_members import Part, refusal, split, touched
 from optlayers.projection.general_piece import Projected
 from optlayers.projection.pieces import Piece, make_pieces, match
 from optlayers.projection.rows import BlockRows
 from optlayers.projection.ties import Tied
-from optlayers.recognition.block import Block, BlockCone, Row
+from optlayers.recognition.block import Block
 from optlayers.sets import ClosedFormSet
 from optlayers.solvers.formulation import Formulation
 
@@ -64,7 +63,7 @@ class DykstraPiece:
 
     max_cycles = 10_000
 
-    def __init__(self, blocks: Sequence[Block], parts: Sequence[Sequence[_Part]], starts: Sequence[int]) -> None:
+    def __init__(self, blocks: Sequence[Block], parts: Sequence[Sequence[Part]], starts: Sequence[int]) -> None:
         """Put blocks together; `parts` are those of each block."""
         self.blocks = tuple(blocks)
         self.columns = np.stack([block.columns for block in blocks])
@@ -256,14 +255,6 @@ class _Rows:
         return reattach(problem, x, y, solved).reshape(shape)
 
 
-@dataclass(frozen=True, eq=False)
-class _Part:
-    """Some constraints of a block, and the entries that they touch, in the block's coordinates."""
-
-    entries: np.ndarray
-    block: Block
-
-
 def make_dykstra_pieces(blocks: Sequence[Block], starts: Sequence[int], labels: Sequence[str]) -> list[DykstraPiece]:
     """Split blocks into simple sets, and group those that can be run as one batch; `labels` are of all constraints.
 
@@ -272,76 +263,22 @@ def make_dykstra_pieces(blocks: Sequence[Block], starts: Sequence[int], labels: 
     ValueError
         If a block has auxiliary variables, or a constraint alone has no closed form.
     """
-    groups: dict[object, list[tuple[Block, list[_Part]]]] = {}
+    groups: dict[object, list[tuple[Block, list[Part]]]] = {}
     for block in blocks:
         if block.auxiliary:
             sources = block.bound_sources(np.arange(block.size, block.size + block.auxiliary))
             for own in (*block.rows, *block.cones):
-                sources |= set(own.sources) if (_touched(own) >= block.size).any() else set()
-            raise _refusal(sources, labels, "needs auxiliary variables, which have no projection")
-        parts = _split(block)
+                sources |= set(own.sources) if (touched(own) >= block.size).any() else set()
+            raise refusal(sources, labels, "needs auxiliary variables, which have no projection")
+        parts = split(block)
         keys = []
         for part in parts:
             found = match(part.block)
             if found is None:
-                raise _refusal(part.block.sources, labels, "has no closed form by itself")
+                raise refusal(part.block.sources, labels, "has no closed form by itself")
             keys.append(found.key)
         structure = None if block.cones else BlockRows.of(block).structure
         groups.setdefault((block.size, tuple(keys), structure), []).append((block, parts))
     return [
         DykstraPiece([block for block, _ in group], [parts for _, parts in group], starts) for group in groups.values()
     ]
-
-
-def _refusal(sources: set[int], labels: Sequence[str], reason: str) -> ValueError:
-    names = ", ".join(labels[source] for source in sorted(sources)) or "a constraint"
-    return ValueError(f"method='dykstra' cannot take {names}: it {reason}; use method='general'")
-
-
-def _split(block: Block) -> list[_Part]:
-    """Return all constant equations, the bounds with one of the other rows, each row that is left, and each cone."""
-    equations = [row for row in block.rows if row.is_equality and row.normal.is_constant]
-    joint = equations if len(equations) > 1 else []
-    single = [row for row in block.rows if row not in joint]
-    parts = [_part(block, rows=joint)] if joint else []
-    if block.has_bounds:
-        # The fewer and the larger the members, the faster the convergence.
-        best = max(single, key=lambda row: (row.is_equality, len(_touched(row))), default=None)
-        bounds = None if best is None else _part(block, rows=[best], bounds=True)
-        if bounds is None or match(bounds.block) is None:
-            bounds = _part(block, bounds=True)
-        else:
-            single.remove(best)  # pyright: ignore
-        parts.append(bounds)
-    parts += [_part(block, rows=[row]) for row in single]
-    return parts + [_part(block, cones=[cone]) for cone in block.cones]
-
-
-def _touched(own: Row | BlockCone) -> np.ndarray:
-    """Return the entries that a row or a cone contains."""
-    normals = own.normal if isinstance(own, Row) else own.normals
-    touched = (normals.constant.ravel() != 0) | normals.is_parametric
-    return np.flatnonzero(touched.reshape(-1, normals.shape[-1]).any(0))
-
-
-def _part(block: Block, rows: Sequence[Row] = (), cones: Sequence[BlockCone] = (), *, bounds: bool = False) -> _Part:
-    """Return some constraints of a block on the entries that they touch."""
-    bounded = block.bounds if bounds else block.bounds[:, :0]
-    entries = np.unique(np.concatenate([bounded[0], *(_touched(own) for own in (*rows, *cones))]))
-    own = dataclasses.replace(
-        block,
-        columns=block.columns[entries],
-        lower=select(block.lower, entries) if bounds and block.lower is not None else None,
-        upper=select(block.upper, entries) if bounds and block.upper is not None else None,
-        rows=tuple(dataclasses.replace(row, normal=row.normal[entries]) for row in rows),
-        cones=tuple(dataclasses.replace(cone, normals=_restricted(cone.normals, entries)) for cone in cones),
-        bounds=np.stack([np.searchsorted(entries, bounded[0]), *bounded[1:]]),
-    )
-    return _Part(entries, own)
-
-
-def _restricted(normals: Affine, entries: np.ndarray) -> Affine:
-    """Return some columns of a matrix."""
-    count, n = normals.shape
-    index = (np.arange(count)[:, None] * n + entries).ravel()
-    return Affine(normals.constant[:, entries], sp.csr_array(normals.linear[index]))

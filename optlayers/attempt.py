@@ -1,0 +1,97 @@
+"""One projection of a batch: what is sound is projected, and each sample gets a status."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from optlayers.inputs import Problem
+from optlayers.parametric.maps import Values
+from optlayers.projection.compiled_set import CompiledSet, Outcome
+from optlayers.solution import Status
+
+_SOLVED, _INFEASIBLE, _INVALID, _ = map(int, Status)
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to do with samples that have no projection.
+
+    Attributes
+    ----------
+    relax : bool
+        Whether those whose set is empty get their least-infeasible point; else they are NaN.
+    look : bool
+        Whether values may be looked at, to leave invalid samples out.
+    """
+
+    relax: bool
+    look: bool
+
+
+def attempt(
+    compiled: CompiledSet,
+    v: Tensor,
+    values: Values,
+    problems: Sequence[Problem],
+    start: Sequence[Tensor] | None,
+    options: Options,
+) -> Outcome:
+    """Return the projection of points ``(*batch, n)`` and each sample's status; samples without answer are NaN."""
+    valid = v.isfinite().all(-1)
+    for tensor in values.tensors:
+        valid = valid & tensor.isfinite().all(-1)
+    for _, bad in problems:
+        valid = valid & ~bad
+    if options.look and not bool(valid.all()):
+        return _attempt_valid(compiled, v, values, valid, start, options)
+    sets = compiled.bind(values)
+    feasible = compiled.feasible(values, sets)
+    solved = valid if feasible is None else valid & feasible
+    status = torch.where(solved, _SOLVED, torch.where(valid, _INFEASIBLE, _INVALID))
+    if options.relax and feasible is not None:
+        sets = [bound.relaxed() for bound in sets]
+    found = compiled.project(v, values, sets, relax=options.relax, start=start)
+    answered = valid if options.relax else solved
+    if found.status is not None:
+        status = torch.where(status == _SOLVED, found.status, status)
+        answered = answered & ((found.status == _SOLVED) | ((found.status == _INFEASIBLE) & options.relax))
+    elif feasible is None and options.look:
+        return dataclasses.replace(found, status=status)
+    y = torch.where(answered.unsqueeze(-1), found.value, torch.nan)
+    return dataclasses.replace(found, value=y, status=status)
+
+
+def _attempt_valid(
+    compiled: CompiledSet,
+    v: Tensor,
+    values: Values,
+    valid: Tensor,
+    start: Sequence[Tensor] | None,
+    options: Options,
+) -> Outcome:
+    """Project the valid samples alone, so that the others spoil neither them nor their gradients."""
+    batch = valid.shape
+    y = torch.full((*batch, v.shape[-1]), torch.nan, dtype=v.dtype, device=v.device)
+    status = torch.full_like(valid, _INVALID, dtype=torch.int64)
+    if not bool(valid.any()):
+        return Outcome(y, status)
+    tensors = tuple(t.expand(*batch, t.shape[-1])[valid] for t in values.tensors)
+    own = v.expand(*batch, v.shape[-1])[valid]
+    began = None if start is None else [t.expand(*batch, *t.shape[-2:])[valid] for t in start]
+    found = attempt(compiled, own, Values(tensors, values.dtype, values.device), (), began, options)
+    assert found.status is not None
+    where = valid.nonzero(as_tuple=True)
+
+    def spread(own: Tensor | None) -> Tensor | None:
+        if own is None:
+            return None
+        return own.new_zeros(*batch, *own.shape[1:]).index_put(where, own)
+
+    state = tuple(part for part in map(spread, found.state) if part is not None)
+    status = status.index_put(where, found.status)
+    return Outcome(y.index_put(where, found.value), status, spread(found.steps), spread(found.violation), state)
