@@ -38,7 +38,9 @@ def random_projections(rng, samples=3):
     on = rng.normal(size=n) * 10.0 ** rng.uniform(-1, 1)
     sides = rows @ on
     sides[equalities + tight :] += rng.exponential(size=slack)
-    multipliers = rng.exponential(size=(samples, equalities + tight)) * (rng.random((samples, equalities + tight)) < 0.7)
+    multipliers = rng.exponential(size=(samples, equalities + tight)) * (
+        rng.random((samples, equalities + tight)) < 0.7
+    )
     multipliers[:, :equalities] *= rng.choice([-1, 1], size=(samples, equalities))
     points = on + multipliers @ rows[: equalities + tight]
     x = cp.Variable(n, name="x")

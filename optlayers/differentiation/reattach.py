@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from optlayers.cones.common import primal
+from optlayers.differentiation.first_order import first_order
 from optlayers.parametric.constants import is_traced
 from optlayers.solvers.augmented_lagrangian import hessian, normal_maps
 from optlayers.solvers.normal_equations import factorise
@@ -27,7 +28,7 @@ def reattach(problem: Problem, x: Tensor, y: Tensor, usable: Tensor) -> Tensor:
     """Return `x` as a differentiable function of the problem's data, given a solution `x`, `y` without derivatives.
 
     Slacks at a bound stay there; with cones or auxiliary entries, those with a dual do. That is the derivative of the
-    projection wherever it has one, and one of its limits elsewhere. Second derivatives are exact without cones. Samples
+    projection wherever it has one, and one of its limits elsewhere. Second derivatives are exact without cones, and refused with them. Samples
     that are not `usable`, ``(samples, 1)``, are no solutions: finite is all that their derivatives are.
     """
     y = torch.where(usable, y, 0.0)
@@ -121,4 +122,5 @@ def _by_hessian(problem: Problem, x: Tensor, y: Tensor, s: Tensor, at_lower: Ten
         rest = stationarity - problem.weight * dx - shift * (dx - center) + problem.adjoint(pull(dx, dy))
         dx = dx + torch.cholesky_solve(rest.unsqueeze(-1), factor).squeeze(-1)
         dy, center = pull(dx, dy), dx
-    return x + dx
+    result = x + dx
+    return first_order(result, problem.v, problem.rows, problem.lower) if problem.cones else result

@@ -21,6 +21,7 @@ from optlayers.solvers.structure import Structure
 from optlayers.solvers.verdict import judge
 
 _NAME = "optlayers::nearest_point"
+_SPLITTING, _REDUCTION = len(fields(SplittingMap)), len(fields(Reduction))
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def unpack_constants(constants: Sequence[Tensor]) -> tuple[Geometry | None, Spli
     if not constants:
         return None, None
     norms, *others = constants
-    first, last = len(fields(SplittingMap)), len(fields(Reduction))
+    first, last = _SPLITTING, _REDUCTION
     splitting = SplittingMap(*others[:first]) if len(others) in (first, first + last) else None
     reduction = Reduction(*others[-last:]) if len(others) in (last, first + last) else None
     return Geometry(norms, reduction), splitting
