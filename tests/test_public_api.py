@@ -14,9 +14,12 @@ PUBLIC = [
     "InfeasibleError",
     "NotConvexError",
     "NotParametrizedError",
+    "NotSolvedError",
     "ProjectionLayer",
     "Solution",
     "Status",
+    "WarmStart",
+    "WarmStarts",
     "compare",
 ]
 OPTIONAL = {"cvxpylayers", "diffcp", "matplotlib", "sklearn", "tensorboard"}
