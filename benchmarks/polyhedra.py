@@ -67,8 +67,9 @@ class Sample:
         return np.abs(x - self.projections).max(-1) / self.scale
 
     def beats_reference(self, x: np.ndarray) -> np.ndarray:
-        """Whether points are nearer than the certified ones, and no less feasible: then it is those that err."""
-        nearer = np.linalg.norm(x - self.points, axis=-1) <= np.linalg.norm(self.projections - self.points, axis=-1)
+        """Whether points are no farther than the certified ones, up to rounding, and no less feasible."""
+        own, other = (np.linalg.norm(y - self.points, axis=-1) for y in (x, self.projections))
+        nearer = own <= other * (1 + 1e-13)
         return nearer & (self.rows.violations(x) <= self.rows.violations(self.projections) + 1e-12 * self.scale)
 
     def derivative_errors(self, along: np.ndarray) -> np.ndarray:
@@ -223,8 +224,8 @@ def main() -> None:
             print(row(outcomes[-1].cells()), flush=True)
     notes = (
         "`right`: called solved and within 1e-7 of the certified projection, relative to the scale of the set, of "
-        "those whose certificate allows to judge, or else nearer than it and as feasible, which `better` counts: there "
-        "it is the certified point that errs; `wrong`: called solved, but not right. Times are of construction and of "
+        "those whose certificate allows to judge, or else no farther and no less feasible than it, which `better` "
+        "counts: there it is the certified point that errs; `wrong`: called solved, but not right. Times are of construction and of "
         "three projections; for the peers from the matrices, and the time limit where they ran into it."
     )
     lines = table(_LINE, [o.cells() for o in outcomes])
