@@ -225,8 +225,8 @@ def main() -> None:
     notes = (
         "`right`: called solved and within 1e-7 of the certified projection, relative to the scale of the set, of "
         "those whose certificate allows to judge, or else no farther and no less feasible than it, which `better` "
-        "counts: there it is the certified point that errs; `wrong`: called solved, but not right. Times are of construction and of "
-        "three projections; for the peers from the matrices, and the time limit where they ran into it."
+        "counts: there it is the certified point that errs; `wrong`: called solved, but not right. Times are of "
+        "construction and of three projections; for the peers from the matrices, or the limit where they ran into it."
     )
     lines = table(_LINE, [o.cells() for o in outcomes])
     publish("\n".join([heading("Polyhedra"), notes, "", summary(outcomes), "", lines]), arguments.output)

@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 from torch.utils.benchmark import Timer
 
-from optlayers.feasible_set import FeasibleSet
+from optlayers.feasible_set import FeasibleSet, Method
 from optlayers.layers import ProjectionLayer
 
-_REFERENCE = "cvxpylayers"
+_REFERENCE: Method = "cvxpylayers"
 _TITLES: tuple[str, ...] = ("method", "forward", "with gradient", "to reference", "gradient to ref.", "violation")
 
 
@@ -65,8 +65,8 @@ class Comparison:
 def compare(layer: ProjectionLayer | FeasibleSet, *inputs: Tensor, seconds: float = 0.2, **named: Any) -> Comparison:
     """Run every method that applies on the same data; print a table and return its numbers.
 
-    The methods are those of the layer and cvxpylayers, the reference, which errs by about 1e-5 itself: a difference of
-    that size says that the two agree.
+    The methods are that of the layer, the general solver, and cvxpylayers, the reference, which errs by about 1e-5
+    itself: a difference of that size says that the two agree.
 
     Parameters
     ----------
@@ -84,10 +84,14 @@ def compare(layer: ProjectionLayer | FeasibleSet, *inputs: Tensor, seconds: floa
     """
     own = layer.feasible_set if isinstance(layer, ProjectionLayer) else layer
     sets = {own.method: own}
-    if importlib.util.find_spec("cvxpylayers") is not None and own.method != _REFERENCE:
-        sets[_REFERENCE] = FeasibleSet(
-            own.constraints, own.variables, own.parameters, method=_REFERENCE, on_failure="nan", validate=own.validate
-        )
+    others: list[Method] = ["general"]
+    if importlib.util.find_spec("cvxpylayers") is not None:
+        others.append(_REFERENCE)
+    for method in others:
+        if method not in sets:
+            sets[method] = FeasibleSet(
+                own.constraints, own.variables, own.parameters, method=method, on_failure="nan", validate=own.validate
+            )
     runs = {method: _Run(chosen, inputs, named) for method, chosen in sets.items()}
     reference = runs.get(_REFERENCE)
     results = []

@@ -38,6 +38,25 @@ def arrays(dual):
     return [part.numpy()[0] for part in (dual if isinstance(dual, tuple) else (dual,))]
 
 
+def depth(constraint, values, dual=False):
+    """Return by how much values are inside of a constraint's cone, or of its dual cone: negative outside."""
+    if isinstance(constraint, cp.constraints.Equality):
+        return 0.0 if dual else -float(np.abs(values[0]).max())
+    if isinstance(constraint, cp.constraints.Inequality):
+        return float(values[0].min()) if dual else -float(values[0].max())
+    if isinstance(constraint, cp.constraints.PSD):
+        return float(np.linalg.eigvalsh((values[0] + values[0].T) / 2)[0])
+    if isinstance(constraint, cp.constraints.SOC):
+        return float(values[0].item() - np.linalg.norm(values[1]))
+    x, y, z = (float(np.squeeze(value)) for value in values)
+    if isinstance(constraint, cp.constraints.ExpCone):
+        return z * np.e + x * np.exp(y / x) if dual else z - y * np.exp(x / y)
+    alpha = float(constraint.alpha.value)
+    if dual:
+        x, y = x / alpha, y / (1 - alpha)
+    return x**alpha * y ** (1 - alpha) - abs(z)
+
+
 def solve_with_duals(name):
     v, build = CERTIFICATES[name]
     x = cp.Variable(v.shape, name="x")
@@ -53,19 +72,16 @@ def test_optimality_conditions_hold(name):
     x.value = y
     stationarity = (y - v).ravel(order="F")
     for constraint, parts in zip(constraints, duals, strict=True):
-        assert np.max(constraint.violation()) <= 1e-9
         is_row = isinstance(constraint, (cp.constraints.Inequality, cp.constraints.Equality))
         arguments = [constraint.expr] if is_row else constraint.args
+        values = [np.asarray(argument.value) for argument in arguments]
+        assert depth(constraint, values) >= -1e-9
+        assert depth(constraint, parts, dual=True) >= -1e-8
+        product = sum(float(np.ravel(p) @ np.ravel(value)) for p, value in zip(parts, values, strict=True))
+        assert abs(product) <= 1e-8  # complementarity
         for part, argument in zip(parts, arguments, strict=True):
             sign = 1 if is_row else -1
             stationarity = stationarity + sign * argument.grad[x] @ np.ravel(part, order="F")
-        product = sum(float(np.sum(p * a.value.reshape(p.shape))) for p, a in zip(parts, arguments, strict=True))
-        assert abs(product) <= 1e-8  # complementarity
-        if isinstance(constraint, cp.constraints.Inequality):
-            assert parts[0].min() >= -1e-12
-        elif not isinstance(constraint, cp.constraints.Equality):
-            of_cone = constraint.dual_cone(*(p.reshape(a.shape) for p, a in zip(parts, arguments, strict=True)))
-            assert np.max(of_cone.violation()) <= 1e-8
     np.testing.assert_allclose(stationarity, 0, atol=1e-8)
 
 
@@ -99,6 +115,7 @@ def cut_ball(**options):
 
 
 LIMITS = number(1.0, 0.5, 1.2)
+EXAMPLES = {"polyhedron": lambda: (budget(), (LIMITS, number(1.0)[0])), "cone": lambda: (cut_ball(), (number(1.2)[0],))}
 
 
 def test_status_of_each_sample():
@@ -125,9 +142,9 @@ def test_the_error_names_a_minimal_group_and_the_rows():
         budget()(v, LIMITS, number(1.0, -1.0, -3.0, 0.5, -2.0))
     assert named(info) == ["constraint 0", "constraint 2"]
     assert info.value.rows == (1, 2, 4)
-    with pytest.raises(InfeasibleError, match=r"row 1") as info:  # the sum of MATRIX is positive
+    with pytest.raises(InfeasibleError, match=r"row 1") as info:
         budget()(v[:2], torch.stack([LIMITS, number(1.0, -9.0, 1.2)]), number(1.0, 1.0))
-    assert named(info) == ["constraint 0", "constraint 1", "constraint 2"]
+    assert named(info) == ["constraint 0", "constraint 1"]
     with pytest.raises(InfeasibleError) as info:
         cut_ball()(v[:3], number(1.0, 0.5, 2.0))
     assert named(info) == ["constraint 0", "constraint 1"]
@@ -149,14 +166,10 @@ def test_two_conflicts_have_a_group_each():
 
 def test_constant_conflicts_are_found_when_the_set_is_made():
     x = cp.Variable(3, name="x")
-    constraints = [x >= 0, x[0] + x[1] <= 1, x[1] + x[2] <= 5, x[0] + 2 * x[1] + x[2] >= 9, x <= 2]
+    constraints = [x >= 0, x[0] + x[1] <= 1, x[1] + x[2] <= 5, x[0] + 2 * x[1] + x[2] >= 5.5, x <= 2]
     with pytest.raises(InfeasibleError) as info:
         FeasibleSet(constraints, x)
-    assert named(info) == ["constraint 0", "constraint 1", "constraint 2", "constraint 3"][1:] or named(info) == [
-        "constraint 1",
-        "constraint 3",
-        "constraint 4",
-    ]
+    assert named(info) == ["constraint 1", "constraint 3", "constraint 4"]
 
 
 def test_the_nearest_point_has_least_squares_of_violations():
@@ -186,8 +199,8 @@ def test_what_cannot_be_solved_is_said():
     assert solution.value.isnan().any(-1).tolist() == [True, False]
     with pytest.raises(NotSolvedError, match=r"did not reach its accuracy for 1 of 2 samples \(row 0\)") as info:
         FeasibleSet(constraints, x).project(v)
-    assert info.value.rows == (0,)
-    assert pickle.loads(pickle.dumps(info.value)).rows == (0,)
+    assert list(info.value.rows) == [0]
+    assert list(pickle.loads(pickle.dumps(info.value)).rows) == [0]
     with pytest.warns(RuntimeWarning, match="did not reach its accuracy"):
         FeasibleSet(constraints, x, on_failure="warn").project(v)
 
@@ -241,7 +254,7 @@ def test_unsolved_items_are_not_kept():
     assert state.isfinite().flatten(1).all(-1).tolist() == [True, False]
 
 
-@pytest.mark.parametrize("make", [lambda: (budget(), (LIMITS, 1.0)), lambda: (cut_ball(), (1.2,))])
+@pytest.mark.parametrize("make", EXAMPLES.values(), ids=EXAMPLES.keys())
 @pytest.mark.parametrize("batch", [(), (2, 3), (0,), (2, 0)])
 def test_batch_dimensions(make, batch):
     layer, values = make()
@@ -257,10 +270,10 @@ def test_batch_dimensions(make, batch):
     assert solution.status.shape == solution.residual.shape == solution.steps.shape == batch
 
 
-@pytest.mark.parametrize("make", [lambda: (budget(), (LIMITS, 1.0)), lambda: (cut_ball(), (1.2,))])
+@pytest.mark.parametrize("make", EXAMPLES.values(), ids=EXAMPLES.keys())
 def test_dtypes(make):
     layer, values = make()
-    single = tuple(v.float() if isinstance(v, torch.Tensor) else v for v in values)
+    single = tuple(value.float() for value in values)
     v = 2 * torch.randn(16, 4, dtype=torch.float64)
     exact = layer(v, *values)
     for dtype, tolerance in ((torch.float32, 1e-5), (torch.float16, 5e-3), (torch.bfloat16, 4e-2)):
@@ -276,7 +289,7 @@ def test_dtypes(make):
 
 
 @pytest.mark.parametrize("size", [1e4, 1e6, 1e8])
-@pytest.mark.parametrize("make", [lambda: (budget(), (LIMITS, 1.0)), lambda: (cut_ball(), (1.2,))])
+@pytest.mark.parametrize("make", EXAMPLES.values(), ids=EXAMPLES.keys())
 def test_huge_points(make, size):
     layer, values = make()
     v = size * torch.randn(6, 4, dtype=torch.float64)
@@ -342,9 +355,7 @@ def test_points_on_the_boundary_stay(name):
     assert gradient.isfinite().all()
 
 
-@pytest.mark.parametrize(
-    "make", [lambda: (budget(), (LIMITS, number(1.0).squeeze())), lambda: (cut_ball(), (number(1.2).squeeze(),))]
-)
+@pytest.mark.parametrize("make", EXAMPLES.values(), ids=EXAMPLES.keys())
 def test_export(make):
     layer, values = make()
     v = torch.randn(3, 4, dtype=torch.float64)
@@ -386,7 +397,7 @@ def test_vmap_over_matrix_parameters():
     torch.testing.assert_close(jacobians, forward, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("make", [lambda: (budget(), (LIMITS, 1.0)), lambda: (cut_ball(), (1.2,))])
+@pytest.mark.parametrize("make", EXAMPLES.values(), ids=EXAMPLES.keys())
 def test_copies(make):
     layer, values = make()
     v = torch.randn(3, 4, dtype=torch.float64)

@@ -28,8 +28,9 @@ def reattach(problem: Problem, x: Tensor, y: Tensor, usable: Tensor) -> Tensor:
     """Return `x` as a differentiable function of the problem's data, given a solution `x`, `y` without derivatives.
 
     Slacks at a bound stay there; with cones or auxiliary entries, those with a dual do. That is the derivative of the
-    projection wherever it has one, and one of its limits elsewhere. Second derivatives are exact without cones, and refused with them. Samples
-    that are not `usable`, ``(samples, 1)``, are no solutions: finite is all that their derivatives are.
+    projection wherever it has one, and one of its limits elsewhere. Second derivatives are exact without cones, and
+    refused with them. Samples that are not `usable`, ``(samples, 1)``, are no solutions: finite is all that their
+    derivatives are.
     """
     y = torch.where(usable, y, 0.0)
     s = primal(problem.apply(x))
