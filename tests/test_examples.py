@@ -23,3 +23,15 @@ def test_digits(tmp_path: Path) -> None:
         assert expected in result.stdout
     for picture in ("archetypes.png", "code.png"):
         assert (tmp_path / picture).stat().st_size > 10_000
+
+
+def test_dc_opf(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error::UserWarning", str(ROOT / "examples" / "dc_opf.py")]
+    command += ["--epochs", "1", "--loads", "64", "--tests", "8", "--output", str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path)
+    for expected in ("general solver", "projection layer", "nominal optimum, projected"):
+        assert expected in result.stdout
+    (row,) = (line for line in result.stdout.splitlines() if line.startswith("projection layer"))
+    assert float(row.split()[-1]) < 1e-6  # MW
+    assert (tmp_path / "dispatch.png").stat().st_size > 10_000

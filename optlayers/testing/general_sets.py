@@ -81,7 +81,7 @@ def relative_entropy_ball() -> Case:
     x, radius = cp.Variable(3, name="x"), cp.Parameter(name="radius", value=0.2)
     near = np.array([0.5, 0.3, 0.2])
     constraints = [cp.sum(cp.rel_entr(x, near)) <= radius, cp.sum(x) == 1]
-    return Case(None, "relative_entropy_ball", x, constraints, [radius], **{**_CURVED, "huge": 1e4})
+    return Case(None, "relative_entropy_ball", x, constraints, [radius], **{**_CURVED, "huge": 1e2})
 
 
 @_entry
