@@ -12,7 +12,7 @@ from torch import Tensor
 from optlayers.inputs import Problem
 from optlayers.parametric.maps import Values
 from optlayers.projection.compiled_set import CompiledSet, Outcome
-from optlayers.solution import Status
+from optlayers.solvers.status import Status
 
 _SOLVED, _INFEASIBLE, _INVALID, _ = map(int, Status)
 
@@ -87,11 +87,13 @@ def _attempt_valid(
     assert found.status is not None
     where = valid.nonzero(as_tuple=True)
 
-    def spread(own: Tensor | None) -> Tensor | None:
-        if own is None:
-            return None
-        return own.new_zeros(*batch, *own.shape[1:]).index_put(where, own)
+    def spread(own: Tensor, fill: float) -> Tensor:
+        return own.new_full((*batch, *own.shape[1:]), fill).index_put(where, own)
 
-    state = tuple(part for part in map(spread, found.state) if part is not None)
-    status = status.index_put(where, found.status)
-    return Outcome(y.index_put(where, found.value), status, spread(found.steps), spread(found.violation), state)
+    return Outcome(
+        y.index_put(where, found.value),
+        status.index_put(where, found.status),
+        None if found.steps is None else spread(found.steps, 0),
+        None if found.violation is None else spread(found.violation, torch.nan),
+        tuple(spread(part, torch.nan) for part in found.state),
+    )

@@ -16,6 +16,7 @@ from optlayers.compiler.canonicalise import compile_with_places
 from optlayers.parametric.maps import Values
 from optlayers.projection.general_piece import GeneralPiece
 from optlayers.projection.rows import conic_rows
+from optlayers.solvers.status import Status
 
 Dual = Tensor | tuple[Tensor, ...]
 
@@ -42,7 +43,7 @@ class DualProblem:
         arguments it is a tuple, as ``constraint.dual_value`` is a list.
         """
         found = self.piece.solve(v.unsqueeze(-2), values)
-        y = torch.where((found.status == 0)[..., None, None], found.duals, torch.nan).squeeze(-2)
+        y = torch.where((found.status == int(Status.SOLVED))[..., None, None], found.duals, torch.nan).squeeze(-2)
         return [self._dual(con, y[..., place]) for con, place in zip(self.constraints, self.places, strict=True)]
 
     def _dual(self, constraint: cp.Constraint, y: Tensor) -> Dual:
@@ -53,16 +54,18 @@ class DualProblem:
             y = -y
         sizes = [math.prod(shape) for shape in shapes]
         if y.shape[-1] != sum(sizes):
-            return y.new_full((*y.shape[:-1], *shapes[0]), torch.nan)
+            raise NotImplementedError(
+                f"CVXPY converts {constraint} to other cones, whose duals are not those it defines"
+            )
         parts = [_by_columns(part, shape) for part, shape in zip(y.split(sizes, -1), shapes, strict=True)]
         return parts[0] if len(parts) == 1 else tuple(parts)
 
 
 def _by_columns(y: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Reshape entries in CVXPY's order, by columns."""
-    reversed_axes = y.reshape(*y.shape[:-1], *reversed(shape))
+    reversed_axes = y.reshape((*y.shape[:-1], *reversed(shape)))
     batch = y.ndim - 1
-    return reversed_axes.permute(*range(batch), *reversed(range(batch, batch + len(shape))))
+    return reversed_axes.permute((*range(batch), *reversed(range(batch, batch + len(shape)))))
 
 
 def _matrix(y: Tensor, shape: tuple[int, ...]) -> Tensor:

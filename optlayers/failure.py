@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
 from collections.abc import Callable, Sequence
@@ -18,7 +19,7 @@ from optlayers.parametric.maps import Values
 from optlayers.projection.compiled_set import CompiledSet
 from optlayers.solution import Status
 
-_INTERNAL = (str(Path(__file__).parent), str(Path(torch.__file__).parent))
+_INTERNAL = (str(Path(__file__).parent) + os.sep, str(Path(torch.__file__).parent) + os.sep)
 
 
 @dataclass(frozen=True)

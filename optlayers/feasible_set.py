@@ -87,6 +87,7 @@ class FeasibleSet:
         self.on_failure, self.validate = on_failure, validate
         self._method = "general" if method in ("auto", "closed_form") else method
         self._given: dict[int, Given] = {}
+        self._dual_problem: list[DualProblem] = []  # compiled when it is first needed, and shared by bound copies
         self._compiled = CompiledSet(
             self.constraints,
             self.variables,
@@ -108,7 +109,7 @@ class FeasibleSet:
         if self.parameters:
             return self._compiled.conflicts[0].constraints
         nothing = Values((), torch.float64, torch.device("cpu"))
-        return self._emptiness.explain(self._compiled, nothing, torch.tensor(True))[0][1]
+        return self._emptiness.explain(self._compiled, nothing, torch.tensor(True, device=nothing.device))[0][1]
 
     @property
     def method(self) -> str:
@@ -162,7 +163,8 @@ class FeasibleSet:
         *points : Tensor
             As for `project`.
         warm_start : Solution or WarmStart, optional
-            Of nearby points and parameters, in a batch of the same shape: the general solver starts from its duals.
+            Of nearby points and parameters, in a batch of the same shape: the general solver starts from its duals and
+            points.
             That changes the number of steps, not the answer.
 
         Returns
@@ -175,7 +177,7 @@ class FeasibleSet:
             As for `project`.
         """
         tensors, v, values, problems = self._prepare(points)
-        found = self._project(v, values, problems, None if warm_start is None else warm_start.state)
+        found = self._project(v, values, problems, self._start(warm_start, v, values))
         assert found.status is not None
         batch = found.value.shape[:-1]
         residual = found.violation  # known of the auxiliary entries that were found with the points
@@ -188,11 +190,27 @@ class FeasibleSet:
             residual.to(found.value.dtype).expand(batch),
             steps.expand(batch),
             found.state,
-            functools.partial(self._find_dual, v.detach(), values, tensors),
+            functools.partial(self._find_dual, v.detach(), values.detached(), [t.detach() for t in tensors]),
         )
 
+    def _start(self, warm_start: Solution | WarmStart | None, v: Tensor, values: Values) -> Sequence[Tensor] | None:
+        """Return the state to start from; raise ValueError if it is not that of such a batch."""
+        if warm_start is None or not warm_start.state or not self._compiled.general:
+            return None
+        batch = torch.broadcast_shapes(v.shape[:-1], *(t.shape[:-1] for t in values.tensors))
+        expected = [(*batch, *piece.state_shape) for piece in self._compiled.general]
+        arrived = [tuple(t.shape) for t in warm_start.state]
+        if arrived != expected:
+            raise ValueError(
+                f"warm_start is not of a batch {tuple(batch)} of this set on method {self.method!r}: its state has the "
+                f"shapes {arrived}, expected {expected}; pass a Solution of as many samples, or None"
+            )
+        return [t.detach().to(v.device) for t in warm_start.state] if expected[0][-1] else None
+
     def _find_dual(self, v: Tensor, values: Values, points: Sequence[Tensor]) -> list[Dual]:
-        problem = DualProblem(self.constraints, self.variables, self.parameters)
+        if not self._dual_problem:
+            self._dual_problem.append(DualProblem(self.constraints, self.variables, self.parameters))
+        (problem,) = self._dual_problem
         dtype = functools.reduce(torch.promote_types, (point.dtype for point in points))
         return [
             tuple(part.to(dtype) for part in dual) if isinstance(dual, tuple) else dual.to(dtype)
@@ -268,7 +286,8 @@ class FeasibleSet:
         with torch.autocast(y.device.type, enabled=False):
             if self._compiled.residual is not None:
                 return self._compiled.residual(y, values)
-            return y - self._attempt(y, values).value
+            options = Options(relax=False, look=self.validate and not is_traced())
+            return y - attempt(self._compiled, y, values, (), None, options).value
 
     def _pack(self, y: Tensor, points: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
         """Return the flat result in the variables' shapes and the points' dtypes."""

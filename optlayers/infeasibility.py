@@ -60,7 +60,9 @@ class Emptiness:
             covered = rest & (_status(smaller, values) == int(Status.INFEASIBLE))
             if not bool(covered.any()):
                 covered = rest
-            needed = tuple(label for label in smaller.form.labels if self._is_needed(label, smaller, own))
+            suspects = smaller.suspects(own)  # tells which attributes have a part
+            origins = zip(smaller.form.labels, smaller.form.origins, strict=True)
+            needed = tuple(label for label, origin in origins if origin >= 0 or label in suspects)
             groups.append((covered, needed))
             rest = rest & ~covered
         if bool(rest.any()):
@@ -75,10 +77,6 @@ class Emptiness:
             if _is_empty(self._compile(fewer), own):
                 keep = fewer
         return keep
-
-    def _is_needed(self, label: str, compiled: CompiledSet, own: Values) -> bool:
-        """Whether a constraint is left, or an attribute has a part in the certificate."""
-        return compiled.origins_of([label])[0] >= 0 or label in compiled.suspects(own)
 
     def _compile(self, keep: Sequence[int]) -> CompiledSet:
         constraints = [self.constraints[k] for k in keep]

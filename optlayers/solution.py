@@ -4,22 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from enum import IntEnum
 from functools import cached_property
 
 from torch import Tensor
 
+from optlayers.solvers.status import Status
 
-class Status(IntEnum):
-    """What became of a sample."""
-
-    SOLVED = 0
-    INFEASIBLE = 1
-    """The set is empty for the sample's parameters, or the reference method found no point of it."""
-    INVALID = 2
-    """The point or a parameter is NaN or infinite."""
-    UNSOLVED = 3
-    """The general solver neither reached its accuracy nor found the set to be empty."""
+__all__ = ["Solution", "Status"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,7 +29,7 @@ class Solution:
         Iterations of the general solver until the whole batch was done; 0 for closed forms and for cvxpylayers, which
         does not tell.
     state : tuple of Tensor
-        What a warm start takes over: the solver's own duals.
+        What a warm start takes over: the general solver's duals and points.
     find_dual : callable, optional
         How `dual` is computed.
     """

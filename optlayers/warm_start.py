@@ -13,7 +13,7 @@ from optlayers.solution import Solution
 
 @dataclass(frozen=True, eq=False)
 class WarmStart:
-    """What the general solver starts from: its duals for nearby points and parameters.
+    """What the general solver starts from: its duals and points for nearby points and parameters.
 
     Attributes
     ----------
@@ -66,6 +66,8 @@ class WarmStarts:
                 f"{tuple(place.shape)}: expected one solution per item"
             )
         own = [t.detach() for t in solution.state]
+        if not own:  # closed forms, or no valid sample
+            return
         if self._state is None:
             self._state = tuple(t.new_full((self.size, *t.shape[place.ndim :]), torch.nan) for t in own)
         keep = solution.solved

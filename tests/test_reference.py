@@ -67,11 +67,12 @@ def test_compare_prints_a_table_and_returns_its_numbers(capsys):
     layer = ProjectionLayer([w >= 0, cp.sum(w) == 1, w <= cap])
     comparison = compare(layer, torch.randn(5, 6, dtype=torch.float64), cap=torch.tensor(0.4), seconds=0.0)
     assert isinstance(comparison, Comparison)
-    assert [result.method for result in comparison.results] == ["closed_form", "cvxpylayers"]
-    exact, reference = comparison.results
+    assert [result.method for result in comparison.results] == ["closed_form", "general", "cvxpylayers"]
+    exact, general, reference = comparison.results
     assert exact.value_difference < 1e-4
     assert exact.gradient_difference < 1e-3
     assert exact.violation < 1e-9
+    assert general.value_difference < 1e-4
     assert reference.value_difference == 0
     assert 0 < exact.forward < reference.forward
     assert capsys.readouterr().out.strip() == str(comparison)

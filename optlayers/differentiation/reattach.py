@@ -124,4 +124,4 @@ def _by_hessian(problem: Problem, x: Tensor, y: Tensor, s: Tensor, at_lower: Ten
         dx = dx + torch.cholesky_solve(rest.unsqueeze(-1), factor).squeeze(-1)
         dy, center = pull(dx, dy), dx
     result = x + dx
-    return first_order(result, problem.v, problem.rows, problem.lower) if problem.cones else result
+    return first_order(result, problem.v, problem.rows, problem.lower, problem.upper) if problem.cones else result

@@ -20,6 +20,10 @@ class Values:
     dtype: torch.dtype
     device: torch.device
 
+    def detached(self) -> Values:
+        """Return the values without derivatives."""
+        return Values(tuple(t.detach() for t in self.tensors), self.dtype, self.device)
+
 
 class Term:
     """The part of an affine map that depends on one parameter: a gather, a product, a scatter-add."""

@@ -23,7 +23,7 @@ from optlayers.projection.ties import Tied
 from optlayers.recognition.block import Block
 from optlayers.recognition.blocks import decompose
 from optlayers.sets.base import ClosedFormSet
-from optlayers.solvers.verdict import INFEASIBLE
+from optlayers.solvers.status import Status, worst
 
 BoundSets = Sequence[ClosedFormSet | Tied]
 
@@ -104,9 +104,10 @@ class CompiledSet:
                 self._doubtful.append((number, part))
         for piece in self.general:
             if isinstance(piece, GeneralPiece) and not piece.is_parametric:
-                found = piece.solve(torch.zeros(piece.columns.shape, dtype=torch.float64), nothing)
-                if int(found.status) == INFEASIBLE:
-                    self.conflicts.append(Conflict(self._names(piece.suspects(nothing)), torch.tensor(True)))
+                zeros = torch.zeros(piece.columns.shape, dtype=torch.float64, device=nothing.device)
+                if int(piece.solve(zeros, nothing).status) == int(Status.INFEASIBLE):
+                    everywhere = torch.tensor(True, device=nothing.device)
+                    self.conflicts.append(Conflict(self._names(piece.suspects(nothing)), everywhere))
 
     def _names(self, sources: Iterable[int]) -> tuple[str, ...]:
         return tuple(self.form.labels[source] for source in sorted(sources))
@@ -149,12 +150,13 @@ class CompiledSet:
             own = None if start is None else start[k]
             found.append(piece.solve(parts[len(sets) + k], values, relax=relax, start=own))
         value = self.layout.join([*results, *(f.value for f in found)])
+        status = worst(torch.stack(torch.broadcast_tensors(*(f.status for f in found)), -1))
         return Outcome(
             value,
-            _largest([f.status for f in found]),
+            status,
             _largest([f.steps for f in found]),
             _largest([f.violation for f in found]),
-            tuple(f.state for f in found),
+            tuple(f.state.expand(*status.shape, *f.state.shape[-2:]) for f in found),
         )
 
     @torch.no_grad()

@@ -26,6 +26,7 @@ from optlayers.projection.ties import Tied
 from optlayers.recognition.block import Block
 from optlayers.sets import ClosedFormSet
 from optlayers.solvers.formulation import Formulation
+from optlayers.solvers.status import Status
 
 _TOLERANCE = 1e-10  # of the moves of a cycle, relative to the size of the point
 _ACTIVE = 1e-8  # slacks this near to a bound, relative to the size of the point, are active
@@ -81,6 +82,11 @@ class DykstraPiece:
         """Return what the members of a block are called."""
         return [member.labels[block] for member in self.members]
 
+    @property
+    def state_shape(self) -> tuple[int, int]:
+        """Nothing is kept for a warm start."""
+        return len(self.blocks), 0
+
     def suspects(self, values: Values) -> set[int]:
         """Return no constraint: nothing is proved of the members together."""
         return set()
@@ -105,7 +111,9 @@ class DykstraPiece:
         empty = self._empty(plain).expand(point.shape[:-1])
         x, p, error, steps = self._iterate(primal(point), plain, empty)
         solved = error <= _TOLERANCE
-        status = torch.where(empty, 1, torch.where(solved, 0, 3))
+        status = torch.where(
+            empty, int(Status.INFEASIBLE), torch.where(solved, int(Status.SOLVED), int(Status.UNSOLVED))
+        )
         has_tangent = any(forward_ad.unpack_dual(t).tangent is not None for t in (point, *tensors))
         if has_tangent and self._rows is None:
             raise NotImplementedError(

@@ -16,13 +16,14 @@ from optlayers.differentiation.reattach import reattach
 from optlayers.parametric.constants import Constant, is_traced
 from optlayers.parametric.maps import Map, Values
 from optlayers.parametric.symbolic import Affine, stack
+from optlayers.projection.conditions import tolerance
 from optlayers.projection.rows import BlockRows
 from optlayers.recognition.block import Block
 from optlayers.solvers.formulation import Formulation
 from optlayers.solvers.geometry import Geometry
 from optlayers.solvers.operator import Nearest, nearest_point, pack_constants, unpack_constants
 from optlayers.solvers.splitting import SplittingMap
-from optlayers.solvers.verdict import INFEASIBLE
+from optlayers.solvers.status import Status, worst
 
 _PART = 1e-5  # of the largest multiplier, from which a row belongs to a certificate
 
@@ -79,25 +80,38 @@ class GeneralPiece:
         """Project points ``(*batch, blocks, n)``; batch dimensions broadcast against those of the parameters."""
         shape, constants, data = self._prepare(v, values)
         began = None if start is None else _flat(start, shape, 1)
+        crossed = _crossed(*data[2:], tolerance(values.dtype))
+        data = (*data[:2], *_uncrossed(*data[2:]))
         found = nearest_point(self.code, constants, *data, began, relax=relax)
+        status = torch.where(crossed.any(-1), int(Status.INFEASIBLE), found.status)
         x = self._attached(found, constants, *data) if _has_derivatives(*data) else found.x
         return Projected(
             x[:, : self.structure.size].to(v.dtype).reshape(*shape, self.structure.size),
-            found.status.reshape(shape).amax(-1),
+            worst(status.reshape(shape)),
             found.violation.reshape(shape).amax(-1),
             found.steps.reshape(shape).amax(-1),
             found.y.reshape(*shape, self.structure.slacks),
             torch.cat([found.y, found.x], -1).reshape(*shape, self.structure.slacks + self.structure.columns),
         )
 
+    @property
+    def state_shape(self) -> tuple[int, int]:
+        """The last two dimensions of `Projected.state`."""
+        return len(self.blocks), self.structure.slacks + self.structure.columns
+
     def suspects(self, values: Values) -> set[int]:
         """Return the user's constraints that have a part in a Farkas certificate, for values of one sample."""
         zeros = torch.zeros(self.columns.shape, dtype=torch.float64, device=values.device)
         _, constants, data = self._prepare(zeros, values)
+        crossed = _crossed(*data[2:], tolerance(values.dtype))
+        for member, own in zip(self.members, crossed, strict=True):
+            if bool(own.any()):
+                slack = int(own.nonzero()[0])
+                return member.sources(slack, 1.0) | member.sources(slack, -1.0)
         found = nearest_point(self.code, constants, *data, relax=True)
         result: set[int] = set()
         for member, shift, status in zip(self.members, found.shift, found.status.tolist(), strict=True):
-            if status == INFEASIBLE:
+            if status == int(Status.INFEASIBLE):
                 parts = (shift.abs() > _PART * shift.abs().max()).nonzero().flatten().tolist()
                 return result.union(*(member.sources(k, float(shift[k])) for k in parts))
         return result
@@ -123,10 +137,22 @@ class GeneralPiece:
         geometry, _ = unpack_constants(constants)
         lower, upper = lower - found.shift, upper - found.shift
         formulation = Formulation.of(self.structure, geometry, matrix, lower, upper, v)
-        usable = ((found.status == 0) | (found.shift != 0).any(-1)).unsqueeze(-1)
+        usable = ((found.status == int(Status.SOLVED)) | (found.shift != 0).any(-1)).unsqueeze(-1)
         x = torch.where(usable, found.x, primal(formulation.whole.v))
         x, y = primal(formulation.enter(x)), primal(formulation.enter_duals(formulation.whole_duals(found.y)))
         return formulation.restore_points(reattach(formulation.work, x, y, usable))
+
+
+def _crossed(lower: Tensor, upper: Tensor, relative: float) -> Tensor:
+    """Return which lower bounds exceed the upper ones by more than rounding, without derivatives."""
+    lower, upper = primal(lower), primal(upper)
+    return lower - upper > relative * (1 + lower.abs() + upper.abs())
+
+
+def _uncrossed(lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+    """Return bounds that meet in the middle where they were crossed: the least-squares relaxation."""
+    middle, crossed = (lower + upper) / 2, lower > upper
+    return torch.where(crossed, middle, lower), torch.where(crossed, middle, upper)
 
 
 def make_general_pieces(blocks: Sequence[Block], starts: Sequence[int]) -> list[GeneralPiece]:
@@ -146,7 +172,7 @@ def _flat(tensor: Tensor, shape: tuple[int, ...], event: int) -> Tensor:
 
 def _has_derivatives(*tensors: Tensor) -> bool:
     if is_traced():
-        return True
+        return torch.is_grad_enabled() or not torch.compiler.is_compiling()
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         return True
     return any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)

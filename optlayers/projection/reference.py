@@ -39,18 +39,6 @@ def _preserved(leaves: Sequence[cp.Variable | cp.Parameter]) -> Iterator[None]:
                 leaf.save_value(value)
 
 
-def is_empty(constraints: Sequence[cp.Constraint]) -> bool:
-    """Whether CVXPY finds that no point satisfies the constraints, which have no parameters."""
-    problem = cp.Problem(cp.Minimize(0), list(constraints))
-    with _preserved(problem.variables()), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
-            problem.solve(cp.CLARABEL)
-        except cp.SolverError:
-            return False
-        return problem.status == cp.INFEASIBLE
-
-
 class Reference:
     """``argmin_y ||y - v||`` over CVXPY constraints, differentiable once in the point and the parameters."""
 

@@ -71,6 +71,11 @@ class ReferencePiece:
             value, failed.to(torch.int64), torch.zeros_like(value[..., 0, 0]), zeros, value[..., :0], value[..., :0]
         )
 
+    @property
+    def state_shape(self) -> tuple[int, int]:
+        """Nothing is kept for a warm start."""
+        return 1, 0
+
     def suspects(self, values: Values) -> set[int]:
         """Return all of the user's constraints: this method has no certificates."""
         return set().union(*(block.sources for block in self.blocks))

@@ -167,12 +167,12 @@ def _map_nearest_point(
 
     def flat(tensor: Tensor, dim: int | None) -> Tensor:
         tensor = tensor.expand(count, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-        return tensor.reshape(-1, *tensor.shape[2:])
+        return tensor.reshape(tensor.shape[0] * tensor.shape[1], *tensor.shape[2:])
 
     if dims[3] is not None:
         samples = flat(v, dims[2]).shape[0] // count
         moved = matrix.movedim(dims[3], 0)
-        matrix = moved.expand(count, samples, *moved.shape[2:]).reshape(-1, *moved.shape[2:])
+        matrix = moved.expand(count, samples, *moved.shape[2:]).reshape(count * samples, *moved.shape[2:])
     elif matrix.shape[0] > 1:
         matrix = flat(matrix, None)
     outputs = torch.ops.optlayers.nearest_point(
@@ -185,7 +185,7 @@ def _map_nearest_point(
         None if start is None else flat(start, dims[6]),
         relax,
     )
-    return tuple(t.reshape(count, -1, *t.shape[1:]) for t in outputs), (0,) * len(outputs)
+    return tuple(t.reshape(count, t.shape[0] // count, *t.shape[1:]) for t in outputs), (0,) * len(outputs)
 
 
 library.define(

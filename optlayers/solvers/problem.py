@@ -115,12 +115,12 @@ def project_range(z: Tensor, lower: Tensor, upper: Tensor, groups: ConeGroups) -
     return torch.cat([joined[..., :first], joined[..., first:] + lower[..., first:]], -1)
 
 
-def split_cones(z: Tensor, groups: ConeGroups) -> Sequence[tuple[str, Tensor, Tensor]]:
+def split_cones(z: Tensor, groups: ConeGroups) -> Sequence[tuple[str, Tensor | float, Tensor]]:
     """Return kind, exponents and slacks ``(*batch, count, dimension)`` of each group of cones."""
     start = z.shape[-1] - sum(count * dimension for _, _, count, dimension in groups)
     result = []
     for kind, alphas, count, dimension in groups:
-        alpha = torch.tensor(alphas, dtype=z.dtype, device=z.device)
+        alpha = torch.tensor(alphas, dtype=z.dtype, device=z.device) if kind == "pow" else 0.0
         own = z[..., start : start + count * dimension]
         result.append((kind, alpha, own.unflatten(-1, (count, dimension))))
         start += count * dimension

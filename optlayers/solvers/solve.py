@@ -65,7 +65,7 @@ def solve(formulation: Formulation, splitting: SplittingMap | None, start: Tenso
 
 @dataclass(frozen=True, eq=False)
 class _Start:
-    """Points and duals of `work` to start from, and the samples that have them."""
+    """Points and duals of `work` to start from, and which samples have them."""
 
     x: Tensor
     y: Tensor
@@ -78,12 +78,13 @@ class _Start:
         start = torch.where(known.unsqueeze(-1), start, 0.0)
         y = formulation.enter_duals(formulation.whole_duals(start[:, : structure.slacks]))
         x = formulation.enter(start[:, structure.slacks :])
-        return _Start(x, y, known.nonzero().squeeze(-1))
+        return _Start(x, y, known)
 
 
 def _solve_polyhedron(work: Problem, splitting: SplittingMap | None, start: _Start | None, answer: Answer) -> None:
     if start is not None:
-        _newton(work, start.known, start.x[start.known], start.y[start.known], _POLISHING, answer)
+        known = start.known.nonzero().squeeze(-1)
+        _newton(work, known, start.x[known], start.y[known], _POLISHING, answer)
     if splitting is not None:
         z = None
         own, index = work, answer.open(_FINISHED)
@@ -131,7 +132,10 @@ def _interior_point(work: Problem, answer: Answer) -> None:
 def _solve_cones(work: Problem, start: _Start | None, answer: Answer) -> None:
     for part in chunks(work, answer.open(_FINISHED_CONES)):
         own = work.select(part)
-        x, y = (own.v, torch.zeros_like(own.lower)) if start is None else (start.x[part], start.y[part])
+        x, y = own.v, torch.zeros_like(own.lower)
+        if start is not None:
+            known = start.known[part].unsqueeze(-1)
+            x, y = torch.where(known, start.x[part], x), torch.where(known, start.y[part], y)
         x, y, steps = augmented_lagrangian(own, x, y, _FINISHED_CONES)
         answer.improve(part, x, y, own.error(x, y))
         answer.steps = max(answer.steps, steps)

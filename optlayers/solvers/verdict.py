@@ -12,10 +12,13 @@ from optlayers.solvers.formulation import Formulation
 from optlayers.solvers.interior_point import interior_point
 from optlayers.solvers.problem import Problem
 from optlayers.solvers.solve import Answer, chunks, solve
+from optlayers.solvers.status import Status
 
-SOLVED, INFEASIBLE, UNSOLVED = 0, 1, 3
+_SOLVED, _INFEASIBLE, _, _UNSOLVED = map(int, Status)
+
 _EXACT = 1e-9  # the relative KKT residual up to which a sample counts as solved
 _EXACT_CONES = 1e-10
+_RELAXED = 1e-6  # the same for least-infeasible points, whose set may have no interior
 _EMPTY = 1e-7  # the distance between slacks and their range, relative to the data, from which a set counts as empty
 _REACH = 1e5  # relative to the data; a certificate must exclude all points up to this size
 _TINY = 1e-7  # multipliers that do not count
@@ -28,17 +31,17 @@ def judge(formulation: Formulation, answer: Answer, relax: bool) -> tuple[Tensor
     range for some `x`. Where `r` is not zero, it is itself the proof that the set is empty: ``A' r = 0``, and ``r' s``
     is positive for all slacks `s` of the range (Farkas).
 
-    With `relax`, `answer` is replaced by the projection onto the set with slacks shifted by `r`, where it is empty.
+    With `relax`, `answer` is overwritten by the projection onto the set with slacks shifted by `r`, where it is empty.
     """
     whole = formulation.whole
-    status = torch.full(answer.error.shape, SOLVED, dtype=torch.int64, device=answer.error.device)
+    status = torch.full(answer.error.shape, _SOLVED, dtype=torch.int64, device=answer.error.device)
     shift = torch.zeros_like(whole.lower)
     index = answer.open(_EXACT_CONES if whole.cones else _EXACT)
     if len(index) == 0:
         return status, formulation.user_slacks(shift)
     own = whole.select(index)
     r, empty = least_infeasible(own)
-    status[index] = torch.where(empty, INFEASIBLE, UNSOLVED)
+    status[index] = torch.where(empty, _INFEASIBLE, _UNSOLVED)
     if relax and bool(empty.any()):
         chosen = index[empty]
         shift[chosen] = r[empty]
@@ -46,6 +49,7 @@ def judge(formulation: Formulation, answer: Answer, relax: bool) -> tuple[Tensor
         moved = replace(moved, lower=moved.lower - r[empty], upper=moved.upper - r[empty])
         nearest = solve(replace(formulation, whole=moved, work=moved, reduction=None, origin=None), None, None)
         answer.x[chosen], answer.y[chosen], answer.error[chosen] = nearest.x, nearest.y, nearest.error
+        status[chosen] = torch.where(nearest.error <= _RELAXED, _INFEASIBLE, _UNSOLVED)
     return status, formulation.user_slacks(shift)
 
 
@@ -65,8 +69,8 @@ def least_infeasible(problem: Problem) -> tuple[Tensor, Tensor]:
     direction = torch.where(direction.abs() > _TINY, direction, 0.0)
     mismatch = free.adjoint(direction).abs().sum(-1)
     separation = _support(problem, direction)
-    data = torch.where(problem.lower.isfinite(), problem.lower.abs(), 0.0).amax(-1)
-    data = data.maximum(torch.where(problem.upper.isfinite(), problem.upper.abs(), 0.0).amax(-1)).clamp_min(1.0)
+    bounds = torch.cat([problem.lower, problem.upper, torch.ones_like(problem.scale.unsqueeze(-1))], -1).abs()
+    data = torch.where(bounds.isfinite(), bounds, 1.0).amax(-1).clamp_min(1.0)
     empty = (separation > _EMPTY * data) & (separation > _REACH * data * mismatch)
     return r, empty
 
