@@ -40,10 +40,14 @@ class NotSolvedError(RuntimeError):
 
     Attributes
     ----------
-    rows : list of int
-        The samples, in the flattened batch.
+    rows : tuple of int
+        The samples at fault, as indices into the flattened batch.
     """
 
     def __init__(self, message: str, rows: Sequence[int] = ()) -> None:
         super().__init__(message)
-        self.rows = list(rows)
+        self.rows = tuple(rows)
+
+    def __reduce__(self) -> tuple[type, tuple[str, tuple[int, ...]]]:
+        """Keep the rows through pickling."""
+        return type(self), (str(self), self.rows)

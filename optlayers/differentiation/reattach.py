@@ -9,17 +9,14 @@ from torch import Tensor
 
 from optlayers.cones.common import primal
 from optlayers.differentiation.first_order import first_order
+from optlayers.differentiation.linearised import Linearised
 from optlayers.parametric.constants import is_traced
-from optlayers.solvers.augmented_lagrangian import hessian, normal_maps
 from optlayers.solvers.normal_equations import factorise
-from optlayers.solvers.problem import Problem, split_cones
+from optlayers.solvers.problem import Problem
 
 _PROXIMAL = 1e-13
-_PENALTY = 1e4
 _REFINEMENTS = 3
 _WELL_CONDITIONED = 1e-2  # squared pivots of unit rows, from which no refinement is needed
-_PROXIMAL_STEPS = 6
-_AUXILIARY = 1e-6
 _WEAK = 1e-9  # relative; duals up to this size are zero
 _AT_BOUND = 1e-10  # relative; slacks this near to a bound count as active, whatever their dual is
 
@@ -38,7 +35,7 @@ def reattach(problem: Problem, x: Tensor, y: Tensor, usable: Tensor) -> Tensor:
     size = primal(problem.scale).unsqueeze(-1)
     if problem.cones or not problem.is_strong:
         equal, weak = lower == upper, _WEAK * size
-        return _by_hessian(problem, x, y, s, ((y > weak) | equal) & usable, (y < -weak) & ~equal & usable)
+        return _by_linearisation(problem, x, y, s, ((y > weak) | equal) & usable, (y < -weak) & ~equal & usable)
     near = _AT_BOUND * size
     at_lower = ((s - y <= lower) | (s <= lower + near)) & usable
     at_upper = ((s - y >= upper) | (s >= upper - near)) & usable
@@ -86,42 +83,19 @@ def _pivots(factor: Tensor) -> Tensor:
     return primal(factor).diagonal(dim1=-2, dim2=-1).square()
 
 
-def _by_hessian(problem: Problem, x: Tensor, y: Tensor, s: Tensor, at_lower: Tensor, at_upper: Tensor) -> Tensor:
-    """Solve for ``dx`` by the proximal method of multipliers on the linearised equations, from zero.
-
-    With ``W = 1 - D`` at ``z = s - y / penalty``, the equations are ``weight dx - A' dy = weight (v - x) + A' y`` and
-    ``dy = W (penalty (t - A dx) + dy)``, where `t` is how the data move the slacks away from ``A x``.
-    """
+def _by_linearisation(problem: Problem, x: Tensor, y: Tensor, s: Tensor, at_lower: Tensor, at_upper: Tensor) -> Tensor:
+    """Linearise the KKT equations: `stationarity` and `target` are how the data move them away from zero."""
     lower, upper, linear = primal(problem.lower), primal(problem.upper), problem.linear
     detached = replace(problem, rows=primal(problem.rows), lower=lower, upper=upper, v=primal(problem.v))
     at_cone = torch.zeros_like(at_lower)
     at_cone[:, linear:] = True
     at_lower, at_upper = at_lower & ~at_cone, at_upper & ~at_cone
-    normals = normal_maps(detached, s - y / _PENALTY)
-    weak = _WEAK * primal(problem.scale).reshape(-1, 1, 1, 1)
-    for k, (_, _, own) in enumerate(split_cones(y, problem.cones)):
-        normals[k] = torch.where(own.abs().amax(-1)[..., None, None] > weak, normals[k], 0.0)
-    shift = torch.where(problem.weight > 0, 0.0, _AUXILIARY)
-    penalty = torch.full_like(detached.scale, _PENALTY).unsqueeze(-1)
     held = at_lower | at_upper
-    factor = factorise(hessian(detached if problem.cones else problem, held, normals, penalty, shift))
     stationarity = problem.weight * (problem.v - x) + problem.adjoint(y)
     below = at_lower | at_cone
     target = torch.where(below, problem.lower, 0.0) - torch.where(below, lower, 0.0)
     target = target + torch.where(at_upper, problem.upper, 0.0) - torch.where(at_upper, upper, 0.0)
     target = target - (problem.apply(x) - s)
-
-    def pull(dx: Tensor, dy: Tensor) -> Tensor:
-        w = penalty * (target - problem.apply(dx)) + dy
-        parts = [torch.where(held[:, :linear], w[:, :linear], 0.0)]
-        for normal, (_, _, own) in zip(normals, split_cones(w, problem.cones), strict=True):
-            parts.append((normal @ own.unsqueeze(-1)).squeeze(-1).flatten(-2))
-        return torch.cat(parts, -1)
-
-    dx, dy, center = torch.zeros_like(x), torch.zeros_like(y), torch.zeros_like(x)
-    for _ in range(_PROXIMAL_STEPS):
-        rest = stationarity - problem.weight * dx - shift * (dx - center) + problem.adjoint(pull(dx, dy))
-        dx = dx + torch.cholesky_solve(rest.unsqueeze(-1), factor).squeeze(-1)
-        dy, center = pull(dx, dy), dx
-    result = x + dx
+    system = Linearised(detached if problem.cones else problem, held, s, y)
+    result = x + system.solve(stationarity, target)
     return first_order(result, problem.v, problem.rows, problem.lower, problem.upper) if problem.cones else result

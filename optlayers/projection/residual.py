@@ -71,8 +71,10 @@ class Residual:
 
     def __call__(self, y: Tensor, values: Values) -> Tensor:
         """Return the residual ``(*batch, m)`` of points ``(*batch, n)``."""
-        zero, nonneg, *cones = self.rows(y, values).split(self.sizes, -1)
+        slacks = self.rows(y, values)
+        known = slacks.detach().isfinite().all(-1, keepdim=True)  # eigenvalues of NaN would be an error
+        zero, nonneg, *cones = torch.where(known, slacks, 0.0).split(self.sizes, -1)
         parts = [zero, nonneg.clamp_max(0.0)]
         for (kind, alpha), slack in zip(self.cones, cones, strict=True):
             parts.append(slack - member(kind, alpha, slack))
-        return torch.cat(parts, -1)
+        return torch.where(known, torch.cat(parts, -1), torch.nan)

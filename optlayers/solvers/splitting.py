@@ -49,6 +49,8 @@ class SplittingMap:
                 rows = torch.cat([torch.eye(structure.columns, dtype=rows.dtype, device=rows.device), rows])
         else:
             rows = reduction.rows
+        if len(rows) == 0:
+            return None
         weight = rows.new_ones(rows.shape[-1])
         if structure.auxiliary:
             weight[structure.size :] = 0.0

@@ -18,6 +18,7 @@ _SOLVED, _INFEASIBLE, _, _UNSOLVED = map(int, Status)
 
 _EXACT = 1e-9  # the relative KKT residual up to which a sample counts as solved
 _EXACT_CONES = 1e-10
+_ROUNDING = 1e-15  # times the size of the points
 _RELAXED = 1e-6  # the same for least-infeasible points, whose set may have no interior
 _EMPTY = 1e-7  # the distance between slacks and their range, relative to the data, from which a set counts as empty
 _REACH = 1e5  # relative to the data; a certificate must exclude all points up to this size
@@ -36,7 +37,8 @@ def judge(formulation: Formulation, answer: Answer, relax: bool) -> tuple[Tensor
     whole = formulation.whole
     status = torch.full(answer.error.shape, _SOLVED, dtype=torch.int64, device=answer.error.device)
     shift = torch.zeros_like(whole.lower)
-    index = answer.open(_EXACT_CONES if whole.cones else _EXACT)
+    rounding = _ROUNDING * whole.scale
+    index = (answer.error > rounding + (_EXACT_CONES if whole.cones else _EXACT)).nonzero().squeeze(-1)
     if len(index) == 0:
         return status, formulation.user_slacks(shift)
     own = whole.select(index)

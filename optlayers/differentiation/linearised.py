@@ -1,0 +1,91 @@
+"""The KKT equations of a set with cones or auxiliary entries, linearised at a solution."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from optlayers.solvers.augmented_lagrangian import hessian, normal_maps
+from optlayers.solvers.normal_equations import factorise
+from optlayers.solvers.problem import Problem, split_cones
+
+_WEAK = 1e-9  # relative; duals of cones up to this size are zero
+_PENALTY = 1e4
+_PROXIMAL_STEPS = 6
+_AUXILIARY = 1e-6
+_MOST_ROWS = 400  # of a system that is eliminated
+_SINGULAR = 1e-11  # relative size of a pivot
+
+
+class Linearised:
+    """Solves ``weight dx - A' dy = r, A dx - D u = t`` for ``dx``, with ``dy = -penalty (1 - D) u``.
+
+    `D` is the derivative of the projection of slacks at ``s - y / penalty``: 0 where slacks are held, 1 elsewhere, and
+    those of the cones. Small systems are eliminated as they are. Singular and large ones go by the proximal method of
+    multipliers, whose steps have one factorisation of positive definite matrices.
+    """
+
+    def __init__(self, problem: Problem, held: Tensor, s: Tensor, y: Tensor) -> None:
+        self.problem, self.held, self.s, self.y = problem, held, s, y
+
+    def solve(self, r: Tensor, t: Tensor) -> Tensor:
+        """Return ``dx``, ``(samples, n)``, linear in ``(r, t)``."""
+        proximal = self._by_multipliers(r, t)
+        if r.shape[-1] + t.shape[-1] > _MOST_ROWS:
+            return proximal
+        dx, singular = self._by_elimination(r, t)
+        return torch.where(singular, proximal, dx)
+
+    def _by_elimination(self, r: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
+        problem, n = self.problem, r.shape[-1]
+        normals = self._normals(1.0)
+        rows = problem.rows.expand(r.shape[0], -1, -1)
+        if problem.box:
+            rows = torch.cat([torch.eye(n, dtype=r.dtype, device=r.device).expand(r.shape[0], n, n), rows], 1)
+        normal = torch.diag_embed(self.held.to(r.dtype))
+        start = problem.linear
+        for group in normals:
+            for k in range(group.shape[1]):
+                stop = start + group.shape[-1]
+                normal[:, start:stop, start:stop] = group[:, k]
+                start = stop
+        identity = torch.eye(t.shape[-1], dtype=r.dtype, device=r.device)
+        weight = torch.diag(problem.weight).expand(r.shape[0], n, n)
+        upper = torch.cat([weight, rows.mT @ normal], -1)
+        lower = torch.cat([rows, normal - identity], -1)
+        factor, pivots, _ = torch.linalg.lu_factor_ex(torch.cat([upper, lower], -2))
+        diagonal = factor.detach().diagonal(dim1=-2, dim2=-1).abs()
+        singular = (diagonal.amin(-1) <= _SINGULAR * diagonal.amax(-1)).unsqueeze(-1)
+        safe = torch.where(singular.unsqueeze(-1), torch.eye(factor.shape[-1], dtype=r.dtype, device=r.device), factor)
+        solution = torch.linalg.lu_solve(safe, pivots, torch.cat([r, t], -1).unsqueeze(-1)).squeeze(-1)
+        return solution[:, :n], singular
+
+    def _by_multipliers(self, r: Tensor, t: Tensor) -> Tensor:
+        problem, linear = self.problem, self.problem.linear
+        normals = self._normals(_PENALTY)
+        shift = torch.where(problem.weight > 0, 0.0, _AUXILIARY)
+        penalty = torch.full_like(r[:, :1], _PENALTY).detach()
+        factor = factorise(hessian(problem, self.held, normals, penalty, shift))
+
+        def pull(dx: Tensor, dy: Tensor) -> Tensor:
+            w = penalty * (t - problem.apply(dx)) + dy
+            parts = [torch.where(self.held[:, :linear], w[:, :linear], 0.0)]
+            for normal, (_, _, own) in zip(normals, split_cones(w, problem.cones), strict=True):
+                parts.append((normal @ own.unsqueeze(-1)).squeeze(-1).flatten(-2))
+            return torch.cat(parts, -1)
+
+        dx, dy, center = torch.zeros_like(r), torch.zeros_like(t), torch.zeros_like(r)
+        for _ in range(_PROXIMAL_STEPS):
+            rest = r - problem.weight * dx - shift * (dx - center) + problem.adjoint(pull(dx, dy))
+            dx = dx + torch.cholesky_solve(rest.unsqueeze(-1), factor).squeeze(-1)
+            dy, center = pull(dx, dy), dx
+        return dx
+
+    def _normals(self, penalty: float) -> list[Tensor]:
+        """Return ``1 - D`` of the cones; zero for those without dual, which hold nothing."""
+        problem = self.problem
+        normals = normal_maps(problem, self.s - self.y / penalty)
+        weak = _WEAK * problem.scale.detach().reshape(-1, 1, 1, 1)
+        for k, (_, _, own) in enumerate(split_cones(self.y, problem.cones)):
+            normals[k] = torch.where(own.abs().amax(-1)[..., None, None] > weak, normals[k], 0.0)
+        return normals
