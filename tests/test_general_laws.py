@@ -12,9 +12,9 @@ QUICK = (
     *("takes_batched_parameters", "passes_gradgradcheck"),
 )
 
-LEFT_OUT = {  # not obeyed yet
-    ("correlation_matrices", "knows_when_it_is_empty"),
-    *(("nuclear_norm_ball", law) for law in ("is_idempotent", "fixes_feasible_points", "agrees_with_own_residual")),
+# Where the duals vanish, on the boundary, the point comes back within 2e-7 instead of 1e-7.
+LEFT_OUT = {
+    ("nuclear_norm_ball", law) for law in ("is_idempotent", "fixes_feasible_points", "agrees_with_own_residual")
 }
 
 
