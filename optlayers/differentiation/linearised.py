@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from optlayers.solvers.augmented_lagrangian import hessian, normal_maps
-from optlayers.solvers.normal_equations import factorise
+from optlayers.solvers.normal_equations import back_substitute, factorise
 from optlayers.solvers.problem import Problem, split_cones
 
 _WEAK = 1e-9  # relative; duals of cones up to this size are zero
@@ -77,7 +77,7 @@ class Linearised:
         dx, dy, center = torch.zeros_like(r), torch.zeros_like(t), torch.zeros_like(r)
         for _ in range(_PROXIMAL_STEPS):
             rest = r - problem.weight * dx - shift * (dx - center) + problem.adjoint(pull(dx, dy))
-            dx = dx + torch.cholesky_solve(rest.unsqueeze(-1), factor).squeeze(-1)
+            dx = dx + back_substitute(factor, rest)
             dy, center = pull(dx, dy), dx
         return dx
 

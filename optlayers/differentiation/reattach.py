@@ -11,7 +11,7 @@ from optlayers.cones.common import primal
 from optlayers.differentiation.first_order import first_order
 from optlayers.differentiation.linearised import Linearised
 from optlayers.parametric.constants import is_traced
-from optlayers.solvers.normal_equations import factorise
+from optlayers.solvers.normal_equations import back_substitute, factorise
 from optlayers.solvers.problem import Problem
 
 _PROXIMAL = 1e-13
@@ -60,11 +60,7 @@ def _by_active_rows(problem: Problem, x: Tensor, y: Tensor, active: Tensor, targ
     most = max(most, 1)  # one row keeps the graph to the rows' data
     order = active.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :most]
     own = active.gather(-1, order)
-    if problem.rows.shape[0] == 1:
-        rows = problem.rows[0][order]
-    else:
-        rows = problem.rows.gather(1, order.unsqueeze(-1).expand(-1, -1, n))
-    rows = rows * own.unsqueeze(-1)
+    rows = problem.chosen_rows(order) * own.unsqueeze(-1)
     gap = torch.where(own, target.gather(-1, order), 0.0) - (rows @ (x + fixed).unsqueeze(-1)).squeeze(-1)
     move = free * (move + (y.gather(-1, order).unsqueeze(-2) @ rows).squeeze(-2))
     inner = rows * free.unsqueeze(-2) if problem.box else rows
@@ -72,10 +68,10 @@ def _by_active_rows(problem: Problem, x: Tensor, y: Tensor, active: Tensor, targ
     matrix = matrix + torch.diag_embed(torch.where(own, _PROXIMAL, 1.0))
     factor = factorise(matrix)
     right = gap - (inner @ move.unsqueeze(-1)).squeeze(-1)
-    dual = torch.cholesky_solve(right.unsqueeze(-1), factor).squeeze(-1)
+    dual = back_substitute(factor, right)
     for _ in range(_REFINEMENTS if is_traced() or bool((_pivots(factor) < _WELL_CONDITIONED).any()) else 0):
         rest = right - (inner @ (inner.mT @ dual.unsqueeze(-1))).squeeze(-1)
-        dual = dual + torch.cholesky_solve(rest.unsqueeze(-1), factor).squeeze(-1)
+        dual = dual + back_substitute(factor, rest)
     return x + fixed + move + (inner.mT @ dual.unsqueeze(-1)).squeeze(-1)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from optlayers.solvers.normal_equations import NormalEquations, factorise
+from optlayers.solvers.normal_equations import NormalEquations, back_substitute, factorise
 from optlayers.solvers.problem import Problem
 
 _PROXIMAL = 1e-10
@@ -84,12 +84,7 @@ def _by_compact_rows(problem: Problem, active: Tensor, target: Tensor, y: Tensor
     """Solve with the active rows alone, as many as the sample with the most of them has."""
     order = active.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :most]
     own = active.gather(-1, order)
-    rows = (
-        problem.rows[0][order]
-        if problem.rows.shape[0] == 1
-        else problem.rows.gather(1, order.unsqueeze(-1).expand(-1, -1, problem.rows.shape[-1]))
-    )
-    rows = rows * own.unsqueeze(-1)
+    rows = problem.chosen_rows(order) * own.unsqueeze(-1)
     matrix = rows @ rows.mT
     matrix.diagonal(dim1=-2, dim2=-1).add_(torch.where(own, _PROXIMAL_ROWS, 1.0))
     factor = factorise(matrix)
@@ -98,7 +93,7 @@ def _by_compact_rows(problem: Problem, active: Tensor, target: Tensor, y: Tensor
     x = problem.v + (dual.unsqueeze(-2) @ rows).squeeze(-2)
     for _ in range(_MOST_REFINEMENTS):
         gap = right - (rows @ x.unsqueeze(-1)).squeeze(-1)
-        dual = dual + torch.cholesky_solve(gap.unsqueeze(-1), factor).squeeze(-1)
+        dual = dual + back_substitute(factor, gap)
         before, x = x, problem.v + (dual.unsqueeze(-2) @ rows).squeeze(-2)
         if not bool(((x - before).abs().amax(-1) > _SETTLED * problem.scale).any()):
             break

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from optlayers import cones
-from optlayers.solvers.normal_equations import factorise
+from optlayers.solvers.normal_equations import back_substitute, factorise
 from optlayers.solvers.problem import Problem, split_cones
 
 _MOST_STEPS = 300
@@ -112,7 +112,7 @@ def _move_multipliers(problem: Problem, now: _Iterate, slack: Tensor, dual: Tens
 def _newton_direction(problem: Problem, now: _Iterate, gradient: Tensor, z: Tensor, shift: Tensor) -> Tensor:
     outside = (z < problem.lower) | (z > problem.upper) | (problem.lower == problem.upper)
     factor = factorise(hessian(problem, outside, normal_maps(problem, z), now.penalty, shift))
-    direction = -torch.cholesky_solve(gradient.unsqueeze(-1), factor).squeeze(-1)
+    direction = -back_substitute(factor, gradient)
     return direction.nan_to_num(0.0, 0.0, 0.0)
 
 

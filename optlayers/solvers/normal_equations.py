@@ -63,24 +63,16 @@ class NormalEquations:
         problem = self.problem
         n = problem.v.shape[-1]
         if not self.is_dual:
-            dx = _back(self.factor, r + problem.adjoint(g))
+            dx = back_substitute(self.factor, r + problem.adjoint(g))
             return dx, g - self.theta * problem.apply(dx)
         own = g
         if problem.box:
             r, own = r + g[:, :n], g[:, n:]
-        first = self._rows_times(r / self.diagonal)
+        first = problem.times(r / self.diagonal)
         right = torch.where(self.root > 0, own / self.root, 0.0) - self.root * first
-        dy = self.root * _back(self.factor, right)
-        dx = (r + self._rows_adjoint(dy)) / self.diagonal
+        dy = self.root * back_substitute(self.factor, right)
+        dx = (r + problem.transposed_times(dy)) / self.diagonal
         return dx, torch.cat([g[:, :n] - self.theta[:, :n] * dx, dy], -1) if problem.box else dy
-
-    def _rows_times(self, x: Tensor) -> Tensor:
-        rows = self.problem.rows
-        return x @ rows[0].mT if rows.shape[0] == 1 else (rows @ x.unsqueeze(-1)).squeeze(-1)
-
-    def _rows_adjoint(self, y: Tensor) -> Tensor:
-        rows = self.problem.rows
-        return y @ rows[0] if rows.shape[0] == 1 else (rows.mT @ y.unsqueeze(-1)).squeeze(-1)
 
 
 def factorise(matrix: Tensor) -> Tensor:
@@ -98,5 +90,6 @@ def factorise(matrix: Tensor) -> Tensor:
     return factor
 
 
-def _back(factor: Tensor, right: Tensor) -> Tensor:
+def back_substitute(factor: Tensor, right: Tensor) -> Tensor:
+    """Solve with Cholesky factors for one vector a sample, ``(samples, n)``."""
     return torch.cholesky_solve(right.unsqueeze(-1), factor).squeeze(-1)

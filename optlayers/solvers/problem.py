@@ -61,16 +61,28 @@ class Problem:
         rows = self.rows if self.rows.shape[0] == 1 else self.rows[index]
         return replace(self, rows=rows, lower=self.lower[index], upper=self.upper[index], v=self.v[index])
 
+    def times(self, x: Tensor) -> Tensor:
+        """Return ``rows @ x`` for points ``(samples, n)``."""
+        return x @ self.rows[0].mT if self.rows.shape[0] == 1 else (self.rows @ x.unsqueeze(-1)).squeeze(-1)
+
+    def transposed_times(self, y: Tensor) -> Tensor:
+        """Return ``rows' @ y`` for duals ``(samples, m)``."""
+        return y @ self.rows[0] if self.rows.shape[0] == 1 else (self.rows.mT @ y.unsqueeze(-1)).squeeze(-1)
+
+    def chosen_rows(self, index: Tensor) -> Tensor:
+        """Return some rows of each sample, ``(samples, k, n)``, for an index ``(samples, k)``."""
+        if self.rows.shape[0] == 1:
+            return self.rows[0][index]
+        return self.rows.gather(1, index.unsqueeze(-1).expand(-1, -1, self.rows.shape[-1]))
+
     def apply(self, x: Tensor) -> Tensor:
         """Return the slacks of points ``(samples, n)``."""
-        products = x @ self.rows[0].mT if self.rows.shape[0] == 1 else (self.rows @ x.unsqueeze(-1)).squeeze(-1)
-        return torch.cat([x, products], -1) if self.box else products
+        return torch.cat([x, self.times(x)], -1) if self.box else self.times(x)
 
     def adjoint(self, y: Tensor) -> Tensor:
         """Return the adjoint of `apply` on duals ``(samples, slacks)``."""
-        own = y[:, self.v.shape[-1] :] if self.box else y
-        result = own @ self.rows[0] if self.rows.shape[0] == 1 else (self.rows.mT @ own.unsqueeze(-1)).squeeze(-1)
-        return result + y[:, : self.v.shape[-1]] if self.box else result
+        n = self.v.shape[-1]
+        return y[:, :n] + self.transposed_times(y[:, n:]) if self.box else self.transposed_times(y)
 
     def nearest_slack(self, z: Tensor) -> Tensor:
         """Project slacks onto their range."""
