@@ -11,6 +11,7 @@ from optlayers.cones.common import primal
 from optlayers.differentiation.first_order import first_order
 from optlayers.differentiation.linearised import Linearised
 from optlayers.parametric.constants import is_traced
+from optlayers.solvers.active_rows import ActiveRows
 from optlayers.solvers.normal_equations import back_substitute, factorise
 from optlayers.solvers.problem import Problem
 
@@ -46,33 +47,29 @@ def reattach(problem: Problem, x: Tensor, y: Tensor, usable: Tensor) -> Tensor:
 def _by_active_rows(problem: Problem, x: Tensor, y: Tensor, active: Tensor, target: Tensor) -> Tensor:
     """Solve ``dx - A' dy = v - x + A' y, A dx = target - A x`` on active rows, as many as the busiest sample has."""
     n = x.shape[-1]
-    move = problem.v - x
-    free = torch.ones_like(x)
+    free: Tensor | None = None
     fixed = torch.zeros_like(x)
     if problem.box:
         held, active = active[:, :n], active[:, n:]
         free = 1.0 - held.to(x.dtype)
         fixed = torch.where(held, target[:, :n] - x, 0.0)
         target, y = target[:, n:], y[:, n:]
-    most = active.shape[-1] if is_traced() else int(active.sum(-1).max()) if active.numel() else 0
+
+    def inside(change: Tensor) -> Tensor:
+        return change if free is None else free * change
+
     if active.shape[-1] == 0:
-        return x + fixed + free * move
-    most = max(most, 1)  # one row keeps the graph to the rows' data
-    order = active.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :most]
-    own = active.gather(-1, order)
-    rows = problem.chosen_rows(order) * own.unsqueeze(-1)
-    gap = torch.where(own, target.gather(-1, order), 0.0) - (rows @ (x + fixed).unsqueeze(-1)).squeeze(-1)
-    move = free * (move + (y.gather(-1, order).unsqueeze(-2) @ rows).squeeze(-2))
-    inner = rows * free.unsqueeze(-2) if problem.box else rows
-    matrix = inner @ inner.mT
-    matrix = matrix + torch.diag_embed(torch.where(own, _PROXIMAL, 1.0))
-    factor = factorise(matrix)
-    right = gap - (inner @ move.unsqueeze(-1)).squeeze(-1)
+        return x + fixed + inside(problem.v - x)
+    most = active.shape[-1] if is_traced() else int(active.sum(-1).max()) if active.numel() else 0
+    rows = ActiveRows(active, max(most, 1))  # one row keeps the graph to the rows' data
+    factor = factorise(rows.gram(problem, _PROXIMAL, free))
+    move = inside(problem.v - x + problem.transposed_times(rows.put(rows.take(y))))
+    right = rows.take(target - problem.times(x + fixed + move))
     dual = back_substitute(factor, right)
     for _ in range(_REFINEMENTS if is_traced() or bool((_pivots(factor) < _WELL_CONDITIONED).any()) else 0):
-        rest = right - (inner @ (inner.mT @ dual.unsqueeze(-1))).squeeze(-1)
+        rest = right - rows.take(problem.times(inside(problem.transposed_times(rows.put(dual)))))
         dual = dual + back_substitute(factor, rest)
-    return x + fixed + move + (inner.mT @ dual.unsqueeze(-1)).squeeze(-1)
+    return x + fixed + move + inside(problem.transposed_times(rows.put(dual)))
 
 
 def _pivots(factor: Tensor) -> Tensor:

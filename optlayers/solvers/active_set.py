@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from optlayers.solvers.active_rows import ActiveRows
 from optlayers.solvers.normal_equations import NormalEquations, back_substitute, factorise
 from optlayers.solvers.problem import Problem
 
@@ -17,13 +18,13 @@ _AUXILIARY = 1e-8
 
 
 def active_set(
-    problem: Problem, x: Tensor, y: Tensor, steps: int, tolerance: float
+    problem: Problem, x: Tensor, y: Tensor, steps: int, tolerance: float, *, rough: bool = False
 ) -> tuple[Tensor, Tensor, Tensor, int]:
     """Return each sample's best points, duals and relative errors ``(samples,)``, and the number of steps.
 
     On polyhedra the derivative of the residual is a mask, and Newton's method is the primal-dual active-set method
     (Hintermueller, Ito and Kunisch, "The primal-dual active set strategy as a semismooth Newton method", 2002): the
-    answer is exact once the mask is.
+    answer is exact once the mask is. A `rough` guess with more active slacks than entries is not worth a step.
     """
     best_x, best_y, best = x, y, torch.full_like(problem.scale, torch.inf)
     left: Tensor | None = None
@@ -33,6 +34,14 @@ def active_set(
         taken += 1
         z = own.apply(x) - y
         at_lower, at_upper = z <= own.lower, z >= own.upper
+        if rough:
+            keep = ((at_lower | at_upper).sum(-1) <= x.shape[-1]).nonzero().squeeze(-1)
+            if len(keep) == 0:
+                break
+            if len(keep) < own.samples:
+                left = keep if left is None else left[keep]
+                own, x, y = own.select(keep), x[keep], y[keep]
+                at_lower, at_upper = at_lower[keep], at_upper[keep]
         target = torch.where(at_lower, own.lower, torch.where(at_upper, own.upper, 0.0))
         x, y = nearest_with_equalities(own, at_lower | at_upper, target, x, y)
         error = own.error(x, y)
@@ -81,20 +90,17 @@ def nearest_with_equalities(
 
 
 def _by_compact_rows(problem: Problem, active: Tensor, target: Tensor, y: Tensor, most: int) -> tuple[Tensor, Tensor]:
-    """Solve with the active rows alone, as many as the sample with the most of them has."""
-    order = active.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :most]
-    own = active.gather(-1, order)
-    rows = problem.chosen_rows(order) * own.unsqueeze(-1)
-    matrix = rows @ rows.mT
-    matrix.diagonal(dim1=-2, dim2=-1).add_(torch.where(own, _PROXIMAL_ROWS, 1.0))
-    factor = factorise(matrix)
-    right = torch.where(own, target.gather(-1, order), 0.0)
-    dual = torch.where(own, y.gather(-1, order), 0.0)
-    x = problem.v + (dual.unsqueeze(-2) @ rows).squeeze(-2)
+    """Solve with the active rows alone."""
+    rows = ActiveRows(active, most)
+    factor = factorise(rows.gram(problem, _PROXIMAL_ROWS))
+    right, dual = rows.take(target), rows.take(y)
+    x = problem.v + problem.adjoint(y)
+    last = torch.inf
     for _ in range(_MOST_REFINEMENTS):
-        gap = right - (rows @ x.unsqueeze(-1)).squeeze(-1)
-        dual = dual + back_substitute(factor, gap)
-        before, x = x, problem.v + (dual.unsqueeze(-2) @ rows).squeeze(-2)
-        if not bool(((x - before).abs().amax(-1) > _SETTLED * problem.scale).any()):
+        dual = dual + back_substitute(factor, right - rows.take(problem.apply(x)))
+        before, x = x, problem.v + problem.adjoint(rows.put(dual))
+        move = float(((x - before).abs().amax(-1) / problem.scale).max()) if len(x) else 0.0
+        if not _SETTLED < move < last / 2:
             break
-    return x, torch.zeros_like(y).scatter(-1, order, dual)
+        last = move
+    return x, rows.put(dual)

@@ -80,7 +80,8 @@ class Formulation:
             own_upper = own_upper.masked_fill(determined, torch.inf)
             weight = points.new_ones(points.shape[-1])
         rows = reduction.rows.unsqueeze(0)
-        work = Problem(weight, True, rows, False, own_lower, own_upper, points, structure.cones)
+        gram = reduction.gram if len(reduction.gram) else None
+        work = Problem(weight, True, rows, False, own_lower, own_upper, points, structure.cones, gram)
         return Formulation(structure, norms, reduction, whole, work, origin)
 
     def restore(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from optlayers.solvers.structure import ConeGroups, Structure
 
 _DEPENDENT = 1e-10
+_MOST_GRAM = 1000  # rows
 _VANISHING = 1e-11  # relative; a row this small after the elimination is implied by the equalities
 
 
@@ -41,6 +42,8 @@ class Reduction:
         The places of these slacks, and of the equalities, among all.
     basis, particular : Tensor, shape (n, d), (n, p)
         Not used where there are no equalities: the coordinates are those of `x` then.
+    gram : Tensor, shape (k, k)
+        ``rows rows'``; empty where it would be large.
     """
 
     rows: Tensor
@@ -50,6 +53,7 @@ class Reduction:
     equal: Tensor
     basis: Tensor
     particular: Tensor
+    gram: Tensor
 
     @property
     def is_identity(self) -> bool:
@@ -89,11 +93,18 @@ def _reduce(matrix: Tensor, structure: Structure) -> Reduction:
     kept = torch.cat([torch.arange(count, device=device), count + other.nonzero().squeeze(-1)])
     if len(equal) == 0:
         nothing = original.new_zeros(n, 0)
-        return Reduction(original, original, torch.ones_like(original[:, 0]), kept, equal, nothing, nothing)
+        return Reduction(
+            original, original, torch.ones_like(original[:, 0]), kept, equal, nothing, nothing, _gram(original)
+        )
     basis, particular = _solve_equalities(matrix[equal])
     rows = original @ basis
     lengths = _lengths(rows, structure)
-    return Reduction(rows / lengths.unsqueeze(-1), original, lengths, kept, count + equal, basis, particular)
+    rows = rows / lengths.unsqueeze(-1)
+    return Reduction(rows, original, lengths, kept, count + equal, basis, particular, _gram(rows))
+
+
+def _gram(rows: Tensor) -> Tensor:
+    return rows @ rows.mT if len(rows) <= _MOST_GRAM else rows.new_zeros(0, 0)
 
 
 def _solve_equalities(matrix: Tensor) -> tuple[Tensor, Tensor]:

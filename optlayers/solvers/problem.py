@@ -31,6 +31,8 @@ class Problem:
     v : Tensor, shape (samples, n)
     cones : tuple of (str, tuple of float, int, int)
         Kind, exponents, number and dimension of alike cones.
+    gram : Tensor, shape (m, m), or None
+        ``rows rows'`` where all samples share them and that has been computed.
     """
 
     weight: Tensor
@@ -41,6 +43,7 @@ class Problem:
     upper: Tensor
     v: Tensor
     cones: ConeGroups = ()
+    gram: Tensor | None = None
 
     @property
     def samples(self) -> int:

@@ -99,19 +99,22 @@ def _solve_polyhedron(work: Problem, splitting: SplittingMap | None, start: _Sta
             chosen = close.nonzero().squeeze(-1)
             if len(chosen) == 0:
                 break
-            _newton(work, index[chosen], x[chosen], y[chosen], newton, answer)
+            rough = work.is_strong and not work.box
+            _newton(work, index[chosen], x[chosen], y[chosen], newton, answer, rough=rough)
             keep = (answer.error[index] > _FINISHED).nonzero().squeeze(-1)
             index, z = index[keep], (s - y / splitting.gamma)[keep]
     _interior_point(work, answer)
 
 
-def _newton(work: Problem, index: Tensor, x: Tensor, y: Tensor, steps: int, answer: Answer) -> None:
+def _newton(
+    work: Problem, index: Tensor, x: Tensor, y: Tensor, steps: int, answer: Answer, *, rough: bool = False
+) -> None:
     most, first = 0, 0
     for part in chunks(work, index):
         own = work if len(part) == work.samples else work.select(part)
         chosen = slice(first, first + len(part))
         first += len(part)
-        point, dual, error, taken = active_set(own, x[chosen], y[chosen], steps, _FINISHED)
+        point, dual, error, taken = active_set(own, x[chosen], y[chosen], steps, _FINISHED, rough=rough)
         answer.improve(part, point, dual, error)
         most = max(most, taken)
     answer.steps += most

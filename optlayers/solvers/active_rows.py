@@ -1,0 +1,50 @@
+"""The rows that are active in each sample, packed: as many places as the sample with the most of them needs."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from optlayers.solvers.problem import Problem
+
+
+class ActiveRows:
+    """Which rows of a problem are active.
+
+    Parameters
+    ----------
+    active : Tensor of bool, shape (samples, m)
+    most : int
+        The number of places, at least the number of active rows of each sample.
+    """
+
+    def __init__(self, active: Tensor, most: int) -> None:
+        self.width = active.shape[-1]
+        self.order = active.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :most]
+        self.own = active.gather(-1, self.order)
+
+    def take(self, values: Tensor) -> Tensor:
+        """Return the active ones of values of all rows, ``(samples, most)``, zero in places without row."""
+        return torch.where(self.own, values.gather(-1, self.order), 0.0)
+
+    def put(self, values: Tensor) -> Tensor:
+        """Return values of all rows, ``(samples, m)``, zero where they are not active."""
+        zeros = values.new_zeros(values.shape[0], self.width)
+        return zeros.scatter(-1, self.order, torch.where(self.own, values, 0.0))
+
+    def gram(self, problem: Problem, proximal: float, free: Tensor | None = None) -> Tensor:
+        """Return ``A A' + proximal`` of the active rows, ``(samples, most, most)``, and the identity elsewhere.
+
+        With `free`, ``(samples, n)``, only those entries count.
+        """
+        if problem.gram is not None and free is None:
+            samples, most = self.order.shape
+            chosen = problem.gram.index_select(0, self.order.reshape(-1)).reshape(samples, most, self.width)
+            matrix = chosen.gather(-1, self.order.unsqueeze(1).expand(samples, most, most))
+            own = self.own.to(matrix.dtype)
+            matrix = matrix * own.unsqueeze(-1) * own.unsqueeze(-2)
+        else:
+            rows = problem.chosen_rows(self.order) * self.own.unsqueeze(-1)
+            rows = rows if free is None else rows * free.unsqueeze(-2)
+            matrix = rows @ rows.mT
+        return matrix + torch.diag_embed(torch.where(self.own, proximal, 1.0).to(matrix.dtype))
