@@ -24,6 +24,7 @@ from optlayers.parametric.constants import is_traced
 from optlayers.parametric.maps import Values
 from optlayers.projection.compiled_set import CompiledSet, Outcome
 from optlayers.solution import Solution
+from optlayers.solvers.problem import largest
 from optlayers.warm_start import WarmStart
 
 Method = Literal["auto", "closed_form", "general", "dykstra", "cvxpylayers"]
@@ -164,8 +165,7 @@ class FeasibleSet:
             As for `project`.
         warm_start : Solution or WarmStart, optional
             Of nearby points and parameters, in a batch of the same shape: the general solver starts from its duals and
-            points.
-            That changes the number of steps, not the answer.
+            points. That changes the number of steps, not the answer.
 
         Returns
         -------
@@ -182,7 +182,7 @@ class FeasibleSet:
         batch = found.value.shape[:-1]
         residual = found.violation  # known of the auxiliary entries that were found with the points
         if residual is None or self._compiled.residual is not None or self._method == "cvxpylayers":
-            residual = _largest(self._residual(found.value, values))
+            residual = largest(self._residual(found.value, values))
         steps = torch.zeros_like(found.status) if found.steps is None else found.steps
         return Solution(
             self._pack(found.value, tensors),
@@ -243,7 +243,7 @@ class FeasibleSet:
 
     def violation(self, *points: Tensor) -> Tensor:
         """Return the largest absolute residual per sample, ``(*batch,)``; arguments as for `residual`."""
-        return _largest(self.residual(*points))
+        return largest(self.residual(*points))
 
     def contains(self, *points: Tensor, atol: float = 1e-6) -> Tensor:
         """Return whether the violation is at most `atol`, per sample ``(*batch,)``; arguments as for `residual`."""
@@ -270,24 +270,29 @@ class FeasibleSet:
     ) -> Outcome:
         """Return the projection and each sample's status; on failure, do what `on_failure` says."""
         with torch.autocast(v.device.type, enabled=False):
-            found = self._attempt(v, values, problems, start)
+            found = self._attempt(v, values, problems, start, relax=self.on_failure == "nearest")
         if self.validate and not is_traced() and found.status is not None and bool(found.status.any()):
             explain = functools.partial(self._emptiness.explain, self._compiled, values)
             Failures(self._compiled, values, explain, found.status, problems).report(self.on_failure)
         return found
 
     def _attempt(
-        self, v: Tensor, values: Values, problems: Sequence[Problem] = (), start: Sequence[Tensor] | None = None
+        self,
+        v: Tensor,
+        values: Values,
+        problems: Sequence[Problem] = (),
+        start: Sequence[Tensor] | None = None,
+        *,
+        relax: bool = False,
     ) -> Outcome:
-        options = Options(relax=self.on_failure == "nearest", look=self.validate and not is_traced())
+        options = Options(relax=relax, look=self.validate and not is_traced())
         return attempt(self._compiled, v, values, problems, start, options)
 
     def _residual(self, y: Tensor, values: Values) -> Tensor:
         with torch.autocast(y.device.type, enabled=False):
             if self._compiled.residual is not None:
                 return self._compiled.residual(y, values)
-            options = Options(relax=False, look=self.validate and not is_traced())
-            return y - attempt(self._compiled, y, values, (), None, options).value
+            return y - self._attempt(y, values).value
 
     def _pack(self, y: Tensor, points: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
         """Return the flat result in the variables' shapes and the points' dtypes."""
@@ -297,7 +302,3 @@ class FeasibleSet:
             for part, variable, point in zip(parts, self.variables, points, strict=True)
         )
         return shaped if len(shaped) > 1 else next(iter(shaped))
-
-
-def _largest(residual: Tensor) -> Tensor:
-    return residual.abs().amax(-1) if residual.shape[-1] else residual.sum(-1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from optlayers.parametric.constants import is_traced
 from optlayers.solvers.augmented_lagrangian import hessian, normal_maps
 from optlayers.solvers.normal_equations import back_substitute, factorise
 from optlayers.solvers.problem import Problem, split_cones
@@ -30,11 +31,12 @@ class Linearised:
 
     def solve(self, r: Tensor, t: Tensor) -> Tensor:
         """Return ``dx``, ``(samples, n)``, linear in ``(r, t)``."""
-        proximal = self._by_multipliers(r, t)
         if r.shape[-1] + t.shape[-1] > _MOST_ROWS:
-            return proximal
+            return self._by_multipliers(r, t)
         dx, singular = self._by_elimination(r, t)
-        return torch.where(singular, proximal, dx)
+        if not is_traced() and not bool(singular.any()):
+            return dx
+        return torch.where(singular, self._by_multipliers(r, t), dx)
 
     def _by_elimination(self, r: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
         problem, n = self.problem, r.shape[-1]

@@ -17,6 +17,7 @@ from optlayers.parametric.maps import Values
 from optlayers.projection.general_piece import Projected
 from optlayers.projection.reference import Reference
 from optlayers.recognition.block import Block
+from optlayers.solvers.status import Status
 
 
 class ReferencePiece:
@@ -66,10 +67,9 @@ class ReferencePiece:
         flat = (p.reshape(v.shape[0], size) for p, size in zip(projected, self.variable_sizes, strict=True))
         value = torch.cat(list(flat), -1).index_select(-1, places).reshape(*batch, 1, v.shape[-1])
         failed = ~value.detach().isfinite().all(-1).squeeze(-1)
+        status = torch.where(failed, int(Status.INFEASIBLE), int(Status.SOLVED))
         zeros = torch.zeros(batch, dtype=torch.int64, device=v.device)
-        return Projected(
-            value, failed.to(torch.int64), torch.zeros_like(value[..., 0, 0]), zeros, value[..., :0], value[..., :0]
-        )
+        return Projected(value, status, torch.zeros_like(value[..., 0, 0]), zeros, value[..., :0], value[..., :0])
 
     @property
     def state_shape(self) -> tuple[int, int]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from optlayers.cones.common import primal
 from optlayers.solvers.geometry import Geometry, Reduction, row_norms
-from optlayers.solvers.problem import Problem
+from optlayers.solvers.problem import Problem, largest
 from optlayers.solvers.structure import Structure
 
 
@@ -49,8 +49,7 @@ class Formulation:
         """
         norms = row_norms(primal(matrix), structure) if geometry is None else geometry.norms.unsqueeze(0)
         count = len(structure.bounded)
-        lower = torch.cat([lower[:, :count], lower[:, count:] / norms], -1)
-        upper = torch.cat([upper[:, :count], upper[:, count:] / norms], -1)
+        lower, upper = _scaled(lower, count, 1 / norms), _scaled(upper, count, 1 / norms)
         weight, points = v.new_ones(v.shape[-1]), v
         if structure.auxiliary:
             weight = torch.cat([weight, weight.new_zeros(structure.auxiliary)])
@@ -99,25 +98,19 @@ class Formulation:
     def violation(self, x: Tensor) -> Tensor:
         """Return the largest entry by which the slacks of points of `whole` leave their range, in the user's units."""
         s = self.whole.apply(x)
-        gap = self.user_slacks(s - self.whole.nearest_slack(s)).abs()
-        return gap.amax(-1) if gap.shape[-1] else gap.sum(-1)
+        return largest(self.user_slacks(s - self.whole.nearest_slack(s)))
 
     def user_slacks(self, s: Tensor) -> Tensor:
         """Return slacks of `whole` as the user's rows have them: unscaled, those of bounded entries first."""
-        count = len(self.structure.bounded)
-        s = _gather(s, self.structure)
-        return torch.cat([s[:, :count], s[:, count:] * self.norms], -1)
+        return _scaled(_gather(s, self.structure), len(self.structure.bounded), self.norms)
 
     def user_duals(self, y: Tensor) -> Tensor:
         """Return the duals of the user's rows from those of `whole`."""
-        count = len(self.structure.bounded)
-        y = _gather(y, self.structure)
-        return torch.cat([y[:, :count], y[:, count:] / self.norms], -1)
+        return _scaled(_gather(y, self.structure), len(self.structure.bounded), 1 / self.norms)
 
     def whole_duals(self, y: Tensor) -> Tensor:
         """Undo `user_duals`."""
-        count = len(self.structure.bounded)
-        return _spread(torch.cat([y[:, :count], y[:, count:] * self.norms], -1), self.structure, 0.0)
+        return _spread(_scaled(y, len(self.structure.bounded), self.norms), self.structure, 0.0)
 
     def enter(self, x: Tensor) -> Tensor:
         """Return points of `work` from those of `whole`; `restore_points` undoes it on the equalities."""
@@ -137,6 +130,11 @@ class Formulation:
             return y
         y = _gather(y, self.structure)[:, self.reduction.kept]
         return torch.where(self.reduction.lengths.isfinite(), y * self.reduction.lengths, 0.0)
+
+
+def _scaled(slacks: Tensor, bounded: int, factor: Tensor) -> Tensor:
+    """Multiply the slacks of the matrix's rows, which come after those of bounded entries."""
+    return torch.cat([slacks[:, :bounded], slacks[:, bounded:] * factor], -1)
 
 
 def _spread(slacks: Tensor, structure: Structure, fill: float) -> Tensor:

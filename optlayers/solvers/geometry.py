@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from optlayers.solvers.structure import ConeGroups, Structure
+from optlayers.solvers.structure import ConeGroups, Structure, cone_slacks
 
 _DEPENDENT = 1e-10
 _MOST_GRAM = 1000  # rows
@@ -129,7 +129,7 @@ def _solve_equalities(matrix: Tensor) -> tuple[Tensor, Tensor]:
 def _lengths(rows: Tensor, structure: Structure) -> Tensor:
     """Return what to divide rows by after the elimination: infinity where the equalities leave nothing."""
     lengths = torch.linalg.vector_norm(rows, dim=-1)
-    linear = len(rows) - sum(count * dimension for _, _, count, dimension in structure.cones)
+    linear = len(rows) - cone_slacks(structure.cones)
     lengths[:linear] = torch.where(lengths[:linear] > _VANISHING, lengths[:linear], torch.inf)
     for start, stop in cone_ranges(structure.cones, linear):
         lengths[start:stop] = lengths[start:stop].amax().clamp_min(_VANISHING)

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from optlayers import cones
-from optlayers.solvers.structure import ConeGroups
+from optlayers.solvers.structure import ConeGroups, cone_slacks
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,7 +57,7 @@ class Problem:
     @property
     def linear(self) -> int:
         """The number of slacks in intervals."""
-        return self.lower.shape[-1] - sum(count * dimension for _, _, count, dimension in self.cones)
+        return self.lower.shape[-1] - cone_slacks(self.cones)
 
     def select(self, index: Tensor) -> Problem:
         """Return the problem of some samples."""
@@ -104,25 +104,25 @@ class Problem:
             s = s + relaxation * y
         size = _size(x)
         dual = y / (_size(y) / size).clamp_min(1.0).unsqueeze(-1)
-        gap = _largest(s - self.nearest_slack(s - dual)) / size
-        stationarity = _largest(self.weight * (x - self.v) - self.adjoint(y)) / self.scale
+        gap = largest(s - self.nearest_slack(s - dual)) / size
+        stationarity = largest(self.weight * (x - self.v) - self.adjoint(y)) / self.scale
         return torch.maximum(gap, stationarity).nan_to_num(torch.inf, torch.inf)
 
 
-def _largest(tensor: Tensor) -> Tensor:
-    """Return the largest absolute entry, ``(samples,)``; zero where there are none."""
+def largest(tensor: Tensor) -> Tensor:
+    """Return the largest absolute entry of the last dimension; zero where there are none."""
     return tensor.abs().amax(-1) if tensor.shape[-1] else tensor.sum(-1)
 
 
 def _size(tensor: Tensor) -> Tensor:
-    return _largest(tensor).clamp_min(1.0)
+    return largest(tensor).clamp_min(1.0)
 
 
 def project_range(z: Tensor, lower: Tensor, upper: Tensor, groups: ConeGroups) -> Tensor:
     """Project slacks ``(*batch, slacks)`` onto intervals, and the last ones onto shifted cones."""
     if not groups:
         return z.clamp(lower, upper)
-    first = z.shape[-1] - sum(count * dimension for _, _, count, dimension in groups)
+    first = z.shape[-1] - cone_slacks(groups)
     parts = [z[..., :first].clamp(lower[..., :first], upper[..., :first])]
     for kind, alpha, own in split_cones(z - lower, groups):
         parts.append(cones.project(kind, alpha, own).flatten(-2))
@@ -132,7 +132,7 @@ def project_range(z: Tensor, lower: Tensor, upper: Tensor, groups: ConeGroups) -
 
 def split_cones(z: Tensor, groups: ConeGroups) -> Sequence[tuple[str, Tensor | float, Tensor]]:
     """Return kind, exponents and slacks ``(*batch, count, dimension)`` of each group of cones."""
-    start = z.shape[-1] - sum(count * dimension for _, _, count, dimension in groups)
+    start = z.shape[-1] - cone_slacks(groups)
     result = []
     for kind, alphas, count, dimension in groups:
         alpha = torch.tensor(alphas, dtype=z.dtype, device=z.device) if kind == "pow" else 0.0

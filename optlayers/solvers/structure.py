@@ -9,6 +9,11 @@ from functools import lru_cache
 ConeGroups = tuple[tuple[str, tuple[float, ...], int, int], ...]
 
 
+def cone_slacks(groups: ConeGroups) -> int:
+    """Return the number of slacks in cones, which come after all others."""
+    return sum(count * dimension for _, _, count, dimension in groups)
+
+
 @dataclass(frozen=True)
 class Structure:
     """The set ``{x : lower <= (x_bounded, L x) <= upper, C x - lower in K}``, where `L` and `C` are rows of a matrix.
@@ -42,7 +47,7 @@ class Structure:
     @property
     def matrix_rows(self) -> int:
         """The number of rows of the matrix."""
-        return self.linear + sum(count * dimension for _, _, count, dimension in self.cones)
+        return self.linear + cone_slacks(self.cones)
 
     @property
     def slacks(self) -> int:
