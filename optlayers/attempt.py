@@ -51,17 +51,21 @@ def attempt(
         return _attempt_valid(compiled, v, values, valid, start, options)
     sets = compiled.bind(values)
     feasible = compiled.feasible(values, sets)
-    solved = valid if feasible is None else valid & feasible
-    status = torch.where(solved, _SOLVED, torch.where(valid, _INFEASIBLE, _INVALID))
     if options.relax and feasible is not None:
         sets = [bound.relaxed() for bound in sets]
     found = compiled.project(v, values, sets, relax=options.relax, start=start)
+    if options.look and feasible is None and (found.status is None or not bool(found.status.any())):
+        return (
+            found
+            if found.status is not None
+            else dataclasses.replace(found, status=torch.where(valid, _SOLVED, _INVALID))
+        )
+    solved = valid if feasible is None else valid & feasible
+    status = torch.where(solved, _SOLVED, torch.where(valid, _INFEASIBLE, _INVALID))
     answered = valid if options.relax else solved
     if found.status is not None:
         status = torch.where(status == _SOLVED, found.status, status)
         answered = answered & ((found.status == _SOLVED) | ((found.status == _INFEASIBLE) & options.relax))
-    elif feasible is None and options.look:
-        return dataclasses.replace(found, status=status)
     y = torch.where(answered.unsqueeze(-1), found.value, torch.nan)
     return dataclasses.replace(found, value=y, status=status)
 

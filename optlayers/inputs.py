@@ -74,6 +74,8 @@ def _flatten(tensor: Tensor, event: int, dtype: torch.dtype) -> Tensor:
 
 
 def _common_batch(names: Sequence[str], tensors: Sequence[Tensor]) -> torch.Size:
+    if len(tensors) == 1:
+        return tensors[0].shape[:-1]
     try:
         return torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))
     except RuntimeError:

@@ -8,76 +8,62 @@ import torch
 from torch import Tensor
 
 from optlayers.cones.common import primal
+from optlayers.differentiation.active_space import ActiveSpace, active_sides
 from optlayers.differentiation.first_order import first_order
 from optlayers.differentiation.linearised import Linearised
-from optlayers.parametric.constants import is_traced
-from optlayers.solvers.active_rows import ActiveRows
-from optlayers.solvers.normal_equations import back_substitute, factorise
 from optlayers.solvers.problem import Problem
 
-_PROXIMAL = 1e-13
-_REFINEMENTS = 3
-_WELL_CONDITIONED = 1e-2  # squared pivots of unit rows, from which no refinement is needed
 _WEAK = 1e-9  # relative; duals up to this size are zero
-_AT_BOUND = 1e-10  # relative; slacks this near to a bound count as active, whatever their dual is
 
 
-def reattach(problem: Problem, x: Tensor, y: Tensor, usable: Tensor) -> Tensor:
+def reattach(problem: Problem, x: Tensor, y: Tensor, usable: Tensor | None) -> Tensor:
     """Return `x` as a differentiable function of the problem's data, given a solution `x`, `y` without derivatives.
 
     Slacks at a bound stay there; with cones or auxiliary entries, those with a dual do. That is the derivative of the
     projection wherever it has one, and one of its limits elsewhere. Second derivatives are exact without cones, and
     refused with them. Samples that are not `usable`, ``(samples, 1)``, are no solutions: finite is all that their
-    derivatives are.
+    derivatives are. None says that all are.
     """
-    y = torch.where(usable, y, 0.0)
-    s = primal(problem.apply(x))
-    lower, upper = primal(problem.lower), primal(problem.upper)
-    size = primal(problem.scale).unsqueeze(-1)
-    if problem.cones or not problem.is_strong:
-        equal, weak = lower == upper, _WEAK * size
-        return _by_linearisation(problem, x, y, s, ((y > weak) | equal) & usable, (y < -weak) & ~equal & usable)
-    near = _AT_BOUND * size
-    at_lower = ((s - y <= lower) | (s <= lower + near)) & usable
-    at_upper = ((s - y >= upper) | (s >= upper - near)) & usable
-    target = torch.where(at_lower, problem.lower, torch.where(at_upper, problem.upper, 0.0))
-    return _by_active_rows(problem, x, y, at_lower | at_upper, target)
+    y = y if usable is None else torch.where(usable, y, 0.0)
+    if is_polyhedral(problem):
+        return _by_active_slacks(problem, x, y, *active_sides(problem, x, y, usable))
+    equal, weak = primal(problem.lower) == primal(problem.upper), _WEAK * primal(problem.scale).unsqueeze(-1)
+    at_lower, at_upper = (y > weak) | equal, (y < -weak) & ~equal
+    if usable is not None:
+        at_lower, at_upper = at_lower & usable, at_upper & usable
+    return _by_linearisation(problem, x, y, at_lower, at_upper)
 
 
-def _by_active_rows(problem: Problem, x: Tensor, y: Tensor, active: Tensor, target: Tensor) -> Tensor:
-    """Solve ``dx - A' dy = v - x + A' y, A dx = target - A x`` on active rows, as many as the busiest sample has."""
+def tangent(problem: Problem, x: Tensor, y: Tensor, change: Tensor) -> Tensor:
+    """Return how a solution `x`, `y` of a polyhedral problem follows a change of its points, to first order.
+
+    The map is symmetric. Near the solution it is the whole truth: the projection onto a polyhedron is piecewise affine.
+    """
+    at_lower, at_upper = active_sides(problem, x, y, None)
+    return ActiveSpace(problem, at_lower | at_upper).tangent(change)
+
+
+def is_polyhedral(problem: Problem) -> bool:
+    """Whether the slacks at bounds say all of the derivative: there are no cones and no auxiliary entries."""
+    return problem.is_strong and not problem.cones
+
+
+def _by_active_slacks(problem: Problem, x: Tensor, y: Tensor, at_lower: Tensor, at_upper: Tensor) -> Tensor:
+    """Solve ``dx - A' dy = v - x + A' y, A dx = target - A x`` for the active slacks."""
     n = x.shape[-1]
-    free: Tensor | None = None
+    space = ActiveSpace(problem, at_lower | at_upper)
+    target = torch.where(at_lower, problem.lower, torch.where(at_upper, problem.upper, 0.0))
     fixed = torch.zeros_like(x)
     if problem.box:
-        held, active = active[:, :n], active[:, n:]
-        free = 1.0 - held.to(x.dtype)
-        fixed = torch.where(held, target[:, :n] - x, 0.0)
+        fixed = torch.where((at_lower | at_upper)[:, :n], target[:, :n] - x, 0.0)
         target, y = target[:, n:], y[:, n:]
-
-    def inside(change: Tensor) -> Tensor:
-        return change if free is None else free * change
-
-    if active.shape[-1] == 0:
-        return x + fixed + inside(problem.v - x)
-    most = active.shape[-1] if is_traced() else int(active.sum(-1).max()) if active.numel() else 0
-    rows = ActiveRows(active, max(most, 1))  # one row keeps the graph to the rows' data
-    factor = factorise(rows.gram(problem, _PROXIMAL, free))
-    move = inside(problem.v - x + problem.transposed_times(rows.put(rows.take(y))))
-    right = rows.take(target - problem.times(x + fixed + move))
-    dual = back_substitute(factor, right)
-    for _ in range(_REFINEMENTS if is_traced() or bool((_pivots(factor) < _WELL_CONDITIONED).any()) else 0):
-        rest = right - rows.take(problem.times(inside(problem.transposed_times(rows.put(dual)))))
-        dual = dual + back_substitute(factor, rest)
-    return x + fixed + move + inside(problem.transposed_times(rows.put(dual)))
+    move = space.inside(problem.v - x + problem.transposed_times(space.own(y)))
+    return x + fixed + move + space.lift(target - problem.times(x + fixed + move))
 
 
-def _pivots(factor: Tensor) -> Tensor:
-    return primal(factor).diagonal(dim1=-2, dim2=-1).square()
-
-
-def _by_linearisation(problem: Problem, x: Tensor, y: Tensor, s: Tensor, at_lower: Tensor, at_upper: Tensor) -> Tensor:
+def _by_linearisation(problem: Problem, x: Tensor, y: Tensor, at_lower: Tensor, at_upper: Tensor) -> Tensor:
     """Linearise the KKT equations: `stationarity` and `target` are how the data move them away from zero."""
+    s = primal(problem.apply(x))
     lower, upper, linear = primal(problem.lower), primal(problem.upper), problem.linear
     detached = replace(problem, rows=primal(problem.rows), lower=lower, upper=upper, v=primal(problem.v))
     at_cone = torch.zeros_like(at_lower)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,16 +13,18 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from optlayers.cones.common import primal
-from optlayers.differentiation.reattach import reattach
+from optlayers.differentiation.follow import follow
+from optlayers.differentiation.reattach import is_polyhedral, reattach, tangent
 from optlayers.parametric.constants import Constant, is_traced
 from optlayers.parametric.maps import Map, Values
 from optlayers.parametric.symbolic import Affine, stack
 from optlayers.projection.conditions import tolerance
 from optlayers.projection.rows import BlockRows
 from optlayers.recognition.block import Block
-from optlayers.solvers.formulation import Formulation
+from optlayers.solvers.formulation import Bounds, Formulation
 from optlayers.solvers.geometry import Geometry
-from optlayers.solvers.operator import Nearest, nearest_point, pack_constants, unpack_constants
+from optlayers.solvers.nearest import Nearest, nearest
+from optlayers.solvers.operator import nearest_point, pack_constants, unpack_constants
 from optlayers.solvers.splitting import SplittingMap
 from optlayers.solvers.status import Status, worst
 
@@ -66,12 +69,14 @@ class GeneralPiece:
         self.is_parametric = not all(m.lower.is_constant and m.upper.is_constant for m in members)
         self.matrix: Constant | Map
         self.constants: list[Constant] = []
+        self.bounds: list[Constant] = []
         if first.matrix.is_constant:
             self.matrix = Constant(first.matrix.constant[None])
             matrix = torch.from_numpy(first.matrix.constant)
             geometry = Geometry.of(matrix, first.structure)
-            packed = pack_constants(geometry, SplittingMap.of(matrix, geometry, first.structure))
+            packed = pack_constants(geometry, SplittingMap.of(geometry, first.structure))
             self.constants = [Constant(part.numpy()) for part in packed]
+            self._keep_bounds(geometry)
         else:
             self.matrix = Affine.stack([member.matrix for member in members]).compile(starts)
             self.is_parametric = True
@@ -80,11 +85,18 @@ class GeneralPiece:
         """Project points ``(*batch, blocks, n)``; batch dimensions broadcast against those of the parameters."""
         shape, constants, data = self._prepare(v, values)
         began = None if start is None else _flat(start, shape, 1)
-        crossed = _crossed(*data[2:], tolerance(values.dtype))
-        data = (*data[:2], *_uncrossed(*data[2:]))
-        found = nearest_point(self.code, constants, *data, began, relax=relax)
-        status = torch.where(crossed.any(-1), int(Status.INFEASIBLE), found.status)
-        x = self._attached(found, constants, *data) if _has_derivatives(*data) else found.x
+        crossed: Tensor | None = None
+        if not self.bounds:
+            crossed = _crossed(*data[2:], tolerance(values.dtype)).any(-1)
+            data = (*data[:2], *_uncrossed(*data[2:]))
+        formulation: Formulation | None = None
+        if constants and not is_traced() and not _has_tangents(*data):
+            formulation, splitting = self._formulate(constants, *data)
+            found = nearest(formulation, splitting, began, relax=relax)
+        else:
+            found = nearest_point(self.code, constants, *data, began, relax=relax)
+        status = found.status if crossed is None else torch.where(crossed, int(Status.INFEASIBLE), found.status)
+        x = self._attached(found, formulation, constants, *data) if _has_derivatives(*data) else found.x
         return Projected(
             x[:, : self.structure.size].to(v.dtype).reshape(*shape, self.structure.size),
             worst(status.reshape(shape)),
@@ -116,6 +128,17 @@ class GeneralPiece:
                 return result.union(*(member.sources(k, float(shift[k])) for k in parts))
         return result
 
+    def _keep_bounds(self, geometry: Geometry) -> None:
+        """Compute once what depends on bounds that are sound numbers."""
+        if self.is_parametric:
+            return
+        nothing = Values((), torch.float64, torch.device("cpu"))
+        lower, upper = self.lower(nothing), self.upper(nothing)
+        if bool(_crossed(lower, upper, tolerance(nothing.dtype)).any()):
+            return
+        bounds = Bounds.of(self.structure, geometry, geometry.norms, *_uncrossed(lower, upper))
+        self.bounds = [Constant(part.numpy()) for part in bounds.pack()]
+
     def _prepare(
         self, v: Tensor, values: Values
     ) -> tuple[tuple[int, ...], list[Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]:
@@ -124,16 +147,38 @@ class GeneralPiece:
         lower, upper = self.lower(own), self.upper(own)
         matrix = self.matrix.on(own.device) if isinstance(self.matrix, Constant) else self.matrix(own)
         is_shared = isinstance(self.matrix, Constant) or math.prod(matrix.shape[:-2]) == 1
-        shapes = [v.shape[:-2], lower.shape[:-2], upper.shape[:-2], *([] if is_shared else [matrix.shape[:-3]])]
-        shape = (*torch.broadcast_shapes(*shapes), len(self.blocks))
+        shapes = {v.shape[:-2], lower.shape[:-2], upper.shape[:-2], *([] if is_shared else [matrix.shape[:-3]])}
+        batch = v.shape[:-2] if shapes <= {v.shape[:-2], ()} else torch.broadcast_shapes(*shapes)
+        shape = (*batch, len(self.blocks))
         matrix = matrix.reshape(1, *matrix.shape[-2:]) if is_shared else _flat(matrix, shape, 2)
         data = (_flat(v.double(), shape, 1), matrix, _flat(lower, shape, 1), _flat(upper, shape, 1))
         return shape, [constant.on(own.device) for constant in self.constants], data
 
+    def _formulate(
+        self, constants: list[Tensor], v: Tensor, matrix: Tensor, lower: Tensor, upper: Tensor
+    ) -> tuple[Formulation, SplittingMap | None]:
+        geometry, splitting = unpack_constants(constants)
+        if geometry is None or not self.bounds:
+            return Formulation.of(self.structure, geometry, matrix, lower, upper, v), splitting
+        bounds = Bounds.unpack([constant.on(v.device) for constant in self.bounds])
+        return Formulation.at(self.structure, geometry, bounds, v), splitting
+
     def _attached(
-        self, found: Nearest, constants: list[Tensor], v: Tensor, matrix: Tensor, lower: Tensor, upper: Tensor
+        self,
+        found: Nearest,
+        formulation: Formulation | None,
+        constants: list[Tensor],
+        v: Tensor,
+        matrix: Tensor,
+        lower: Tensor,
+        upper: Tensor,
     ) -> Tensor:
         """Return the points as functions of the data; those of samples without answer are of no use, but finite."""
+        if formulation is not None and found.own is not None and not bool(found.status.any()):
+            x, y = found.own
+            if self.bounds and is_polyhedral(formulation.work):
+                return follow(found.x, v, functools.partial(_tangent, formulation, x, y))
+            return formulation.restore_points(reattach(formulation.work, x, y, None))
         geometry, _ = unpack_constants(constants)
         lower, upper = lower - found.shift, upper - found.shift
         formulation = Formulation.of(self.structure, geometry, matrix, lower, upper, v)
@@ -141,6 +186,11 @@ class GeneralPiece:
         x = torch.where(usable, found.x, primal(formulation.whole.v))
         x, y = primal(formulation.enter(x)), primal(formulation.enter_duals(formulation.whole_duals(found.y)))
         return formulation.restore_points(reattach(formulation.work, x, y, usable))
+
+
+def _tangent(formulation: Formulation, x: Tensor, y: Tensor, change: Tensor) -> Tensor:
+    """Return how the points of `whole` follow a change of the given ones; `x` and `y` are those of `work`."""
+    return formulation.restore_directions(tangent(formulation.work, x, y, formulation.enter_directions(change)))
 
 
 def _crossed(lower: Tensor, upper: Tensor, relative: float) -> Tensor:
@@ -173,6 +223,8 @@ def _flat(tensor: Tensor, shape: tuple[int, ...], event: int) -> Tensor:
 def _has_derivatives(*tensors: Tensor) -> bool:
     if is_traced():
         return torch.is_grad_enabled() or not torch.compiler.is_compiling()
-    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
-        return True
+    return (torch.is_grad_enabled() and any(t.requires_grad for t in tensors)) or _has_tangents(*tensors)
+
+
+def _has_tangents(*tensors: Tensor) -> bool:
     return any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)

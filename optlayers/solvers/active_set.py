@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from optlayers.solvers.active_rows import ActiveRows
-from optlayers.solvers.normal_equations import NormalEquations, back_substitute, factorise
+from optlayers.solvers.normal_equations import NormalEquations, back_substitute, factorise, is_well_conditioned
 from optlayers.solvers.problem import Problem
 
 _PROXIMAL = 1e-10
@@ -26,7 +26,7 @@ def active_set(
     (Hintermueller, Ito and Kunisch, "The primal-dual active set strategy as a semismooth Newton method", 2002): the
     answer is exact once the mask is. A `rough` guess with more active slacks than entries is not worth a step.
     """
-    best_x, best_y, best = x, y, torch.full_like(problem.scale, torch.inf)
+    best_x, best_y, best = x.clone(), y.clone(), torch.full_like(problem.scale, torch.inf)
     left: Tensor | None = None
     own = problem
     taken = 0
@@ -34,18 +34,20 @@ def active_set(
         taken += 1
         z = own.apply(x) - y
         at_lower, at_upper = z <= own.lower, z >= own.upper
+        active = at_lower | at_upper
         if rough:
-            keep = ((at_lower | at_upper).sum(-1) <= x.shape[-1]).nonzero().squeeze(-1)
+            keep = (active.sum(-1) <= x.shape[-1]).nonzero().squeeze(-1)
             if len(keep) == 0:
                 break
             if len(keep) < own.samples:
                 left = keep if left is None else left[keep]
                 own, x, y = own.select(keep), x[keep], y[keep]
-                at_lower, at_upper = at_lower[keep], at_upper[keep]
-        target = torch.where(at_lower, own.lower, torch.where(at_upper, own.upper, 0.0))
-        x, y = nearest_with_equalities(own, at_lower | at_upper, target, x, y)
+                z, at_lower, at_upper, active = z[keep], at_lower[keep], at_upper[keep], active[keep]
+        x, y = nearest_with_equalities(own, active, own.nearest_slack(z), x, y)
         error = own.error(x, y)
         if left is None:
+            if taken == 1 and bool((error <= tolerance).all()):
+                return x, y, error, taken
             better = (error < best).unsqueeze(-1)
             best_x, best_y = torch.where(better, x, best_x), torch.where(better, y, best_y)
             best = torch.minimum(error, best)
@@ -75,9 +77,9 @@ def nearest_with_equalities(
     """
     y = torch.where(active, y, 0.0)
     if problem.is_strong and not problem.box:
-        most = int(active.sum(-1).max()) if active.numel() else 0
-        if most <= problem.v.shape[-1]:
-            return _by_compact_rows(problem, active, target, y, most)
+        rows = ActiveRows(active)
+        if rows.most <= problem.v.shape[-1]:
+            return _by_compact_rows(problem, rows, target, y)
     theta = torch.where(active, 1 / _PROXIMAL, 0.0)
     shift = torch.where(problem.weight > 0, 0.0, _AUXILIARY)
     system = NormalEquations(problem, theta, shift)
@@ -89,18 +91,20 @@ def nearest_with_equalities(
     return x, y
 
 
-def _by_compact_rows(problem: Problem, active: Tensor, target: Tensor, y: Tensor, most: int) -> tuple[Tensor, Tensor]:
+def _by_compact_rows(problem: Problem, rows: ActiveRows, target: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
     """Solve with the active rows alone."""
-    rows = ActiveRows(active, most)
     factor = factorise(rows.gram(problem, _PROXIMAL_ROWS))
     right, dual = rows.take(target), rows.take(y)
     x = problem.v + problem.adjoint(y)
     last = torch.inf
-    for _ in range(_MOST_REFINEMENTS):
+    refinements = 1 if is_well_conditioned(factor) else _MOST_REFINEMENTS
+    for k in range(refinements):
         dual = dual + back_substitute(factor, right - rows.take(problem.apply(x)))
-        before, x = x, problem.v + problem.adjoint(rows.put(dual))
-        move = float(((x - before).abs().amax(-1) / problem.scale).max()) if len(x) else 0.0
-        if not _SETTLED < move < last / 2:
-            break
-        last = move
-    return x, rows.put(dual)
+        y = rows.put(dual)
+        before, x = x, problem.v + problem.adjoint(y)
+        if k + 1 < refinements:
+            move = float(((x - before).abs().amax(-1) / problem.scale).max()) if len(x) else 0.0
+            if not _SETTLED < move < last / 2:
+                break
+            last = move
+    return x, y

@@ -69,19 +69,22 @@ class Geometry:
     ----------
     norms : Tensor, shape (m,)
         The scale of each row.
+    rows : Tensor, shape (m, n)
+        The matrix, its rows divided by their scale.
     reduction : Reduction or None
         Where that makes the linear algebra cheaper.
     """
 
     norms: Tensor
+    rows: Tensor
     reduction: Reduction | None
 
     @staticmethod
     def of(matrix: Tensor, structure: Structure) -> Geometry:
         """Scale a matrix ``(m, n)``, and eliminate the equalities."""
         norms = row_norms(matrix, structure)
-        reduction = _reduce(matrix / norms.unsqueeze(-1), structure) if _is_worthwhile(structure) else None
-        return Geometry(norms, reduction)
+        rows = matrix / norms.unsqueeze(-1)
+        return Geometry(norms, rows, _reduce(rows, structure) if _is_worthwhile(structure) else None)
 
 
 def _reduce(matrix: Tensor, structure: Structure) -> Reduction:

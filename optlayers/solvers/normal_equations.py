@@ -8,6 +8,8 @@ from torch import Tensor
 from optlayers.parametric.constants import is_traced
 from optlayers.solvers.problem import Problem
 
+_WELL_CONDITIONED = 0.1  # pivots of unit rows
+
 
 class NormalEquations:
     """Solves ``weight dx - A' dy = r`` and ``theta A dx + dy = g`` by one Cholesky factorisation a sample.
@@ -78,16 +80,21 @@ class NormalEquations:
 def factorise(matrix: Tensor) -> Tensor:
     """Return Cholesky factors; matrices that rounding made indefinite get a small multiple of the identity."""
     factor, info = torch.linalg.cholesky_ex(matrix)
-    if not is_traced() and bool((info > 0).any()):
+    if not is_traced() and bool(info.any()):
         size = matrix.diagonal(dim1=-2, dim2=-1).amax(-1)
         for power in (1e-14, 1e-12, 1e-10, 1e-8):
             shifted = matrix + torch.diag_embed((power * size).unsqueeze(-1).expand(*size.shape, matrix.shape[-1]))
             again, bad = torch.linalg.cholesky_ex(shifted)
             failed = (info > 0).reshape(-1, 1, 1)
             factor, info = torch.where(failed, again, factor), torch.where(info > 0, bad, info)
-            if not bool((info > 0).any()):
+            if not bool(info.any()):
                 break
     return factor
+
+
+def is_well_conditioned(factor: Tensor) -> bool:
+    """Return whether Cholesky factors of unit rows' Gram matrices need no refinement."""
+    return factor.numel() == 0 or float(factor.diagonal(dim1=-2, dim2=-1).detach().amin()) >= _WELL_CONDITIONED
 
 
 def back_substitute(factor: Tensor, right: Tensor) -> Tensor:

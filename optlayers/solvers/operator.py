@@ -6,7 +6,7 @@ It has no derivative: `optlayers.differentiation` ties its answer to the inputs.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 import torch
@@ -15,40 +15,12 @@ from torch import Tensor, library
 from optlayers.cones.common import primal
 from optlayers.solvers.formulation import Formulation
 from optlayers.solvers.geometry import Geometry, Reduction
-from optlayers.solvers.solve import solve
+from optlayers.solvers.nearest import Nearest, nearest
 from optlayers.solvers.splitting import SplittingMap
 from optlayers.solvers.structure import Structure
-from optlayers.solvers.verdict import judge
 
 _NAME = "optlayers::nearest_point"
 _SPLITTING, _REDUCTION = len(fields(SplittingMap)), len(fields(Reduction))
-
-
-@dataclass(frozen=True)
-class Nearest:
-    """What the solver found, in the user's units.
-
-    Attributes
-    ----------
-    x, y : Tensor, shape (samples, n), (samples, slacks of the structure)
-        Points, and duals: ``weight (x - v) = A' y``, nonnegative where a lower bound holds.
-    violation : Tensor, shape (samples,)
-        The largest distance of a slack to its range, in the user's units; zero without auxiliary entries, where it can
-        be computed from the point.
-    status : Tensor of int, shape (samples,)
-        0 solved, 1 the set is empty, 3 neither could be shown.
-    steps : Tensor of int, shape (samples,)
-    shift : Tensor, shape (samples, slacks of the structure)
-        What bounds are lowered by, in the user's units, to make an empty set hold points: zero where it is not empty,
-        or not asked for.
-    """
-
-    x: Tensor
-    y: Tensor
-    violation: Tensor
-    status: Tensor
-    steps: Tensor
-    shift: Tensor
 
 
 def nearest_point(
@@ -62,7 +34,7 @@ def nearest_point(
     *,
     relax: bool = False,
 ) -> Nearest:
-    """Return ``argmin |x - v|`` over the set, without derivatives; arguments as for `Formulation.of`.
+    """Return `nearest` of data that may be traced; arguments as for `Formulation.of`.
 
     Parameters
     ----------
@@ -70,10 +42,8 @@ def nearest_point(
         The code of a `Structure`.
     constants : sequence of Tensor
         `pack_constants` of a constant matrix, or empty.
-    start : Tensor, shape (samples, slacks + n), or None
-        Duals and points of nearby problems; NaN where there are none.
-    relax : bool
-        Whether samples whose set is empty get the least-infeasible point.
+    start, relax
+        As for `nearest`.
     """
     tensors = (primal(v), primal(matrix), primal(lower), primal(upper), None if start is None else primal(start))
     outputs = torch.ops.optlayers.nearest_point(structure, list(constants), *tensors, relax)
@@ -82,7 +52,7 @@ def nearest_point(
 
 def pack_constants(geometry: Geometry, splitting: SplittingMap | None) -> list[Tensor]:
     """Return a geometry and a splitting map as a list of tensors."""
-    return [geometry.norms, *_tensors(splitting), *_tensors(geometry.reduction)]
+    return [geometry.norms, geometry.rows, *_tensors(splitting), *_tensors(geometry.reduction)]
 
 
 def _tensors(part: SplittingMap | Reduction | None) -> list[Tensor]:
@@ -93,11 +63,11 @@ def unpack_constants(constants: Sequence[Tensor]) -> tuple[Geometry | None, Spli
     """Undo `pack_constants`; which parts there are shows in their number."""
     if not constants:
         return None, None
-    norms, *others = constants
+    norms, rows, *others = constants
     first, last = _SPLITTING, _REDUCTION
     splitting = SplittingMap(*others[:first]) if len(others) in (first, first + last) else None
     reduction = Reduction(*others[-last:]) if len(others) in (last, first + last) else None
-    return Geometry(norms, reduction), splitting
+    return Geometry(norms, rows, reduction), splitting
 
 
 @torch.no_grad()
@@ -115,18 +85,9 @@ def _nearest_point(
     shape = Structure.decode(structure)
     if geometry is None and matrix.shape[0] == 1 and v.shape[0] > 1:
         geometry = Geometry.of(matrix[0], shape)
-        splitting = SplittingMap.of(matrix[0], geometry, shape)
-    formulation = Formulation.of(shape, geometry, matrix, lower, upper, v)
-    answer = solve(formulation, splitting, start)
-    status, shift = judge(formulation, answer, relax)
-    return (
-        answer.x,
-        formulation.user_duals(answer.y),
-        formulation.violation(answer.x) if shape.auxiliary else torch.zeros_like(answer.error),
-        status,
-        torch.full_like(status, answer.steps),
-        shift,
-    )
+        splitting = SplittingMap.of(geometry, shape)
+    found = nearest(Formulation.of(shape, geometry, matrix, lower, upper, v), splitting, start, relax=relax)
+    return found.x, found.y, found.violation, found.status, found.steps, found.shift
 
 
 def _fake_nearest_point(

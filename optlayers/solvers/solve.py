@@ -26,16 +26,20 @@ _MEMORY = 2**25  # numbers in the largest temporary tensor
 
 @dataclass
 class Answer:
-    """Points, duals and relative errors of all samples so far, and the steps taken."""
+    """Points, duals and relative errors of all samples so far, the steps taken, and points and duals of `work`."""
 
     x: Tensor
     y: Tensor
     error: Tensor
     steps: int
+    own: tuple[Tensor, Tensor] | None = None
 
     def improve(self, index: Tensor, x: Tensor, y: Tensor, error: Tensor) -> None:
         """Take over what is better, for the samples of `index`."""
         better = error < self.error[index]
+        if len(index) == len(self.error) and bool(better.all()):
+            self.x, self.y, self.error = x, y, error
+            return
         own = index[better]
         self.x[own], self.y[own], self.error[own] = x[better], y[better], error[better]
 
@@ -60,7 +64,7 @@ def solve(formulation: Formulation, splitting: SplittingMap | None, start: Tenso
             _solve_polyhedron(work, splitting, began, answer)
     x, y = formulation.restore(answer.x, answer.y)
     error = answer.error if formulation.whole is work else formulation.whole.error(x, y)
-    return Answer(x, y, error, answer.steps)
+    return Answer(x, y, error, answer.steps, (answer.x, answer.y))
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +91,7 @@ def _solve_polyhedron(work: Problem, splitting: SplittingMap | None, start: _Sta
         _newton(work, known, start.x[known], start.y[known], _POLISHING, answer)
     if splitting is not None:
         z = None
-        own, index = work, answer.open(_FINISHED)
+        own, index = work, _everyone(work) if start is None else answer.open(_FINISHED)
         for steps, newton in _ROUNDS if work.samples > _FEW else _ROUNDS_OF_FEW:
             if len(index) == 0:
                 return
@@ -100,10 +104,22 @@ def _solve_polyhedron(work: Problem, splitting: SplittingMap | None, start: _Sta
             if len(chosen) == 0:
                 break
             rough = work.is_strong and not work.box
-            _newton(work, index[chosen], x[chosen], y[chosen], newton, answer, rough=rough)
+            guess = _take(x, chosen), _take(y, chosen)
+            _newton(work, _take(index, chosen), *guess, newton, answer, rough=rough)
             keep = (answer.error[index] > _FINISHED).nonzero().squeeze(-1)
+            if len(keep) == 0:
+                return
             index, z = index[keep], (s - y / splitting.gamma)[keep]
     _interior_point(work, answer)
+
+
+def _everyone(work: Problem) -> Tensor:
+    return torch.arange(work.samples, device=work.v.device)
+
+
+def _take(tensor: Tensor, index: Tensor) -> Tensor:
+    """Return some rows, in order; the tensor itself where they are all there are."""
+    return tensor if len(index) == len(tensor) else tensor[index]
 
 
 def _newton(

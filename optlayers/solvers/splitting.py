@@ -26,25 +26,25 @@ class SplittingMap:
     gamma : Tensor, shape ()
     inverse : Tensor, shape (n, n)
         Of ``K = diag(weight) + gamma A' A``.
-    matrix : Tensor, shape (slacks, slacks)
-        ``gamma A K^-1 A'``: from `u` to slacks.
+    step : Tensor, shape (slacks, slacks)
+        ``2 r M - r``, where ``M = gamma A K^-1 A'`` takes `u` to slacks and `r` is the relaxation, 1.6.
     source : Tensor, shape (n, slacks)
-        ``diag(weight) K^-1 A'``: from `v` to slacks.
+        ``r diag(weight) K^-1 A'``: from `v` to slacks.
     """
 
     gamma: Tensor
     inverse: Tensor
-    matrix: Tensor
+    step: Tensor
     source: Tensor
 
     @staticmethod
-    def of(matrix: Tensor, geometry: Geometry, structure: Structure, gamma: float = _PENALTY) -> SplittingMap | None:
-        """Factor ``K`` for a matrix ``(m, n)``; None with cones, without rows, or with too many."""
+    def of(geometry: Geometry, structure: Structure, gamma: float = _PENALTY) -> SplittingMap | None:
+        """Factor ``K`` for a constant matrix; None with cones, without rows, or with too many."""
         if structure.cones or not 0 < structure.slacks <= _MOST_ROWS:
             return None
         reduction = geometry.reduction
         if reduction is None:
-            rows = matrix / geometry.norms.unsqueeze(-1)
+            rows = geometry.rows
             if structure.bounded:
                 rows = torch.cat([torch.eye(structure.columns, dtype=rows.dtype, device=rows.device), rows])
         else:
@@ -57,22 +57,23 @@ class SplittingMap:
         shift = torch.where(weight > 0, weight, _AUXILIARY)
         factor = torch.linalg.cholesky(torch.diag(shift) + gamma * rows.mT @ rows)
         inverse = torch.cholesky_inverse(factor)
-        return SplittingMap(
-            rows.new_tensor(gamma), inverse, gamma * rows @ inverse @ rows.mT, weight.unsqueeze(-1) * inverse @ rows.mT
-        )
+        step = 2 * gamma * rows @ inverse @ rows.mT
+        step.diagonal().sub_(1.0)
+        source = weight.unsqueeze(-1) * inverse @ rows.mT
+        return SplittingMap(rows.new_tensor(gamma), inverse, _RELAXATION * step, _RELAXATION * source)
 
     def run(self, problem: Problem, z: Tensor | None, steps: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return points ``(samples, n)``, slacks in their range and duals, both ``(samples, slacks)``.
 
-        The iteration is ``z += 1.6 (M (2 s - z) + q - s)`` with ``s = P(z)``, from the slacks of the points by default
-        (Douglas-Rachford; Eckstein and Bertsekas, "On the Douglas-Rachford splitting method", 1992).
+        The iteration is ``z += r (M (2 s - z) + q - s)`` with ``s = P(z)``, from the slacks of the points by default
+        (Douglas-Rachford; Eckstein and Bertsekas, "On the Douglas-Rachford splitting method", 1992); in terms of
+        ``s - z / 2`` it takes four operations.
         """
         q = problem.v @ self.source
         z = problem.apply(problem.v) if z is None else z
         s = problem.nearest_slack(z)
         for _ in range(steps):
-            move = torch.addmm(q, s.mul(2).sub_(z), self.matrix).sub_(s)
-            z = z.add(move, alpha=_RELAXATION)
+            z = torch.addmm(q, s.add_(z, alpha=-0.5), self.step).add_(z, alpha=1 - _RELAXATION / 2)
             s = problem.nearest_slack(z)
         y = self.gamma * (s - z)
         if problem.is_strong:

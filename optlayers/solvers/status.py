@@ -22,5 +22,7 @@ class Status(IntEnum):
 
 def worst(statuses: Tensor) -> Tensor:
     """Return the status of the whole from those of its parts, in the last dimension: one empty part makes it empty."""
+    if statuses.shape[-1] == 1:
+        return statuses.squeeze(-1)
     infeasible = (statuses == int(Status.INFEASIBLE)).any(-1)
     return torch.where(infeasible, int(Status.INFEASIBLE), statuses.amax(-1))

@@ -36,11 +36,11 @@ def judge(formulation: Formulation, answer: Answer, relax: bool) -> tuple[Tensor
     """
     whole = formulation.whole
     status = torch.full(answer.error.shape, _SOLVED, dtype=torch.int64, device=answer.error.device)
-    shift = torch.zeros_like(whole.lower)
     rounding = _ROUNDING * whole.scale
     index = (answer.error > rounding + (_EXACT_CONES if whole.cones else _EXACT)).nonzero().squeeze(-1)
     if len(index) == 0:
-        return status, formulation.user_slacks(shift)
+        return status, whole.lower.new_zeros(len(status), formulation.structure.slacks)
+    shift = torch.zeros_like(whole.lower)
     own = whole.select(index)
     r, empty = least_infeasible(own)
     status[index] = torch.where(empty, _INFEASIBLE, _UNSOLVED)
