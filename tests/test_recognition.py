@@ -11,7 +11,12 @@ from spellings import PARAMETRIC, SPELLINGS
 
 from optlayers import FeasibleSet, InfeasibleError, ProjectionLayer
 
-POINTS = 2 * torch.randn(16, 4, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+def points(size=(4,), count=16):
+    return 2 * torch.randn(count, *size, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+
+
+POINTS = points()
 
 
 def labels(feasible_set):
@@ -19,7 +24,7 @@ def labels(feasible_set):
 
 
 def build(spelling):
-    x = cp.Variable(4, **spelling.attributes)
+    x = cp.Variable(spelling.size, **spelling.attributes)
     return FeasibleSet(spelling.build(x), x)
 
 
@@ -35,21 +40,23 @@ def test_spelling_is_recognised_and_means_the_same(name, k):
     first, spelling = build(SPELLINGS[name][0]), build(SPELLINGS[name][k])
     assert spelling.method == "closed_form"
     assert labels(spelling) == {SPELLINGS[name][k].label}
-    torch.testing.assert_close(spelling.project(POINTS), first.project(POINTS), rtol=0, atol=1e-10)
+    v = points(SPELLINGS[name][k].size)
+    torch.testing.assert_close(spelling.project(v), first.project(v), rtol=0, atol=1e-10)
 
 
 @pytest.mark.parametrize("name", PARAMETRIC)
 def test_parametric_data_stay_closed_form(name):
     case = PARAMETRIC[name]
-    x, y = cp.Variable(4), cp.Variable(4)
+    x, y = cp.Variable(case.size, **case.attributes), cp.Variable(case.size, **case.attributes)
     parameters = [cp.Parameter(np.shape(value)) for value in case.values]
     parametric = FeasibleSet(case.build(x, *parameters), x, parameters)
     constant = FeasibleSet(case.build(y, *map(cp.Constant, case.values)), y)
     assert parametric.method == "closed_form"
     values = [torch.tensor(value, dtype=torch.float64, requires_grad=True) for value in case.values]
-    torch.testing.assert_close(parametric.bind(*values).project(POINTS), constant.project(POINTS), rtol=0, atol=1e-10)
-    points = (POINTS[:3] + 0.01).requires_grad_()
-    torch.autograd.gradcheck(lambda v, *p: parametric.bind(*p).project(v), (points, *values))
+    v = points(case.size)
+    torch.testing.assert_close(parametric.bind(*values).project(v), constant.project(v), rtol=0, atol=1e-10)
+    few = (v[:3] + 0.01).requires_grad_()
+    torch.autograd.gradcheck(lambda v, *p: parametric.bind(*p).project(v), (few, *values))
 
 
 def test_products_of_blocks_run_as_one_call():

@@ -17,7 +17,7 @@ from optlayers.solvers.splitting import SplittingMap
 _FINISHED = 1e-12  # relative KKT residual; what is above goes on to the next method
 _SAFEGUARD = 1e-11
 _FINISHED_CONES = 1e-12
-_ROUNDS = ((30, 3), (70, 4))  # steps of the splitting, then of Newton's method
+_ROUNDS = ((30, 3), (70, 4), (150, 4))  # steps of the splitting, then of Newton's method
 _FEW, _ROUNDS_OF_FEW = 4, ((20, 3), (30, 3), (50, 4))  # samples for which both cost the same
 _CLOSE = 0.2  # relative violation after splitting, from which Newton's method is worth a try
 _POLISHING = 10

@@ -1,10 +1,9 @@
-"""Ways to write each set in CVXPY; every list describes one and the same set."""
-
-from collections.abc import Callable
-from dataclasses import dataclass, field
+"""Boxes, their sections, balls, ellipsoids, affine sets."""
 
 import cvxpy as cp
 import numpy as np
+
+from spellings.spelling import Parametric, Spelling
 
 ONES = np.ones(4)
 CAPS = np.array([0.4, 0.3, 0.6, 0.5])
@@ -15,15 +14,6 @@ SCALES = np.array([1.0, 2.0, 0.5, 3.0])
 EQUATIONS = np.array([[1.0, 2.0, 0.0, -1.0], [0.0, 1.0, 1.0, 3.0]])
 RIGHT = np.array([1.0, -0.5])
 ROTATION = np.linalg.qr(np.array([[1.0, 2, 3, 4], [0, 1, 5, 2], [3, 1, 0, 1], [1, 1, 1, 0]]))[0]
-
-
-@dataclass(frozen=True)
-class Spelling:
-    """Constraints on a fresh variable of four entries; `label` is what the recogniser calls the set."""
-
-    label: str
-    build: Callable[[cp.Variable], list]
-    attributes: dict = field(default_factory=dict)
 
 
 def _auxiliary(constraints):
@@ -198,14 +188,6 @@ SPELLINGS: dict[str, list[Spelling]] = {
         Spelling("free space", lambda x: [cp.Constant(0) <= 1, x - x == 0]),
     ],
 }
-
-
-@dataclass(frozen=True)
-class Parametric:
-    """Constraints on a variable of four entries and on parameters, with values of these."""
-
-    values: tuple
-    build: Callable[..., list]
 
 
 PARAMETRIC: dict[str, Parametric] = {
