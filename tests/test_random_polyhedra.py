@@ -83,3 +83,29 @@ def test_points_project_onto_what_they_were_made_from(seed):
 @given(SEEDS)
 def test_many_points_project_onto_what_they_were_made_from(seed):
     check(seed)
+
+
+@settings(max_examples=40)
+@given(SEEDS)
+def test_a_sample_alone_a_batch_and_parametric_bounds_agree(seed):
+    """Three routes: constant bounds, where the points alone carry derivatives; one sample; and bounds as parameters."""
+    rng = np.random.default_rng(seed)
+    x, constraints, v, _ = random_projections(rng)
+    bound = cp.Parameter(name="bound", value=1e3)
+    constant = FeasibleSet([*constraints, x <= 1e3], x, method="general")
+    parametric = FeasibleSet([*constraints, x <= bound], x, [bound], method="general").bind(1e3)
+    weight = torch.tensor(rng.normal(size=v.shape))
+
+    def run(feasible_set, points):
+        own = points.clone().requires_grad_()
+        y = feasible_set.project(own)
+        (gradient,) = torch.autograd.grad((y * weight[: len(points)]).sum(), own)
+        return y.detach(), gradient
+
+    batch, batch_gradient = run(constant, v)
+    scale = float(v.abs().max().clamp_min(1.0))
+    for one, other in zip(run(parametric, v), (batch, batch_gradient), strict=True):
+        assert (one - other).abs().max() <= 1e-9 * scale
+    alone, gradient = run(constant, v[:1])
+    assert (alone - batch[:1]).abs().max() <= 1e-11 * scale
+    assert (gradient - batch_gradient[:1]).abs().max() <= 1e-7
