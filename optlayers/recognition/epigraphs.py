@@ -1,0 +1,113 @@
+"""Blocks with auxiliary entries, read as a bound on a sum of functions: ``sum_j weights_j f_j(y) <= level``.
+
+CVXPY gives each atom an auxiliary entry ``t_j >= f_j(y)``, and these share one row, the budget. Here the budget
+and the linear rows below it are found; cones are left to the sets that know them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+from optlayers.parametric.symbolic import Affine, Data, derived
+from optlayers.recognition.block import Block, Row
+
+
+@dataclass(frozen=True, eq=False)
+class Budget:
+    """The one row with all auxiliary entries, ``slopes @ y + weights @ t <= level``, which lets each of them grow.
+
+    Attributes
+    ----------
+    slopes : Affine, shape (n,)
+    weights : Affine, shape (auxiliary,)
+        Positive where they are numbers.
+    level : data of shape ()
+    others : tuple of Row
+    """
+
+    slopes: Affine
+    weights: Affine
+    level: Data
+    others: tuple[Row, ...]
+
+
+def read_budget(block: Block) -> Budget | None:
+    """Return the budget of a block without bounds from above; None where there is none, or several."""
+    n = block.size
+    if block.auxiliary < 2 or block.upper is not None or len(block.rows) > 4 * block.auxiliary + 1:
+        return None
+    full = [k for k, row in enumerate(block.rows) if _used(row.normal)[n:].all()]
+    if len(full) != 1:
+        return None
+    row = block.rows[full[0]]
+    others = block.rows[: full[0]] + block.rows[full[0] + 1 :]
+    sign = 1.0 if row.upper is not None else -1.0
+    if row.lower is not None and row.upper is not None:
+        if not (row.is_equality and row.normal.is_constant):
+            return None
+        sign = float(np.sign(row.normal.constant[n]))  # an equality is an inequality, as the entries may grow
+    level = row.upper if sign > 0 else row.lower
+    if level is None:
+        return None
+    normal = row.normal.scaled(sign)
+    weights = normal[n:]
+    if (weights.constant[~weights.is_parametric] <= 0).any():
+        return None
+    return Budget(normal[:n], weights, scaled(level, sign), others)
+
+
+@dataclass(frozen=True, eq=False)
+class Cuts:
+    """Rows that bound auxiliary entries from below by one entry of ``y`` each: ``t >= slope * y_entry + offset``."""
+
+    auxiliary: np.ndarray
+    entry: np.ndarray
+    slope: Affine
+    offset: Affine
+
+
+def read_cuts(block: Block, rows: tuple[Row, ...], auxiliary: int = 1) -> Cuts | None:
+    """Read rows with one entry of ``y`` and some auxiliary entries, of equal coefficients; None where one is not such.
+
+    `auxiliary` is the number of auxiliary entries of each row; the result has their places, ``(rows, auxiliary)``.
+    """
+    n, parameters = block.size, block.parameters
+    if not rows:
+        return Cuts(np.zeros((0, auxiliary), np.int64), np.zeros(0, np.int64), *(Affine.of(np.zeros(0), parameters),) * 2)
+    places = [np.flatnonzero(_used(row.normal)) for row in rows]
+    if any(len(own) != 1 + auxiliary or own[0] >= n or own[1] < n for own in places):
+        return None
+    place = np.stack(places)
+    normal = Affine.stack([row.normal[own] for row, own in zip(rows, places, strict=True)])
+    lead = normal.constant[:, 1]
+    if normal.is_parametric.reshape(place.shape)[:, 1:].any() or np.ptp(normal.constant[:, 1:], axis=1).any():
+        return None
+    levels = [row.lower if a > 0 else row.upper for row, a in zip(rows, lead, strict=True)]
+    capped = any((row.lower if a < 0 else row.upper) is not None for row, a in zip(rows, lead, strict=True))
+    numbers = [level for level in levels if isinstance(level, Affine)]
+    if capped or len(numbers) < len(levels):
+        return None
+    first = normal.reshaped(place.size)[np.arange(0, place.size, place.shape[1])]
+    return Cuts(place[:, 1:] - n, place[:, 0], first.scaled(-1 / lead), Affine.stack(numbers).scaled(1 / lead))
+
+
+def _used(normal: Affine) -> np.ndarray:
+    return (normal.constant != 0) | normal.is_parametric
+
+
+@dataclass(frozen=True)
+class _Scale:
+    factor: float
+
+    def __call__(self, value: Tensor) -> Tensor:
+        return value * self.factor
+
+
+def scaled(data: Data, factor: float) -> Data:
+    """Multiply data by a number."""
+    if factor == 1.0:
+        return data
+    return data.scaled(factor) if isinstance(data, Affine) else derived(_Scale(factor), data)
