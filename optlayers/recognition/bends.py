@@ -40,7 +40,7 @@ def read_bends(block: Block, cuts: Cuts) -> Bends | None:
     """Join cuts in pairs, of a rising and a falling one, or of one and a bound on the auxiliary entry."""
     if not cuts.slope.is_constant or (cuts.slope.constant == 0).any():
         return None
-    floor = _floor(block)
+    floor = read_floor(block)
     members = np.unique(cuts.auxiliary)
     rising, falling = (_places(cuts, sign * cuts.slope.constant > 0, members) for sign in (1.0, -1.0))
     if floor is None or rising is None or falling is None:
@@ -73,8 +73,8 @@ def _places(cuts: Cuts, chosen: np.ndarray, members: np.ndarray) -> np.ndarray |
     return result if len(np.unique(place)) == len(place) else None
 
 
-def _floor(block: Block) -> Affine | None:
-    """Return the lower bounds of the auxiliary entries; None where entries of ``y`` are bounded, or for maxima."""
+def read_floor(block: Block) -> Affine | None:
+    """Return the lower bounds of the auxiliary entries, -infinity for none; None where ``y`` is bounded, or for maxima."""
     size = block.size + block.auxiliary
     lower = Affine.of(np.full(size, -np.inf), block.parameters) if block.lower is None else block.lower
     if not isinstance(lower, Affine) or lower.is_parametric[: block.size].any():
