@@ -65,7 +65,7 @@ def baseline(name: str, package: str, polyhedra_only: bool = False) -> Callable[
 
 @baseline("optlayers", "optlayers")
 def optlayers(problem: Problem) -> Project:
-    return FeasibleSet(problem.constraints, problem.variable, on_failure="nan").project
+    return FeasibleSet(problem.constraints, problem.variable, method="general", on_failure="nan").project
 
 
 def _cvxpylayer(problem: Problem, solver: str, arguments: dict[str, Any]) -> Project:

@@ -70,7 +70,7 @@ def test_states_without_a_valid_sample_start_nothing():
 def test_foreign_warm_starts_are_refused():
     x = cp.Variable(3)
     feasible_set = FeasibleSet([ROWS @ x <= 1, x >= -1])
-    other = FeasibleSet([cp.norm1(x) <= 1])
+    other = FeasibleSet([cp.norm1(x) <= 1, x[0] <= x[1]])
     for start in (feasible_set.solve(points(1, 3)), other.solve(points(2, 3))):
         with pytest.raises(ValueError, match="warm_start is not of a batch"):
             feasible_set.solve(points(2, 3), warm_start=start)
@@ -78,7 +78,7 @@ def test_foreign_warm_starts_are_refused():
 
 def test_states_carry_the_whole_batch():
     x, p = cp.Variable(5), cp.Parameter()
-    feasible_set = FeasibleSet([cp.norm1(x[:2]) <= p, cp.norm1(x[2:]) <= 1], x, [p])
+    feasible_set = FeasibleSet([cp.norm1(x[:2]) <= p, cp.norm1(x[2:]) <= 1], x, [p], method="general")
     solution = feasible_set.bind(torch.linspace(0.5, 1.5, 5).double()).solve(points(5))
     starts = WarmStarts(5)
     starts[range(5)] = solution

@@ -132,7 +132,7 @@ def test_what_matters_is_not_dropped():
         [cp.norm(x) <= 1, x >= 0],
         [cp.norm(x[1:]) <= x[0]],
         [cp.norm(x) <= 1, cp.norm(x - 1) <= 2],
-        [cp.norm1(x) <= 1],
+        [cp.norm1(x) <= 1, x[0] <= x[1]],
     ):
         assert FeasibleSet(constraints, x).method == "general"
 
@@ -153,16 +153,17 @@ def test_explanation_names_blocks_methods_and_constraints():
         "- simplex, 4 entries, of w (4,): closed form, exact. From constraint 0 (0.0 <= w)"
     )
     assert "w (4,): simplex, method=closed_form (exact)" in repr(torch.nn.Sequential(layer))
-    general = ProjectionLayer([cp.norm1(w) <= 1])
+    cut = [cp.norm1(w) <= 1, w[0] <= w[1]]
+    general = ProjectionLayer(cut)
     assert "no closed form is used" in general.explain()
     assert "the general solver" in general.explain()
     assert "constraint 0 (norm1(w) <= 1.0)" in general.explain()
     assert general.method == "general"
-    reference = ProjectionLayer([cp.norm1(w) <= 1], method="cvxpylayers")
+    reference = ProjectionLayer(cut, method="cvxpylayers")
     assert "it runs on cvxpylayers, as asked for" in reference.explain()
     assert reference.method == "cvxpylayers"
     with pytest.raises(ValueError, match="not every block has a closed form"):
-        ProjectionLayer([cp.norm1(w) <= 1], method="closed_form")
+        ProjectionLayer(cut, method="closed_form")
 
 
 def test_a_badly_scaled_block_is_not_taken_for_diagonal():

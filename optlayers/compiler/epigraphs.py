@@ -57,8 +57,10 @@ def _square(auxiliaries: Auxiliaries, variable: int, row: int) -> tuple[int, Aff
     """Return which cone it is, what to add to the row to be rid of the variable, and twice the scaled tail."""
     use = auxiliaries.uses.get(variable, {})
     weight = -use.get(row, 0.0)
+    if weight <= 0 or len(use) != 3:
+        return None
     directions = auxiliaries.cones(use)
-    if weight <= 0 or len(use) != 3 or len(directions) != 1:
+    if len(directions) != 1:
         return None
     ((k, direction),) = directions.items()
     cone, places = auxiliaries.form.cones[k], np.flatnonzero(direction)

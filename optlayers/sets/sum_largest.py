@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,7 +15,7 @@ from torch import Tensor
 from optlayers.parametric.constants import is_traced
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
-from optlayers.recognition.epigraphs import Cuts, read_budget, read_cuts, scaled
+from optlayers.recognition.epigraphs import read_budget, read_cuts, scaled
 from optlayers.sets.base import ClosedFormSet, register
 from optlayers.sets.box import may_need_derivative
 from optlayers.sets.largest_search import thresholds
@@ -60,17 +61,22 @@ class SumLargest(ClosedFormSet):
         n = block.size
         if block.cones or block.auxiliary != n + 1 or len(block.rows) != n + 1:
             return None
+        threshold = _threshold(block)
+        if threshold is None:
+            return None
+        block = _oriented(block, n + threshold)
         budget = read_budget(block)
         cuts = None if budget is None else read_cuts(block, budget.others, 2)
         if budget is None or cuts is None or not (budget.slopes.is_zero and budget.weights.is_constant):
             return None
         slope, weights = cuts.slope, budget.weights.constant
-        threshold = _threshold(block, cuts)
-        if threshold is None or not slope.is_constant or not np.array_equal(np.sort(cuts.entry), np.arange(n)):
+        own = np.sort(cuts.auxiliary[cuts.auxiliary != threshold])
+        paired = np.array_equal(own, np.delete(np.arange(n + 1), threshold)) and _is_range(cuts.entry)
+        if not (paired and slope.is_constant and slope.constant.any()):
             return None
         excess = np.delete(weights, threshold)
         size = abs(slope.constant[0])
-        if max(np.ptp(excess) / excess[0], np.ptp(slope.constant) / size) > _TOLERANCE or size == 0:
+        if np.ptp(excess) > _TOLERANCE * excess[0] or np.ptp(slope.constant) > _TOLERANCE * size:
             return None
         count = weights[threshold] / excess[0]
         count = np.round(count) if abs(count - np.round(count)) <= 1e-10 * count else count
@@ -124,18 +130,24 @@ class SumLargest(ClosedFormSet):
         yield {"size": (5,), "count": 4, "total": np.array(0.0), "center": center, "sign": -1.0, "fixed": ("count", "sign")}
 
 
-def _threshold(block: Block, cuts: Cuts) -> int | None:
-    """Return the auxiliary entry that all cuts share, if the others, one a cut, are only bounded by zero from below."""
-    shared = np.intersect1d(cuts.auxiliary[0], cuts.auxiliary[-1])
-    if len(shared) != 1 and block.size > 1:
-        return None
+def _threshold(block: Block) -> int | None:
+    """Return the only auxiliary entry without bounds, if zero is the lower bound of all others and of no more."""
     lower = block.lower
-    if not isinstance(lower, Affine) or not lower.is_constant:
+    if not isinstance(lower, Affine) or not lower.is_constant or not np.isneginf(lower.constant[: block.size]).all():
         return None
-    threshold = np.flatnonzero(np.isneginf(lower.constant[block.size :]))
-    if len(threshold) != 1 or not np.isneginf(lower.constant[: block.size]).all():
-        return None
-    own = cuts.auxiliary != threshold[0]
-    each = np.array_equal(np.sort(cuts.auxiliary[own]), np.delete(np.arange(block.auxiliary), threshold))
-    zero = not np.delete(lower.constant[block.size :], threshold).any()
-    return int(threshold[0]) if zero and each and (own.sum(1) == 1).all() else None
+    free = np.isneginf(lower.constant[block.size :])
+    return int(free.argmax()) if free.sum() == 1 and not lower.constant[block.size :][~free].any() else None
+
+
+def _oriented(block: Block, entry: int) -> Block:
+    """Return the block with that auxiliary entry's negative, where it has another sign than the others beside it."""
+    beside = block.rows[0].normal.constant[block.size :]
+    if (beside >= 0).all() or (beside <= 0).all():
+        return block
+    signs = np.where(np.arange(block.size + block.auxiliary) == entry, -1.0, 1.0)
+    rows = tuple(dataclasses.replace(row, normal=row.normal.scaled(signs)) for row in block.rows)
+    return dataclasses.replace(block, rows=rows)
+
+
+def _is_range(index: np.ndarray) -> bool:
+    return np.array_equal(np.sort(index), np.arange(len(index)))

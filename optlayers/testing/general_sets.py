@@ -35,7 +35,7 @@ def _normal(*shape: int, seed: int = 0) -> np.ndarray:
 def l1_ball() -> Case:
     """An epigraph with auxiliary entries, that are eliminated or not."""
     x, radius = cp.Variable(4, name="x"), cp.Parameter(name="radius", value=1.5)
-    return Case(None, "l1_ball", x, [cp.norm1(x) <= radius], [radius], **_FLAT)
+    return Case(None, "l1_ball", x, [cp.norm1(x) <= radius], [radius], "general", **_FLAT)
 
 
 @_entry
@@ -116,4 +116,4 @@ def two_blocks() -> Case:
         cp.norm(x[6:]) <= 1,
         x[6] + 2 * x[7] <= 0.5,
     ]
-    return Case(None, "two_blocks", x, constraints, [sizes], **_CURVED)
+    return Case(None, "two_blocks", x, constraints, [sizes], "general", **_CURVED)

@@ -61,7 +61,6 @@ SPELLINGS: dict[str, list[Spelling]] = {
         Spelling("box", lambda x: _with((), lambda t: [cp.abs(x - CENTER) <= t, t <= 1.5])),
         Spelling("box", lambda x: [cp.mixed_norm(_rows(x - CENTER), np.inf, np.inf) <= 1.5]),
         Spelling("box", lambda x: [cp.max(x - CENTER) <= 1.5, cp.min(x - CENTER) >= -1.5]),
-        Spelling("box", lambda x: [cp.sum_largest(cp.abs(x - CENTER), 1) <= 1.5, cp.norm_inf(x - CENTER) <= 1.5]),
     ],
     "weighted L-infinity ball": [
         Spelling("box", lambda x: [cp.norm_inf(cp.multiply(WEIGHTS, x - CENTER)) <= 1.5]),
@@ -97,7 +96,6 @@ SPELLINGS: dict[str, list[Spelling]] = {
         Spelling("sum of largest entries", lambda x: [cp.sum_largest(3 * x - 3 * CENTER, 2) <= 1.5]),
         Spelling("sum of largest entries", lambda x: [cp.cvar(x - CENTER, 0.5) <= 0.25]),
         Spelling("sum of largest entries", lambda x: [cp.sum_smallest(CENTER - x, 2) >= -0.5]),
-        Spelling("sum of largest entries", lambda x: [cp.dotsort(x - CENTER, np.array([1, 1, 0, 0])) <= 0.5]),
         Spelling("sum of largest entries", lambda x: _with((), lambda t: [t + cp.sum(cp.pos(x - CENTER - t)) / 2 <= 0.25])),
         Spelling(
             "sum of largest entries",
