@@ -76,7 +76,9 @@ def read_cuts(block: Block, rows: tuple[Row, ...], auxiliary: int = 1) -> Cuts |
     """
     n, parameters = block.size, block.parameters
     if not rows:
-        return Cuts(np.zeros((0, auxiliary), np.int64), np.zeros(0, np.int64), *(Affine.of(np.zeros(0), parameters),) * 2)
+        return Cuts(
+            np.zeros((0, auxiliary), np.int64), np.zeros(0, np.int64), *(Affine.of(np.zeros(0), parameters),) * 2
+        )
     places = [np.flatnonzero(_used(row.normal)) for row in rows]
     if any(len(own) != 1 + auxiliary or own[0] >= n or own[1] < n for own in places):
         return None

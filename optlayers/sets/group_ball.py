@@ -142,9 +142,22 @@ class GroupBall(ClosedFormSet):
         center, unequal = np.array([0.5, -1.0, 0.0, 2.0, 0.3]), np.array([0, 1, 0, 2, 1])
         weights = np.array([1.0, 0.5, 2.0])
         yield {"size": (2, 3), "radius": np.array(1.5), "groups": rows, "fixed": ("groups",)}
-        yield {"size": (2, 3), "radius": np.array(1.0), "groups": columns, "center": center[0] * columns, "fixed": ("groups",)}
+        yield {
+            "size": (2, 3),
+            "radius": np.array(1.0),
+            "groups": columns,
+            "center": center[0] * columns,
+            "fixed": ("groups",),
+        }
         fixed = ("groups", "weights")
-        yield {"size": (5,), "radius": np.array(0.7), "groups": unequal, "center": center, "weights": weights, "fixed": fixed}
+        yield {
+            "size": (5,),
+            "radius": np.array(0.7),
+            "groups": unequal,
+            "center": center,
+            "weights": weights,
+            "fixed": fixed,
+        }
 
 
 @dataclass(frozen=True, eq=False)

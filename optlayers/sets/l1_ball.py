@@ -132,7 +132,11 @@ def _match_bends(block: Block, budget: Budget, bends: Bends) -> Mapping[str, Dat
 
 def _symmetric(center: Affine, weights: Data, radius: Data) -> Mapping[str, Data | None]:
     centre = None if center.is_zero else center
-    if isinstance(weights, Affine) and weights.is_constant and np.ptp(weights.constant) <= _TOLERANCE * weights.constant[0]:
+    if (
+        isinstance(weights, Affine)
+        and weights.is_constant
+        and np.ptp(weights.constant) <= _TOLERANCE * weights.constant[0]
+    ):
         radius = scaled(radius, 1 / float(weights.constant[0]))
         return {"center": centre, "above": None, "below": None, "radius": radius}
     return {"center": centre, "above": weights, "below": weights, "radius": radius}

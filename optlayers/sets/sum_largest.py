@@ -127,7 +127,14 @@ class SumLargest(ClosedFormSet):
         yield {"size": (5,), "count": 3, "total": np.array(-1.0), "center": center, "fixed": ("count",)}
         yield {"size": (2, 2), "count": 1, "total": np.array(0.3), "fixed": ("count",)}
         yield {"size": (3,), "count": 2, "total": np.array(0.3), "sign": -1.0, "fixed": ("count", "sign")}
-        yield {"size": (5,), "count": 4, "total": np.array(0.0), "center": center, "sign": -1.0, "fixed": ("count", "sign")}
+        yield {
+            "size": (5,),
+            "count": 4,
+            "total": np.array(0.0),
+            "center": center,
+            "sign": -1.0,
+            "fixed": ("count", "sign"),
+        }
 
 
 def _threshold(block: Block) -> int | None:

@@ -88,7 +88,9 @@ SPELLINGS: dict[str, list[Spelling]] = {
         Spelling("group ball", lambda x: [cp.norm(x[[0, 2]]) <= 0.75 - cp.abs(x[1]) / 2 - cp.norm(x[3:]) / 4]),
         Spelling(
             "group ball",
-            lambda x: _with((), lambda t: [cp.norm(x[[0, 2]]) <= t, 2 * t + cp.norm1(x[1]) + cp.norm1(x[3] / 2) <= 1.5]),
+            lambda x: _with(
+                (), lambda t: [cp.norm(x[[0, 2]]) <= t, 2 * t + cp.norm1(x[1]) + cp.norm1(x[3] / 2) <= 1.5]
+            ),
         ),
     ],
     "sum of largest": [
@@ -96,7 +98,9 @@ SPELLINGS: dict[str, list[Spelling]] = {
         Spelling("sum of largest entries", lambda x: [cp.sum_largest(3 * x - 3 * CENTER, 2) <= 1.5]),
         Spelling("sum of largest entries", lambda x: [cp.cvar(x - CENTER, 0.5) <= 0.25]),
         Spelling("sum of largest entries", lambda x: [cp.sum_smallest(CENTER - x, 2) >= -0.5]),
-        Spelling("sum of largest entries", lambda x: _with((), lambda t: [t + cp.sum(cp.pos(x - CENTER - t)) / 2 <= 0.25])),
+        Spelling(
+            "sum of largest entries", lambda x: _with((), lambda t: [t + cp.sum(cp.pos(x - CENTER - t)) / 2 <= 0.25])
+        ),
         Spelling(
             "sum of largest entries",
             lambda x: _with(5, lambda t: [t[:4] >= x - CENTER - t[4], t[:4] >= 0, cp.sum(t) + t[4] <= 0.5]),
