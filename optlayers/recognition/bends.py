@@ -16,7 +16,7 @@ _TOLERANCE = 1e-12
 
 @dataclass(frozen=True, eq=False)
 class Bends:
-    """Functions ``f_j(y) = shift + above * pos(y_entry - center) + below * neg(y_entry - center)``, one each of `members`.
+    """Functions ``shift + above * pos(y_entry - center) + below * neg(y_entry - center)``, one for each of `members`.
 
     Attributes
     ----------
@@ -74,7 +74,7 @@ def _places(cuts: Cuts, chosen: np.ndarray, members: np.ndarray) -> np.ndarray |
 
 
 def read_floor(block: Block) -> Affine | None:
-    """Return the lower bounds of the auxiliary entries, -infinity for none; None where ``y`` is bounded, or for maxima."""
+    """Return the lower bounds of the auxiliary entries, -inf for none; None where entries of ``y`` are bounded."""
     size = block.size + block.auxiliary
     lower = Affine.of(np.full(size, -np.inf), block.parameters) if block.lower is None else block.lower
     if not isinstance(lower, Affine) or lower.is_parametric[: block.size].any():

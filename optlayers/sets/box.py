@@ -109,4 +109,5 @@ def clamp(v: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
 
 
 def may_need_derivative(tensor: Tensor) -> bool:
+    """Whether a derivative of either mode may be asked for."""
     return (tensor.requires_grad and torch.is_grad_enabled()) or forward_ad.unpack_dual(tensor).tangent is not None

@@ -27,9 +27,9 @@ _TOLERANCE = 1e-13
 class L1Ball(ClosedFormSet):
     """``{y : sum_i above_i * pos(y_i - center_i) + below_i * neg(y_i - center_i) <= radius}``.
 
-    With one weight for both directions it is ``sum_i weights_i * |y_i - center_i| <= radius``. Entries keep their side of
-    the centre, and the distances from it are projected onto a simplex (Duchi, Shalev-Shwartz, Singer and Chandra,
-    "Efficient projections onto the l1-ball for learning in high dimensions", 2008).
+    With one weight for both directions it is ``sum_i weights_i * |y_i - center_i| <= radius``. Entries keep their
+    side of the centre, and the distances from it are projected onto a simplex (Duchi, Shalev-Shwartz, Singer and
+    Chandra, "Efficient projections onto the l1-ball for learning in high dimensions", 2008).
 
     Attributes
     ----------
