@@ -12,12 +12,15 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from optlayers.parametric.constants import is_traced
 from optlayers.parametric.symbolic import Affine, Data, derived
 from optlayers.recognition.bends import Bends, add, read_bends
 from optlayers.recognition.block import Block
 from optlayers.recognition.epigraphs import Budget, Cuts, read_budget, read_cuts, scaled
 from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.box import may_need_derivative
 from optlayers.sets.box_section import BoxSection
+from optlayers.sets.section_search import search
 
 _TOLERANCE = 1e-13
 
@@ -81,11 +84,18 @@ class L1Ball(ClosedFormSet):
         outside = cost >= self.radius
         total = torch.where(outside, self.radius.clamp_min(0.0), cost)
         lower = size.new_zeros(size.shape[-1])
+        if not is_traced() and not any(may_need_derivative(t) for t in (offset, self.radius, *self._sides())):
+            reach = torch.where(outside, search(size, weights, lower, None, total), 0.0).unsqueeze(-1)
+            reach = reach if weights is None else reach * weights
+            return v - torch.clamp(offset, -reach, reach)
         y = offset.sign() * BoxSection(weights, lower, None, total, total).project(size)
         moved = outside.unsqueeze(-1)
         if weights is not None:
             moved = moved & ((weights > 0) | (offset != 0))
         return torch.where(moved, y if self.center is None else y + self.center, v)
+
+    def _sides(self) -> list[Tensor]:
+        return [side for side in (self.above, self.below) if side is not None]
 
     def _weights(self, offset: Tensor) -> Tensor:
         above, below = (1.0 if side is None else side for side in (self.above, self.below))
