@@ -99,7 +99,7 @@ def clamp(v: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
     bounds = [bound for bound in (lower, upper) if bound is not None]
     if not bounds:
         return v
-    if not is_traced() and not any(_may_need_derivative(t) for t in (v, *bounds)):
+    if not is_traced() and not any(may_need_derivative(t) for t in (v, *bounds)):
         return torch.clamp(v, lower, upper)
     if lower is not None:
         v = torch.where(v > lower, v, lower)
@@ -108,5 +108,6 @@ def clamp(v: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
     return v
 
 
-def _may_need_derivative(tensor: Tensor) -> bool:
+def may_need_derivative(tensor: Tensor) -> bool:
+    """Whether a derivative of either mode may be asked for."""
     return (tensor.requires_grad and torch.is_grad_enabled()) or forward_ad.unpack_dual(tensor).tangent is not None
