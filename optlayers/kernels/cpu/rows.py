@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from importlib.util import find_spec
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -43,6 +44,6 @@ def over_rows(function: Callable[..., None], *arrays: np.ndarray) -> None:
         return
     edges = np.linspace(0, rows, threads + 1).astype(int)
     with ThreadPoolExecutor(threads) as pool:
-        parts = [pool.submit(run, *(a[i:j] for a in arrays)) for i, j in zip(edges[:-1], edges[1:], strict=True)]
+        parts = [pool.submit(run, *(a[i:j] for a in arrays)) for i, j in pairwise(edges)]
     for part in parts:
         part.result()
