@@ -35,8 +35,12 @@ def isotonic_means(v: Tensor, weight: Tensor | None = None) -> Tensor:
     values, starts = pool(v, weight)
     if not is_traced() and not any(t is not None and may_need_derivative(t) for t in (v, weight)):
         return values
-    y = block_means(v, starts, weight)
-    return y + primal(values - y)
+    return settled(block_means(v, starts, weight), values)
+
+
+def settled(formula: Tensor, value: Tensor) -> Tensor:
+    """Return the value, which is more accurate, with the derivatives of the formula."""
+    return formula + primal(value - formula)
 
 
 def pool(v: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
