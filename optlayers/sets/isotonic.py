@@ -28,9 +28,9 @@ class Isotonic(ClosedFormSet):
 
     Subtracting the least steps' running sum `s` leaves a monotone sequence, found by pooling adjacent violators, with
     the same bounds ``[lower, upper - s[n - 1]]`` on each entry. Clamping the means is exact: the multipliers of the
-    steps stay what they are, and each entry's bound takes up what clamping changes (Németh and Németh, "How to project onto the monotone nonnegative cone using pool adjacent violators type
-    algorithms", 2012; Hu, "Maximum-likelihood estimation under bound restriction and order and uniform bound
-    restrictions", 1997).
+    steps stay what they are, and each entry's bound takes up what clamping changes (Németh
+    and Németh, "How to project onto the monotone nonnegative cone using pool adjacent violators type algorithms", 2012;
+    Hu, "Maximum-likelihood estimation under bound restriction and order and uniform bound restrictions", 1997).
 
     Attributes
     ----------
