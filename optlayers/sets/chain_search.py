@@ -79,7 +79,8 @@ def search_rows(v: Tensor, lower: Tensor, upper: Tensor, low_step: Tensor, high_
     A block of tight steps has at most one pinned entry. All data have the same number of rows, and are float64.
     """
     n = v.shape[-1]
-    search = _Search(v)
+    tie = difference_chain.TIE * _size(v, low_step, high_step)
+    search = _Search(v, tie)
     best, holder, via = [], [], []
     for i in range(n):
         if i > 0:
@@ -89,15 +90,28 @@ def search_rows(v: Tensor, lower: Tensor, upper: Tensor, low_step: Tensor, high_
         best.append(search.root)
         holder.append(torch.where(search.held >= 0, 2 * search.pick(search.origin, search.held) + search.held, -1))
         via.append(search.via)
-    return _go_back(
-        lower, upper, low_step, high_step, torch.stack(best, -1), torch.stack(holder, -1), torch.stack(via, -1)
-    )
+    best, holder, via = (torch.stack(columns, -1) for columns in (best, holder, via))
+    margin = torch.where((holder >= 0) | (via >= 0), tie.unsqueeze(1), 0.0)
+    return _go_back(lower, upper, low_step, high_step, best, holder, via, margin)
+
+
+def _size(v: Tensor, low_step: Tensor, high_step: Tensor) -> Tensor:
+    """Return the size of the numbers that are added in each row: of entries, and of runs of steps."""
+    size = v.abs().amax(-1)
+    for step in (low_step, high_step):
+        total = torch.where(step.isinf(), 0.0, step).cumsum(-1)
+        since = torch.where(step.isinf(), total, -torch.inf)
+        position = torch.where(step.isinf(), torch.arange(step.shape[-1], device=v.device), -1).cummax(-1)[0]
+        start = torch.where(position >= 0, since.gather(-1, position.clamp_min(0)), 0.0)
+        if step.shape[-1]:
+            size = size.maximum((total - start).abs().amax(-1))
+    return size
 
 
 class _Search:
     """The derivative of the cost so far, in all rows: its root, and the knots on both sides (0: left, 1: right)."""
 
-    def __init__(self, v: Tensor) -> None:
+    def __init__(self, v: Tensor, tie: Tensor) -> None:
         count, n = v.shape
         self.row = torch.arange(count, device=v.device)
         self.knots = v.new_zeros(4, count, 2, 2 * n)  # place less the side's shift, turn, leap, maker
@@ -108,6 +122,7 @@ class _Search:
         self.slope, self.edge = v.new_ones(count, 2), v.new_zeros(count, 2)
         self.root = v.new_zeros(count)
         self.held = self.via = self.row
+        self.tie = 2 * tie
 
     def pick(self, pair: Tensor, side: Tensor) -> Tensor:
         """Return one of two columns, row by row."""
@@ -137,9 +152,12 @@ class _Search:
 
         Where the way leads left, all is mirrored by `sign`.
         """
-        tops = self._tops()
+        tops, leaps = self._tops()
+        margin = torch.where(leaps > 0, self.tie.unsqueeze(1), 0.0)
         self.root = torch.minimum(torch.maximum(x, self.bound[:, 0]), self.bound[:, 1])
-        side = torch.where(self.root > tops[:, 1], 1, torch.where(self.root < tops[:, 0], 0, -1))
+        side = torch.where(
+            self.root > tops[:, 1] - margin[:, 1], 1, torch.where(self.root < tops[:, 0] + margin[:, 0], 0, -1)
+        )
         self.via = torch.full_like(side, -1)
         self.held = torch.where((side < 0) & (self.root != x), (self.root < x).long(), -1)
         self.slope.fill_(1.0)
@@ -158,15 +176,16 @@ class _Search:
             _, turn, leap, maker = knot = self.knots[:, a, side, k]
             after, steeper = value + leap, slope + sign * turn
             end = after == torch.inf
-            stop = ~end & (after >= 0) & (at >= behind) & (leap > 0)
+            stop = ~end & (leap > 0) & (at >= behind) & (after >= -self.tie[a] * steeper)
             move = ~(end | stop)
             knot[0] = sign * at - self.shift[a, other]
             self._push(a[move], other[move], knot[:, move])
-            following = sign * (self.knots[0, a, side, (k - 1).clamp_min(0)] + self.shift[a, side])
-            following = torch.where(k > 0, following, torch.inf)
+            ahead_of = self.knots[:, a, side, (k - 1).clamp_min(0)]
+            following = torch.where(k > 0, sign * (ahead_of[0] + self.shift[a, side]), torch.inf)
             zero, barrier = at - after / steeper, torch.minimum(following, ahead)
             landing = torch.maximum(zero, behind)
-            lands = move & (landing <= barrier)
+            close = (k > 0) & (ahead_of[2] > 0) & (landing >= following - self.tie[a])
+            lands = move & (landing <= barrier) & ~close
             caught = lands & (behind > zero)
             further = torch.where(move, after + steeper * (barrier - at), value)
             blocked = end | (move & ~lands & (ahead <= following))
@@ -174,21 +193,24 @@ class _Search:
             b, s, o = a[done], side[done], other[done]
             root = sign * torch.where(blocked, ahead, torch.where(stop, at, landing))
             edges = torch.where(
-                caught, torch.inf, torch.where(stop, (-value).clamp_min(0), torch.where(blocked, -further, 0.0))
+                caught,
+                torch.inf,
+                torch.where(stop, (-value).clamp_min(0), torch.where(blocked, (-further).clamp_min(0), 0.0)),
             )
             self.root[b], self.edge[b, o] = root[done], edges[done]
-            edges = torch.where(caught, after + steeper * (behind - at), torch.where(stop, after, 0.0))
+            edges = torch.where(caught, after + steeper * (behind - at), torch.where(stop, after.clamp_min(0), 0.0))
             self.edge[b, s] = torch.where(blocked, torch.inf, edges)[done]
             self.slope[b, o], self.slope[b, s] = torch.where(move, steeper, slope)[done], steeper[done]
             self.held[b] = torch.where(blocked, side, torch.where(caught, other, -1))[done]
             self.via[b] = torch.where(stop, maker.long(), -1)[done]
             a, side, sign, at, value, slope = (t[~done] for t in (a, side, sign, barrier, further, steeper))
 
-    def _tops(self) -> Tensor:
-        """Return the knots next to the flat piece, infinite where there is none."""
+    def _tops(self) -> tuple[Tensor, Tensor]:
+        """Return places and leaps of the knots next to the flat piece, infinite and zero where there is none."""
         last = (self.count - 1).clamp_min(0).unsqueeze(-1)
-        place = self.knots[0].gather(2, last).squeeze(-1) + self.shift
-        return torch.where(self.count > 0, place, place.new_tensor([-torch.inf, torch.inf]))
+        place, leap = (self.knots[k].gather(2, last).squeeze(-1) for k in (0, 2))
+        nothing = place.new_tensor([-torch.inf, torch.inf])
+        return torch.where(self.count > 0, place + self.shift, nothing), torch.where(self.count > 0, leap, 0.0)
 
     def _push(self, row: Tensor, side: Tensor, knot: Tensor) -> None:
         self.knots[:, row, side, self.count[row, side]] = knot
@@ -196,9 +218,20 @@ class _Search:
 
 
 def _go_back(
-    lower: Tensor, upper: Tensor, low_step: Tensor, high_step: Tensor, best: Tensor, holder: Tensor, via: Tensor
+    lower: Tensor,
+    upper: Tensor,
+    low_step: Tensor,
+    high_step: Tensor,
+    best: Tensor,
+    holder: Tensor,
+    via: Tensor,
+    margin: Tensor,
 ) -> tuple[Tensor, Tensor]:
-    """Follow the chain back from its last entry: each entry is its own best one, unless a step keeps it from that."""
+    """Follow the chain back from its last entry: each entry is its own best one, unless a step keeps it from that.
+
+    Where an entry is held by a bound, a step keeps it from that by more than the `margin`; and a root at a leap leads
+    back, by tight steps, to the entry that made it.
+    """
     tight, pinned = torch.zeros_like(low_step, dtype=torch.int64), torch.zeros_like(best, dtype=torch.int64)
     y, due, path = best[:, -1], via[:, -1], holder[:, -1]
     for i in reversed(range(best.shape[-1])):
@@ -209,8 +242,11 @@ def _go_back(
         if i == 0:
             break
         z, most, least = best[:, i - 1], y - low_step[:, i - 1], y - high_step[:, i - 1]
-        held, returns = path >= 0, (due >= 0) & (due // 2 == i - 1)
-        own = torch.where(returns, due % 2 + 1, torch.where(z >= most, 1, torch.where(z <= least, 2, 0)))
+        held, bound_on, m = path >= 0, due >= 0, margin[:, i - 1]
+        returns = bound_on & (due // 2 == i - 1)
+        own = torch.where(z >= torch.where(bound_on, most / 2 + least / 2, most + m), 1, 0)
+        own = torch.where((own == 0) & (bound_on | (z <= least - m)), 2, own)
+        own = torch.where(returns, due % 2 + 1, own)
         tight[:, i - 1] = torch.where(held, path % 2 + 1, own)
         free = ~held & (returns | (own == 0))
         y = torch.where(free, z, torch.where(tight[:, i - 1] == 1, most, least))

@@ -8,6 +8,8 @@ from torch import Tensor
 
 from optlayers.kernels.cpu.rows import over_rows
 
+TIE = 16 * np.finfo(float).eps  # roots this close to a leap, relative to the data, are taken to be there
+
 
 def search(v: Tensor, lower: Tensor, upper: Tensor, low_step: Tensor, high_step: Tensor) -> tuple[Tensor, Tensor]:
     """Return what `optlayers.sets.chain_search.search_rows` returns, of which this is the compiled form."""
@@ -35,7 +37,14 @@ def _search(
     best, holder, via = np.empty(n), np.empty(n, np.int64), np.empty(n, np.int64)
     for r in range(rows):
         count[:], shift[:], bound[0], bound[1] = 0, 0.0, -np.inf, np.inf
-        root = 0.0
+        root, size = 0.0, 0.0
+        for i in range(n):
+            if i > 0:
+                for side in range(2):
+                    step = float(high_step[r, i - 1] if side else low_step[r, i - 1])
+                    shift[side] = 0.0 if np.isinf(step) else shift[side] + step
+            size = max(size, abs(shift[0]), abs(shift[1]), abs(float(v[r, i])))
+        tie, shift[:] = TIE * size, 0.0
         for i in range(n):
             for side in range(2 if i > 0 else 0):
                 step = float(high_step[r, i - 1] if side else low_step[r, i - 1])
@@ -54,9 +63,13 @@ def _search(
             x = float(v[r, i])
             root, slope[:], edge[:], held, knot_maker = min(max(x, bound[0]), bound[1]), 1.0, 0.0, -1, -1
             side = -1
-            if count[1] > 0 and root > place[1, count[1] - 1] + shift[1]:
+            if count[1] > 0 and root > place[1, count[1] - 1] + shift[1] - (
+                2 * tie if leap[1, count[1] - 1] > 0 else 0.0
+            ):
                 side = 1
-            elif count[0] > 0 and root < place[0, count[0] - 1] + shift[0]:
+            elif count[0] > 0 and root < place[0, count[0] - 1] + shift[0] + (
+                2 * tie if leap[0, count[0] - 1] > 0 else 0.0
+            ):
                 side = 0
             elif root != x:
                 held = 0 if root > x else 1
@@ -71,10 +84,21 @@ def _search(
                     k = count[side]
                     after, bend = value + leap[side, k], sign * turn[side, k]
                     if after == np.inf:
-                        root, held, slope[:], edge[other], edge[side] = sign * ahead, side, steepness, -value, after
+                        root, held, slope[:], edge[other], edge[side] = (
+                            sign * ahead,
+                            side,
+                            steepness,
+                            max(-value, 0.0),
+                            after,
+                        )
                         break
-                    if after >= 0 and at >= behind and leap[side, k] > 0:
-                        root, knot_maker, edge[other], edge[side] = sign * at, maker[side, k], max(-value, 0.0), after
+                    if leap[side, k] > 0 and at >= behind and after >= -2 * tie * (steepness + bend):
+                        root, knot_maker, edge[other], edge[side] = (
+                            sign * at,
+                            maker[side, k],
+                            max(-value, 0.0),
+                            max(after, 0.0),
+                        )
                         slope[other], slope[side] = steepness, steepness + bend
                         break
                     value, steepness = after, steepness + bend
@@ -84,14 +108,21 @@ def _search(
                     count[other] += 1
                     zero = at - value / steepness
                     following = sign * (place[side, k - 1] + shift[side]) if k > 0 else np.inf
-                    if max(zero, behind) <= min(following, ahead):
+                    close = k > 0 and leap[side, k - 1] > 0 and max(zero, behind) >= following - 2 * tie
+                    if max(zero, behind) <= min(following, ahead) and not close:
                         root, slope[:] = sign * max(zero, behind), steepness
                         if behind > zero:
                             held, edge[other], edge[side] = other, np.inf, value + steepness * (behind - at)
                         break
                     value, at = value + steepness * (min(following, ahead) - at), min(following, ahead)
                     if ahead <= following:
-                        root, held, slope[:], edge[other], edge[side] = sign * ahead, side, steepness, -value, np.inf
+                        root, held, slope[:], edge[other], edge[side] = (
+                            sign * ahead,
+                            side,
+                            steepness,
+                            max(-value, 0.0),
+                            np.inf,
+                        )
                         break
             best[i], via[i] = root, knot_maker
             holder[i] = 2 * origin[held] + held if held >= 0 else -1
@@ -108,12 +139,13 @@ def _search(
             i -= 1
             if i < 0:
                 break
-            least, most = y - high_step[r, i], y - low_step[r, i]
+            most, least = y - low_step[r, i], y - high_step[r, i]
+            margin = tie if holder[i] >= 0 or via[i] >= 0 else 0.0
             if due >= 0 and i == due // 2:
                 tight[r, i], free = due % 2 + 1, True
-            elif best[i] >= most:
+            elif best[i] >= (most / 2 + least / 2 if due >= 0 else most + margin):
                 y, tight[r, i] = most, 1
-            elif best[i] <= least:
+            elif due >= 0 or best[i] <= least - margin:
                 y, tight[r, i] = least, 2
             else:
                 free = True
