@@ -152,12 +152,10 @@ class _Search:
 
         Where the way leads left, all is mirrored by `sign`.
         """
-        tops, leaps = self._tops()
-        margin = torch.where(leaps > 0, self.tie.unsqueeze(1), 0.0)
+        tops = self._tops()
         self.root = torch.minimum(torch.maximum(x, self.bound[:, 0]), self.bound[:, 1])
-        side = torch.where(
-            self.root > tops[:, 1] - margin[:, 1], 1, torch.where(self.root < tops[:, 0] + margin[:, 0], 0, -1)
-        )
+        near = torch.where(self.root == x, self.tie, 0.0)
+        side = torch.where(self.root > tops[:, 1] - near, 1, torch.where(self.root < tops[:, 0] + near, 0, -1))
         self.via = torch.full_like(side, -1)
         self.held = torch.where((side < 0) & (self.root != x), (self.root < x).long(), -1)
         self.slope.fill_(1.0)
@@ -180,12 +178,11 @@ class _Search:
             move = ~(end | stop)
             knot[0] = sign * at - self.shift[a, other]
             self._push(a[move], other[move], knot[:, move])
-            ahead_of = self.knots[:, a, side, (k - 1).clamp_min(0)]
-            following = torch.where(k > 0, sign * (ahead_of[0] + self.shift[a, side]), torch.inf)
+            following = sign * (self.knots[0, a, side, (k - 1).clamp_min(0)] + self.shift[a, side])
+            following = torch.where(k > 0, following, torch.inf)
             zero, barrier = at - after / steeper, torch.minimum(following, ahead)
             landing = torch.maximum(zero, behind)
-            close = (k > 0) & (ahead_of[2] > 0) & (landing >= following - self.tie[a])
-            lands = move & (landing <= barrier) & ~close
+            lands = move & (landing <= barrier) & (landing < following - self.tie[a])
             caught = lands & (behind > zero)
             further = torch.where(move, after + steeper * (barrier - at), value)
             blocked = end | (move & ~lands & (ahead <= following))
@@ -205,12 +202,11 @@ class _Search:
             self.via[b] = torch.where(stop, maker.long(), -1)[done]
             a, side, sign, at, value, slope = (t[~done] for t in (a, side, sign, barrier, further, steeper))
 
-    def _tops(self) -> tuple[Tensor, Tensor]:
-        """Return places and leaps of the knots next to the flat piece, infinite and zero where there is none."""
+    def _tops(self) -> Tensor:
+        """Return the places of the knots next to the flat piece, infinite where there is none."""
         last = (self.count - 1).clamp_min(0).unsqueeze(-1)
-        place, leap = (self.knots[k].gather(2, last).squeeze(-1) for k in (0, 2))
-        nothing = place.new_tensor([-torch.inf, torch.inf])
-        return torch.where(self.count > 0, place + self.shift, nothing), torch.where(self.count > 0, leap, 0.0)
+        place = self.knots[0].gather(2, last).squeeze(-1) + self.shift
+        return torch.where(self.count > 0, place, place.new_tensor([-torch.inf, torch.inf]))
 
     def _push(self, row: Tensor, side: Tensor, knot: Tensor) -> None:
         self.knots[:, row, side, self.count[row, side]] = knot

@@ -63,13 +63,10 @@ def _search(
             x = float(v[r, i])
             root, slope[:], edge[:], held, knot_maker = min(max(x, bound[0]), bound[1]), 1.0, 0.0, -1, -1
             side = -1
-            if count[1] > 0 and root > place[1, count[1] - 1] + shift[1] - (
-                2 * tie if leap[1, count[1] - 1] > 0 else 0.0
-            ):
+            near = 2 * tie if root == x else 0.0
+            if count[1] > 0 and root > place[1, count[1] - 1] + shift[1] - near:
                 side = 1
-            elif count[0] > 0 and root < place[0, count[0] - 1] + shift[0] + (
-                2 * tie if leap[0, count[0] - 1] > 0 else 0.0
-            ):
+            elif count[0] > 0 and root < place[0, count[0] - 1] + shift[0] + near:
                 side = 0
             elif root != x:
                 held = 0 if root > x else 1
@@ -108,7 +105,7 @@ def _search(
                     count[other] += 1
                     zero = at - value / steepness
                     following = sign * (place[side, k - 1] + shift[side]) if k > 0 else np.inf
-                    close = k > 0 and leap[side, k - 1] > 0 and max(zero, behind) >= following - 2 * tie
+                    close = max(zero, behind) >= following - 2 * tie
                     if max(zero, behind) <= min(following, ahead) and not close:
                         root, slope[:] = sign * max(zero, behind), steepness
                         if behind > zero:
