@@ -21,11 +21,14 @@ class Chain:
     order : ndarray of int, shape (n,)
     lower, upper : list of n - 1 numbers as data, or None where there is no such bound
         An equality has one object for both.
+    rows : ndarray of int, shape (n - 1,)
+        Which rows they are.
     """
 
     order: np.ndarray
     lower: list[Data | None]
     upper: list[Data | None]
+    rows: np.ndarray
 
     @property
     def permutation(self) -> np.ndarray | None:
@@ -49,7 +52,7 @@ def read_chain(rows: Sequence[Row], size: int) -> Chain | None:
     forward = ends[steps, 1] == order[1:]
     chosen = [rows[k] for k in steps]
     bounds = [(r.lower, r.upper) if f else _negated_pair(r) for r, f in zip(chosen, forward, strict=True)]
-    return Chain(order, [low for low, _ in bounds], [high for _, high in bounds])
+    return Chain(order, [low for low, _ in bounds], [high for _, high in bounds], steps)
 
 
 def _path(ends: np.ndarray, size: int) -> tuple[np.ndarray | None, np.ndarray]:

@@ -3,9 +3,9 @@
 Dynamic programming along the chain (Johnson, "A dynamic programming algorithm for the fused lasso and L0-segmentation",
 2013, for its dual). The least cost of the first entries, as a function of the last of them, is convex and piecewise
 quadratic. A step to the next entry cuts its derivative at the root, moves the left part by the least step, the right
-part by the largest, and joins them by zero; then the line ``y - v[i]`` is added. So the knots left of the root and those
-right of it are two stacks, each moved as a whole, and finding the next root takes knots from one to the other. A knot
-keeps by how much the slope turns there, a whole number, and how far the derivative leaps, where a bound has cut it.
+part by the largest, and joins them by zero; then the line ``y - v[i]`` is added. So the knots left and right of the
+root are two stacks, each moved as a whole, and finding the next root takes knots from one to the other. A knot keeps by
+how much the slope turns there, a whole number, and how far the derivative leaps, where a bound has cut it.
 """
 
 from __future__ import annotations
@@ -65,11 +65,12 @@ def _difference_chain(
         for t in (v, lower, upper, low_step, high_step)
     ]
     if batch.numel() == 0:
-        return v.new_empty(*batch, n), *(v.new_empty(*batch, k, dtype=torch.int64) for k in (n - 1, n))
+        return _fake_difference_chain(v, lower, upper, low_step, high_step)
     compiled = v.device.type == "cpu" and batch.numel() * n >= _LEAST_COMPILED and rows.is_available()
-    data = [t.double() for t in data]
-    tight, pinned = (difference_chain.search if compiled else search_rows)(*data)
-    values = _formula(*data, tight, pinned)
+    point, *bounds = (t.double() for t in data)
+    tight, pinned = (difference_chain.search if compiled else search_rows)(point, *bounds)
+    lower, upper, low_step, high_step = bounds
+    values = _formula(point, lower, upper, low_step, high_step, tight, pinned)
     return values.to(v.dtype).reshape(*batch, n), tight.reshape(*batch, n - 1), pinned.reshape(*batch, n)
 
 
@@ -258,7 +259,8 @@ def _fake_difference_chain(
     v: Tensor, lower: Tensor, upper: Tensor, low_step: Tensor, high_step: Tensor
 ) -> tuple[Tensor, Tensor, Tensor]:
     batch, n = _batch(v, lower, upper, low_step, high_step), v.shape[-1]
-    return v.new_empty(*batch, n), *(v.new_empty(*batch, k, dtype=torch.int64) for k in (n - 1, n))
+    tight, pinned = (v.new_empty(*batch, k, dtype=torch.int64) for k in (n - 1, n))
+    return v.new_empty(*batch, n), tight, pinned
 
 
 def _map_difference_chain(info: Any, dims: tuple[int | None, ...], *tensors: Tensor) -> Any:
