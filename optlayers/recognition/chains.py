@@ -46,7 +46,7 @@ def read_chain(rows: Sequence[Row], size: int) -> Chain | None:
         if len(entries) != 2 or abs(row.normal.constant[entries[0]]) != 1 or row.normal.constant[entries].sum() != 0:
             return None
         ends[k] = entries if row.normal.constant[entries[1]] > 0 else entries[::-1]
-    order, steps = _path(ends, size)
+    order, steps = path(ends, size)
     if order is None:
         return None
     forward = ends[steps, 1] == order[1:]
@@ -55,7 +55,7 @@ def read_chain(rows: Sequence[Row], size: int) -> Chain | None:
     return Chain(order, [low for low, _ in bounds], [high for _, high in bounds], steps)
 
 
-def _path(ends: np.ndarray, size: int) -> tuple[np.ndarray | None, np.ndarray]:
+def path(ends: np.ndarray, size: int) -> tuple[np.ndarray | None, np.ndarray]:
     """Return the entries along a path of edges, and the edges; None where they are not a path."""
     entries, edges = ends.ravel(), np.repeat(np.arange(len(ends)), 2)
     degree = np.bincount(entries, minlength=size)

@@ -55,11 +55,13 @@ class DifferenceChain(ClosedFormSet):
         step: Any = None,
         lower: Any = None,
         upper: Any = None,
+        order: Any = None,
     ) -> list[cp.Constraint]:
-        result: list[cp.Constraint] = [cp.abs(cp.diff(x)) <= step] if step is not None else []
-        result += [cp.diff(x) >= low_step] if low_step is not None else []
-        result += [cp.diff(x) <= high_step] if high_step is not None else []
-        return [*result, *[x >= lower] * (lower is not None), *[x <= upper] * (upper is not None)]
+        z = x if order is None else x[order]
+        result: list[cp.Constraint] = [cp.abs(cp.diff(z)) <= step] if step is not None else []
+        result += [cp.diff(z) >= low_step] if low_step is not None else []
+        result += [cp.diff(z) <= high_step] if high_step is not None else []
+        return [*result, *[z >= lower] * (lower is not None), *[z <= upper] * (upper is not None)]
 
     @classmethod
     def match(cls, block: Block) -> Mapping[str, Data | None] | None:
@@ -150,7 +152,7 @@ class DifferenceChain(ClosedFormSet):
         yield {"size": (5,), "step": np.array(0.4), "lower": floor, "upper": floor + 0.8}
         yield {"size": (6,), "low_step": np.full(5, 0.1), "lower": np.arange(6.0) % 2 / 5, "upper": np.array(1.0)}
         yield {"size": (5,), "low_step": low, "high_step": high, "lower": floor}
-        yield {"size": (4,), "high_step": high[:3], "upper": floor[:4]}
+        yield {"size": (4,), "high_step": high[:3], "upper": floor[:4], "order": [3, 1, 0, 2], "fixed": ("order",)}
 
 
 def _is_affine(block: Block) -> bool:

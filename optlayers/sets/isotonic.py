@@ -51,12 +51,19 @@ class Isotonic(ClosedFormSet):
 
     @staticmethod
     def constraints(
-        x: cp.Variable, rise: Any = None, fall: Any = None, lower: Any = None, upper: Any = None, ends: bool = False
+        x: cp.Variable,
+        rise: Any = None,
+        fall: Any = None,
+        lower: Any = None,
+        upper: Any = None,
+        ends: bool = False,
+        order: Any = None,
     ) -> list[cp.Constraint]:
-        result = [cp.diff(x) >= rise] if rise is not None else [-cp.diff(x) >= fall]
-        least, most = (x[0], x[-1]) if rise is not None else (x[-1], x[0])
-        result += [(least if ends else x) >= lower] * (lower is not None)
-        return result + [(most if ends else x) <= upper] * (upper is not None)
+        z = x if order is None else x[order]
+        result = [cp.diff(z) >= rise] if rise is not None else [-cp.diff(z) >= fall]
+        least, most = (z[0], z[-1]) if rise is not None else (z[-1], z[0])
+        result += [(least if ends else z) >= lower] * (lower is not None)
+        return result + [(most if ends else z) <= upper] * (upper is not None)
 
     @classmethod
     def match(cls, block: Block) -> Mapping[str, Data | None] | None:
@@ -108,6 +115,7 @@ class Isotonic(ClosedFormSet):
         gaps = np.array([0.3, -0.2, 0.0, 0.8])
         yield {"size": (5,), "rise": np.zeros(4)}
         yield {"size": (5,), "fall": gaps}
+        yield {"size": (4,), "rise": gaps[:3], "order": [2, 0, 3, 1], "fixed": ("order",)}
         yield {"size": (6,), "rise": np.zeros(5), "lower": np.array(-0.5), "upper": np.array(1.0), "fixed": ("rise",)}
         yield {"size": (4,), "fall": np.zeros(3), "lower": np.array(0.0), "fixed": ("fall",)}
         yield {"size": (5,), "fall": gaps, "upper": np.array(0.7), "ends": True, "fixed": ("ends",)}
@@ -186,9 +194,14 @@ def _is_safe(least: Data | None, most: Data | None, low: Data, high: Data, gaps:
 
 def arrange(v: Tensor, order: Tensor | None) -> Tensor:
     """Return the entries along the sequence."""
-    return v if order is None else torch.take_along_dim(v, order.long(), -1)
+    return v if order is None else _take(v, order.long())
 
 
 def restore(y: Tensor, order: Tensor | None) -> Tensor:
     """Undo `arrange`."""
-    return y if order is None else torch.take_along_dim(y, order.long().argsort(-1), -1)
+    return y if order is None else _take(y, order.long().argsort(-1))
+
+
+def _take(v: Tensor, index: Tensor) -> Tensor:
+    shape = torch.broadcast_shapes(v.shape, index.shape)
+    return v.expand(shape).gather(-1, index.expand(shape))

@@ -61,8 +61,10 @@ class OrderSimplex(ClosedFormSet):
         total: Any = None,
         total_lower: Any = None,
         total_upper: Any = None,
+        order: Any = None,
     ) -> list[cp.Constraint]:
-        result: list[cp.Constraint] = [cp.diff(x) >= 0 if rises else cp.diff(x) <= 0]
+        steps = cp.diff(x if order is None else x[order])
+        result: list[cp.Constraint] = [steps >= 0 if rises else steps <= 0]
         result += [x >= lower] * (lower is not None) + [x <= upper] * (upper is not None)
         result += [cp.sum(x) == total] if total is not None else []
         result += [cp.sum(x) >= total_lower] if total_lower is not None else []
@@ -132,6 +134,7 @@ class OrderSimplex(ClosedFormSet):
         yield {"size": (4,), "total": np.array(2.0)}
         yield {"size": (5,), "upper": np.array(0.3), "total_lower": np.array(-2.0), "total_upper": np.array(0.5)}
         yield {"size": (2,), "lower": zero, "total": one}
+        yield {"size": (4,), "lower": zero, "total_upper": one, "order": [2, 0, 3, 1], "fixed": ("order",)}
 
 
 def _is_safe(block: Block, found: Mapping[str, Data | None], row: Row) -> bool:
