@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, library
 
 from optlayers.cones.common import primal
-from optlayers.kernels.cpu import isotonic, rows
+from optlayers.kernels.cpu import pooling, rows
 from optlayers.parametric.constants import is_traced
 from optlayers.sets.box import may_need_derivative
 
@@ -66,7 +66,7 @@ def _pool_adjacent(v: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
     if weight is not None:
         weight = weight.expand(*batch, n).reshape(-1, n)
     if v.device.type == "cpu" and v.numel() >= _LEAST_COMPILED and rows.is_available():
-        values, starts = isotonic.project(v, weight)
+        values, starts = pooling.project(v, weight)
     else:
         values, starts = _pool_rows(v, weight)
     return values.reshape(*batch, n), starts.reshape(*batch, n)
