@@ -1,0 +1,1 @@
+"""Compiled loops for the CPU (numba, an optional dependency)."""

@@ -1,0 +1,174 @@
+"""Sequences whose steps are bounded: Lipschitz chains, with bounds on the entries."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from optlayers.parametric.symbolic import Affine, Data
+from optlayers.recognition.block import Block, Row
+from optlayers.recognition.chains import in_order, order_field, read_chain, steps
+from optlayers.sets.base import ClosedFormSet, register, relative
+from optlayers.sets.box import Box
+from optlayers.sets.chain_compromise import least_violation
+from optlayers.sets.chain_search import nearest_in_chain
+from optlayers.sets.isotonic import arrange, match_monotone, restore
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class DifferenceChain(ClosedFormSet):
+    """``{y : low_step <= y[1:] - y[:-1] <= high_step, lower <= y <= upper}``, each bound of which may be absent.
+
+    The active bounds are found by dynamic programming (`optlayers.sets.chain_search`); with these fixed, each run of
+    tight steps is a mean, or stands at its bound. What pools to a monotone sequence is `Isotonic` instead.
+
+    Attributes
+    ----------
+    order : Tensor, shape (*batch, n), or None
+        The entries along the chain, as whole numbers; None for their own order.
+    lower, upper : Tensor, shape (*batch, n), or None
+        Along the chain.
+    low_step, high_step : Tensor, shape (*batch, n - 1), or None
+    """
+
+    name = "chain of bounded steps"
+    order: Tensor | None
+    lower: Tensor | None
+    upper: Tensor | None
+    low_step: Tensor | None
+    high_step: Tensor | None
+
+    @staticmethod
+    def constraints(
+        x: cp.Variable,
+        low_step: Any = None,
+        high_step: Any = None,
+        step: Any = None,
+        lower: Any = None,
+        upper: Any = None,
+        order: Any = None,
+    ) -> list[cp.Constraint]:
+        z = x if order is None else x[order]
+        result: list[cp.Constraint] = [cp.abs(cp.diff(z)) <= step] if step is not None else []
+        result += [cp.diff(z) >= low_step] if low_step is not None else []
+        result += [cp.diff(z) <= high_step] if high_step is not None else []
+        return [*result, *[z >= lower] * (lower is not None), *[z <= upper] * (upper is not None)]
+
+    @classmethod
+    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+        if len(block.rows) < 2 or block.cones or block.auxiliary or _is_affine(block) or all(map(_is_tie, block.rows)):
+            return None
+        chain = read_chain(block.rows, block.size)
+        if chain is None or match_monotone(block, chain) is not None:
+            return None
+        return {
+            "order": order_field(chain, block.parameters),
+            "lower": in_order(block.lower, chain),
+            "upper": in_order(block.upper, chain),
+            "low_step": steps(chain.lower, -np.inf, block),
+            "high_step": steps(chain.upper, np.inf, block),
+        }
+
+    @classmethod
+    def label(cls, block: Block) -> str:
+        both = all(row.lower is not None and row.upper is not None for row in block.rows)
+        return "Lipschitz chain" if both and not block.has_bounds else cls.name
+
+    def project(self, v: Tensor) -> Tensor:
+        z = arrange(v, self.order)
+        return restore(nearest_in_chain(z, *self._bounds(z)), self.order)
+
+    def _bounds(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Return bounds on entries and steps, infinite where there is none."""
+        few = like[..., 1:]
+        filled = [
+            torch.full((base.shape[-1],), fill, dtype=like.dtype, device=like.device) if data is None else data
+            for data, base, fill in (
+                (self.lower, like, -torch.inf),
+                (self.upper, like, torch.inf),
+                (self.low_step, few, -torch.inf),
+                (self.high_step, few, torch.inf),
+            )
+        ]
+        return filled[0], filled[1], filled[2], filled[3]
+
+    def infeasibility(self) -> Tensor | None:
+        """Check that each entry can be reached from those before it, and that no step's bounds cross."""
+        checks = []
+        if self.lower is not None and self.upper is not None:
+            lower, upper, low_step, high_step = self._bounds(self.lower)
+            low, high = _reachable(lower, low_step), -_reachable(-upper, -high_step)
+            checks.append(relative(low - high, low, high))
+        if self.low_step is not None and self.high_step is not None:
+            checks.append(relative(self.low_step - self.high_step, self.low_step, self.high_step))
+        if not checks:
+            return None
+        batch = torch.broadcast_shapes(*(check.shape[:-1] for check in checks))
+        return torch.cat([check.expand(*batch, -1) for check in checks], -1)
+
+    def relaxed(self) -> DifferenceChain:
+        """Minimise squared violations; what is violated then is allowed to be. Without bounds, steps meet halfway."""
+        if self.lower is None or self.upper is None:
+            if self.low_step is None or self.high_step is None:
+                return self
+            steps = Box(self.low_step, self.high_step).relaxed()
+            return dataclasses.replace(self, low_step=steps.lower, high_step=steps.upper)
+        lower, upper, low_step, high_step = self._bounds(self.lower)
+        amount = self.infeasibility()
+        assert amount is not None
+        empty = (amount > 0).any(-1, keepdim=True)
+        y = least_violation(lower, upper, low_step, high_step).to(lower.dtype)
+        return DifferenceChain(
+            self.order,
+            torch.where(empty, torch.minimum(lower, y), lower),
+            torch.where(empty, torch.maximum(upper, y), upper),
+            torch.where(empty, torch.minimum(low_step, y.diff()), low_step),
+            torch.where(empty, torch.maximum(high_step, y.diff()), high_step),
+        )
+
+    @classmethod
+    def blame(cls, block: Block, check: int) -> set[int]:
+        both = block.lower is not None and block.upper is not None
+        chain = read_chain(block.rows, block.size)
+        if chain is None or (both and check < block.size):
+            return block.sources
+        return set(block.rows[chain.rows[check - (block.size if both else 0)]].sources)
+
+    @staticmethod
+    def examples() -> Iterable[Mapping[str, Any]]:
+        low, high = np.array([-0.3, 0.1, -1.0, -0.4]), np.array([0.2, 0.5, 0.0, 0.4])
+        floor = np.array([-1.0, -0.5, -0.2, -0.9, -0.3])
+        yield {"size": (5,), "step": np.array(0.5)}
+        yield {"size": (5,), "low_step": low, "high_step": high}
+        yield {"size": (5,), "step": np.array(0.4), "lower": floor, "upper": floor + 0.8}
+        yield {"size": (6,), "low_step": np.full(5, 0.1), "lower": np.arange(6.0) % 2 / 5, "upper": np.array(1.0)}
+        yield {"size": (5,), "low_step": low, "high_step": high, "lower": floor}
+        yield {"size": (4,), "high_step": high[:3], "upper": floor[:4], "order": [3, 1, 0, 2], "fixed": ("order",)}
+
+
+def _is_affine(block: Block) -> bool:
+    return not block.has_bounds and all(row.is_equality for row in block.rows)
+
+
+def _is_tie(row: Row) -> bool:
+    return row.is_equality and isinstance(row.lower, Affine) and row.lower.is_zero
+
+
+def _reachable(lower: Tensor, low_step: Tensor) -> Tensor:
+    """Return ``low[i] = max(lower[i], low[i - 1] + low_step[i - 1])``, by doubling the number of steps looked back."""
+    back = 1
+    step = pad(low_step, (1, 0), value=-torch.inf)
+    while back < lower.shape[-1]:
+        lower = torch.maximum(lower, pad(lower[..., :-back], (back, 0), value=-torch.inf) + step)
+        step = step + pad(step[..., :-back], (back, 0), value=-torch.inf)
+        back *= 2
+    return lower

@@ -1,0 +1,207 @@
+"""Monotone sequences, with least steps and bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from optlayers.parametric.symbolic import Affine, Data, select
+from optlayers.recognition.block import Block
+from optlayers.recognition.chains import Chain, in_order, is_uniform, negated, order_field, read_chain, steps
+from optlayers.sets.base import ClosedFormSet, register, relative
+from optlayers.sets.box import Box, clamp
+from optlayers.sets.pool_adjacent import isotonic_means
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class Isotonic(ClosedFormSet):
+    """``{y : y[i + 1] - y[i] >= rise[i], y[0] >= lower, y[n - 1] <= upper}``, or the same with steps down.
+
+    Subtracting the least steps' running sum `s` leaves a monotone sequence, found by pooling adjacent violators, with
+    the same bounds ``[lower, upper - s[n - 1]]`` on each entry. Clamping the means is exact: the multipliers of the
+    steps stay what they are, and each entry's bound takes up what clamping changes (Németh
+    and Németh, "How to project onto the monotone nonnegative cone using pool adjacent violators type algorithms", 2012;
+    Hu, "Maximum-likelihood estimation under bound restriction and order and uniform bound restrictions", 1997).
+
+    Attributes
+    ----------
+    order : Tensor, shape (*batch, n), or None
+        The entries along the sequence, as whole numbers; None for their own order.
+    rise, fall : Tensor, shape (*batch, n - 1), or None
+        One of them: the least steps up, or down. They may be negative.
+    lower, upper : Tensor, shape (*batch, 1), or None
+        Bounds on the smallest and on the largest entry, the two ends.
+    """
+
+    name = "monotone sequence"
+    order: Tensor | None
+    rise: Tensor | None
+    fall: Tensor | None
+    lower: Tensor | None
+    upper: Tensor | None
+
+    @staticmethod
+    def constraints(
+        x: cp.Variable,
+        rise: Any = None,
+        fall: Any = None,
+        lower: Any = None,
+        upper: Any = None,
+        ends: bool = False,
+        order: Any = None,
+    ) -> list[cp.Constraint]:
+        z = x if order is None else x[order]
+        result = [cp.diff(z) >= rise] if rise is not None else [-cp.diff(z) >= fall]
+        least, most = (z[0], z[-1]) if rise is not None else (z[-1], z[0])
+        result += [(least if ends else z) >= lower] * (lower is not None)
+        return result + [(most if ends else z) <= upper] * (upper is not None)
+
+    @classmethod
+    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+        if len(block.rows) < 2 or block.cones or block.auxiliary:
+            return None
+        chain = read_chain(block.rows, block.size)
+        return None if chain is None else match_monotone(block, chain)
+
+    @classmethod
+    def label(cls, block: Block) -> str:
+        fields = cls.match(block) or {}
+        gaps = fields["rise"] if fields.get("rise") is not None else fields.get("fall")
+        zero = isinstance(gaps, Affine) and gaps.is_zero
+        kind = "nondecreasing" if fields.get("rise") is not None else "nonincreasing"
+        return f"{kind} sequence" if zero else f"{kind} sequence with least steps"
+
+    def project(self, v: Tensor) -> Tensor:
+        z, sign = arrange(v, self.order), 1.0
+        lower, upper = self.lower, self.upper
+        if self.fall is not None:
+            z, sign = -z, -1.0
+            lower, upper = (None if bound is None else -bound for bound in (upper, lower))
+        shift = self._shift
+        upper = None if upper is None else upper - shift[..., -1:]
+        y = clamp(isotonic_means(z - shift), lower, upper) + shift
+        return restore(sign * y, self.order)
+
+    @property
+    def _shift(self) -> Tensor:
+        gaps = self.rise if self.fall is None else self.fall
+        assert gaps is not None
+        return pad(gaps.cumsum(-1), (1, 0))
+
+    def infeasibility(self) -> Tensor | None:
+        if self.lower is None or self.upper is None:
+            return None
+        span = self._shift[..., -1:]
+        return relative(self.lower + span - self.upper, self.lower, self.upper, span)
+
+    def relaxed(self) -> Isotonic:
+        """Bounds that cross meet halfway; so do those on each entry, and then all steps are as they should be."""
+        if self.lower is None or self.upper is None:
+            return self
+        box = Box(self.lower, self.upper).relaxed()
+        return dataclasses.replace(self, lower=box.lower, upper=box.upper)
+
+    @staticmethod
+    def examples() -> Iterable[Mapping[str, Any]]:
+        gaps = np.array([0.3, -0.2, 0.0, 0.8])
+        yield {"size": (5,), "rise": np.zeros(4)}
+        yield {"size": (5,), "fall": gaps}
+        yield {"size": (4,), "rise": gaps[:3], "order": [2, 0, 3, 1], "fixed": ("order",)}
+        yield {"size": (6,), "rise": np.zeros(5), "lower": np.array(-0.5), "upper": np.array(1.0), "fixed": ("rise",)}
+        yield {"size": (4,), "fall": np.zeros(3), "lower": np.array(0.0), "fixed": ("fall",)}
+        yield {"size": (5,), "fall": gaps, "upper": np.array(0.7), "ends": True, "fixed": ("ends",)}
+        yield {"size": (3,), "rise": gaps[:2], "lower": np.array(-0.1), "ends": True, "fixed": ("ends",)}
+
+
+def match_monotone(block: Block, chain: Chain) -> Mapping[str, Data | None] | None:
+    """Return the fields of a monotone sequence if a chain goes one way and its bounds are those of its ends.
+
+    Where both ends are bounded, the set must be known not to be empty, or each entry have the same bounds: its
+    least-infeasible points would be another set's otherwise.
+    """
+    rises = all(bound is not None for bound in chain.lower) and all(bound is None for bound in chain.upper)
+    falls = all(bound is None for bound in chain.lower) and all(bound is not None for bound in chain.upper)
+    if not rises and not falls:
+        return None
+    gaps = steps(chain.lower if rises else [negated(bound) for bound in chain.upper], 0.0, block)
+    assert gaps is not None
+    least, most = in_order(block.lower, chain), in_order(block.upper, chain)
+    if falls:  # read it from its other end
+        least, most = (None if b is None else select(b, np.arange(block.size)[::-1]) for b in (least, most))
+    low = None if least is None else _end(least, gaps if rises else _reversed(gaps), 1.0)
+    high = None if most is None else _end(most, gaps if rises else _reversed(gaps), -1.0)
+    if (least is not None and low is None) or (most is not None and high is None):
+        return None
+    if low is not None and high is not None and not _is_safe(least, most, low, high, gaps):
+        return None
+    return {
+        "order": order_field(chain, block.parameters),
+        "rise": gaps if rises else None,
+        "fall": gaps if falls else None,
+        "lower": low,
+        "upper": high,
+    }
+
+
+def _reversed(gaps: Data) -> Data:
+    return select(gaps, np.arange(_length(gaps))[::-1])
+
+
+def _length(data: Data) -> int:
+    while not isinstance(data, Affine):
+        data = data.arguments[0]
+    return data.shape[0]
+
+
+def _end(bound: Data, gaps: Data, side: float) -> Data | None:
+    """Return the bound on the end of a rising sequence if those on other entries follow from it."""
+    end = np.array([0 if side > 0 else -1])
+    zero = isinstance(gaps, Affine) and gaps.is_zero
+    if zero and is_uniform(bound):
+        return select(bound, end)
+    if not isinstance(bound, Affine):
+        return None
+    others = np.arange(len(bound.constant)) != end[0] % len(bound.constant)
+    if not bound[others].is_constant or not np.isfinite(bound.constant[end]).all():
+        return None
+    levels = bound.constant * side
+    if np.isneginf(levels[others]).all():
+        return bound[end]
+    if not (isinstance(gaps, Affine) and gaps.is_constant and bound.is_constant):
+        return None
+    shift = np.concatenate([[0.0], np.cumsum(gaps.constant)])
+    levels = levels - shift * side
+    return bound[end] if bool((levels <= levels[end]).all()) else None
+
+
+def _is_safe(least: Data | None, most: Data | None, low: Data, high: Data, gaps: Data) -> bool:
+    """Whether the set is known not to be empty, or its entries have the same bounds."""
+    numbers = [float(d.constant.sum()) for d in (low, gaps, high) if isinstance(d, Affine) and d.is_constant]
+    if len(numbers) == 3:
+        return numbers[0] + numbers[1] <= numbers[2]
+    zero = isinstance(gaps, Affine) and gaps.is_zero
+    return zero and all(bound is not None and is_uniform(bound) for bound in (least, most))
+
+
+def arrange(v: Tensor, order: Tensor | None) -> Tensor:
+    """Return the entries along the sequence."""
+    return v if order is None else _take(v, order.long())
+
+
+def restore(y: Tensor, order: Tensor | None) -> Tensor:
+    """Undo `arrange`."""
+    return y if order is None else _take(y, order.long().argsort(-1))
+
+
+def _take(v: Tensor, index: Tensor) -> Tensor:
+    shape = torch.broadcast_shapes(v.shape, index.shape)
+    return v.expand(shape).gather(-1, index.expand(shape))

@@ -1,0 +1,153 @@
+"""Monotone sequences in sections of cubes: ordered probabilities and their kin."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import torch
+from torch import Tensor
+
+from optlayers.parametric.symbolic import Affine, Data, as_number, select
+from optlayers.recognition.block import Block, Row
+from optlayers.recognition.chains import is_uniform, read_chain
+from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.box_section import BoxSection
+from optlayers.sets.isotonic import arrange, match_monotone, restore
+from optlayers.sets.pool_adjacent import block_means, pool, settled
+from optlayers.sets.slab import Slab
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class OrderSimplex(ClosedFormSet):
+    """``{y : y[0] <= ... <= y[n - 1], lower <= y <= upper, total_lower <= sum(y) <= total_upper}``, or decreasing.
+
+    The projection onto the intersection of the monotone cone K and a set C that permutations do not change is that onto
+    C, of the projection `u` of `v` onto K. For ``y = P_C(u)`` is in K too, and equal where `u` is, so that
+    ``<v - u, y> = 0``; and for `z` in both, ``<v - y, z - y> = <v - u, z> + <u - y, z - y> <= 0`` (compare Németh and
+    Németh, "How to project onto an isotone projection cone", 2010).
+
+    Attributes
+    ----------
+    order : Tensor, shape (*batch, n), or None
+        The entries along the sequence, as whole numbers; None for their own order.
+    sign : Tensor, shape (*batch, n)
+        All 1 if the sequence increases, all -1 if it decreases.
+    lower, upper : Tensor, shape (*batch, n), or None
+        The same for all entries.
+    total_lower, total_upper : Tensor, shape (*batch,), or None
+        One object for both says that the total is fixed.
+    """
+
+    name = "order simplex"
+    order: Tensor | None
+    sign: Tensor
+    lower: Tensor | None
+    upper: Tensor | None
+    total_lower: Tensor | None
+    total_upper: Tensor | None
+
+    @staticmethod
+    def constraints(
+        x: cp.Variable,
+        rises: bool = False,
+        lower: Any = None,
+        upper: Any = None,
+        total: Any = None,
+        total_lower: Any = None,
+        total_upper: Any = None,
+        order: Any = None,
+    ) -> list[cp.Constraint]:
+        steps = cp.diff(x if order is None else x[order])
+        result: list[cp.Constraint] = [steps >= 0 if rises else steps <= 0]
+        result += [x >= lower] * (lower is not None) + [x <= upper] * (upper is not None)
+        result += [cp.sum(x) == total] if total is not None else []
+        result += [cp.sum(x) >= total_lower] if total_lower is not None else []
+        return result + ([cp.sum(x) <= total_upper] if total_upper is not None else [])
+
+    @classmethod
+    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+        if block.cones or block.auxiliary or len(block.rows) != block.size or block.size < 2:
+            return None
+        sums = [row for row in block.rows if row.normal.is_constant and bool((row.normal.constant == 1).all())]
+        chain = read_chain([row for row in block.rows if row not in sums], block.size) if len(sums) == 1 else None
+        found = None if chain is None else match_monotone(block, chain)
+        if chain is None or found is None:
+            return None
+        gaps = found["rise"] or found["fall"]
+        if not (isinstance(gaps, Affine) and gaps.is_zero) or not _is_safe(block, found, sums[0]):
+            return None
+        sign, every = -1.0 if found["rise"] is None else 1.0, np.zeros(block.size, dtype=np.int64)
+        lower, upper = (None if end is None else select(end, every) for end in (found["lower"], found["upper"]))
+        return {
+            "order": found["order"],
+            "sign": Affine.of(np.full(block.size, sign), block.parameters),
+            "lower": lower,
+            "upper": upper,
+            "total_lower": sums[0].lower,
+            "total_upper": sums[0].upper,
+        }
+
+    @classmethod
+    def label(cls, block: Block) -> str:
+        fields = cls.match(block) or {}
+        fixed = fields["total_lower"] is fields["total_upper"]
+        lower = fields["lower"]
+        zero = isinstance(lower, Affine) and lower.is_zero
+        return cls.name if fixed and zero else "monotone sequence of bounded total"
+
+    def project(self, v: Tensor) -> Tensor:
+        """Pool, then project onto the section; entries that are pooled share the section's derivatives."""
+        z = self.sign * arrange(v, self.order)
+        values, starts = pool(z)
+        u = settled(block_means(z, starts), values)
+        y = self._section.project(self.sign * u)
+        return restore(settled(block_means(y, starts), y), self.order)
+
+    @property
+    def _section(self) -> BoxSection | Slab:
+        if self.lower is None and self.upper is None:
+            return Slab(torch.ones_like(self.sign), self.total_lower, self.total_upper)
+        return BoxSection(None, self.lower, self.upper, self.total_lower, self.total_upper)
+
+    def infeasibility(self) -> Tensor | None:
+        return self._section.infeasibility()
+
+    def relaxed(self) -> OrderSimplex:
+        """Relax the section: its least-infeasible points include some with all entries alike, which are in order."""
+        section = self._section.relaxed()
+        if isinstance(section, Slab):
+            return dataclasses.replace(self, total_lower=section.lower, total_upper=section.upper)
+        changed = {name: getattr(section, name) for name in ("lower", "upper", "total_lower", "total_upper")}
+        return dataclasses.replace(self, **changed)
+
+    @staticmethod
+    def examples() -> Iterable[Mapping[str, Any]]:
+        zero, one = np.array(0.0), np.array(1.0)
+        yield {"size": (5,), "lower": zero, "total": one}
+        yield {"size": (6,), "rises": True, "lower": zero, "upper": np.array(0.4), "total": one, "fixed": ("rises",)}
+        yield {"size": (4,), "total": np.array(2.0)}
+        yield {"size": (5,), "upper": np.array(0.3), "total_lower": np.array(-2.0), "total_upper": np.array(0.5)}
+        yield {"size": (2,), "lower": zero, "total": one}
+        yield {"size": (4,), "lower": zero, "total_upper": one, "order": [2, 0, 3, 1], "fixed": ("order",)}
+
+
+def _is_safe(block: Block, found: Mapping[str, Data | None], row: Row) -> bool:
+    """Whether the entries have the same bounds, or the set is known not to be empty.
+
+    Otherwise the least-infeasible points would be others.
+    """
+    if all(bound is None or is_uniform(bound) for bound in (block.lower, block.upper)):
+        return True
+    low, high = _number(found["lower"], -np.inf), _number(found["upper"], np.inf)
+    total_lower, total_upper = as_number(row.lower, -np.inf), as_number(row.upper, np.inf)
+    return block.size * low <= total_upper and total_lower <= block.size * high and total_lower <= total_upper
+
+
+def _number(end: Data | None, absent: float) -> float:
+    return as_number(end if end is None or not isinstance(end, Affine) else end.reshaped(), absent)

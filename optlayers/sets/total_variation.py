@@ -1,0 +1,72 @@
+"""Balls of the total variation."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+from torch import Tensor
+
+from optlayers.parametric.symbolic import Affine, Data
+from optlayers.recognition.block import Block
+from optlayers.recognition.variation import read_variation
+from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.isotonic import arrange, restore
+from optlayers.sets.total_variation_search import nearest_of_variation
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class TotalVariationBall(ClosedFormSet):
+    """``{y : sum_i |y[i + 1] - y[i]| <= radius}``.
+
+    The blocks of equal entries and the signs of the steps between them are found by following the path of the
+    multiplier (`optlayers.sets.total_variation_search`); with these fixed, the answer is a projection onto a hyperplane
+    among the sequences that are constant on the blocks (Fadili and Peyré, "Total variation projection with first order
+    schemes", 2011, for the set; Friedman and others, "Pathwise coordinate optimization", 2007, for the path).
+
+    Attributes
+    ----------
+    order : Tensor, shape (*batch, n), or None
+        The entries along the sequence, as whole numbers; None for their own order.
+    radius : Tensor, shape (*batch,)
+        A negative radius says that the set is empty.
+    """
+
+    name = "total variation ball"
+    order: Tensor | None
+    radius: Tensor
+
+    @staticmethod
+    def constraints(x: cp.Variable, radius: Any, order: Any = None) -> list[cp.Constraint]:
+        return [cp.norm1(cp.diff(x if order is None else x[order])) <= radius]
+
+    @classmethod
+    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+        found = read_variation(block)
+        if found is None:
+            return None
+        own = np.array_equal(found.order, np.arange(block.size))
+        order = None if own else Affine.of(found.order.astype(np.float64), block.parameters)
+        return {"order": order, "radius": found.radius}
+
+    def project(self, v: Tensor) -> Tensor:
+        z = arrange(v, self.order)
+        return restore(nearest_of_variation(z, self.radius.clamp_min(0.0)), self.order)
+
+    def infeasibility(self) -> Tensor | None:
+        return -self.radius.unsqueeze(-1)
+
+    def relaxed(self) -> TotalVariationBall:
+        return dataclasses.replace(self, radius=self.radius.clamp_min(0.0))
+
+    @staticmethod
+    def examples() -> Iterable[Mapping[str, Any]]:
+        yield {"size": (5,), "radius": np.array(2.0)}
+        yield {"size": (6,), "radius": np.array(0.3)}
+        yield {"size": (4,), "radius": np.array(20.0)}
+        yield {"size": (4,), "radius": np.array(1.0), "order": [2, 0, 3, 1], "fixed": ("order",)}
