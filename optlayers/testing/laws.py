@@ -117,16 +117,24 @@ def obeys_variational_inequality(case: Case) -> None:
 
 @law
 def agrees_with_cvxpy(case: Case) -> None:
-    """The answer is that of CVXPY with Clarabel, as far as Clarabel's accuracy goes."""
+    """The answer is that of CVXPY with Clarabel, as far as Clarabel's accuracy goes.
+
+    Clarabel may stop early on one way to write the distance; then the other one decides.
+    """
     point = cp.Parameter(case.shape)
-    problem = cp.Problem(cp.Minimize(cp.sum_squares(case.variable - point)), case.constraints)
+    objectives = (cp.sum_squares(case.variable - point), cp.norm(cp.vec(case.variable - point, order="C")))
     for row in case.random_points(3):
-        point.value = row.numpy()
-        with warnings.catch_warnings():  # Clarabel stops a little short of such tolerances, and says so
-            warnings.simplefilter("ignore", UserWarning)
-            problem.solve(cp.CLARABEL, tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
-        expected = torch.as_tensor(np.asarray(case.variable.value), dtype=torch.float64)
-        _close(case.project(row), expected, _scale(row, expected), _REFERENCE)
+        point.value, y = row.numpy(), case.project(row)
+        for last, objective in enumerate(objectives):
+            problem = cp.Problem(cp.Minimize(objective), case.constraints)
+            with warnings.catch_warnings():  # Clarabel stops a little short of such tolerances, and says so
+                warnings.simplefilter("ignore", UserWarning)
+                problem.solve(cp.CLARABEL, tol_gap_abs=1e-11, tol_gap_rel=1e-11, tol_feas=1e-11)
+            expected = torch.as_tensor(np.asarray(case.variable.value), dtype=torch.float64)
+            scale = _scale(row, expected)
+            if last or float((y - expected).abs().max()) <= _REFERENCE * scale:
+                _close(y, expected, scale, _REFERENCE)
+                break
 
 
 @law

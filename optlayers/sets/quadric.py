@@ -1,0 +1,300 @@
+"""What one second-order cone ``||F y + g|| <= a @ y + b`` says: a quadratic inequality, in principal coordinates.
+
+With ``S = F'F - a a'`` it is ``y' S y + ... <= 0``. One negative eigenvalue of `S` makes it a cone or one sheet of a
+hyperboloid, with the head along that eigenvector; a difference ``k`` of the head and one row of the tail that is a
+number makes it a paraboloid, ``||F y + g||^2 <= k (a @ y + b)``; what is left are ellipsoids (`quadratic.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+import torch
+from scipy.sparse.csgraph import connected_components
+from torch import Tensor
+
+from optlayers.parametric.symbolic import Affine, Data, as_number, derived
+from optlayers.recognition.block import Block, BlockCone
+
+_TOLERANCE = 1e-12
+_MOST_AXES = 0.5  # of the entries; with more of them, coordinate axes are kept as they are
+
+
+@dataclass(frozen=True, eq=False)
+class Quadric:
+    """The sets ``{y : sum_i weights_i z_i^2 <= ...}``, where `z` are principal coordinates of ``y - center``.
+
+    Attributes
+    ----------
+    axes : ndarray, shape (r, n), or None
+        Orthonormal. The coordinates are those along the axes, and the length of all that is orthogonal to them; None:
+        they are the entries.
+    weights : ndarray, shape (r + 1,) or (n,)
+        -1 at the head of a cone, 0 at that of a paraboloid; all others nonnegative.
+    head : ndarray, shape (r,) or (n,)
+        A signed unit vector.
+    center : data of shape (n,)
+    excess : data of shape (), or None
+        What a cone's sum of squares is below zero by: the square of a hyperboloid's half-axis.
+    slope : float
+        Of a paraboloid, ``... <= slope * head``.
+    """
+
+    axes: np.ndarray | None
+    weights: np.ndarray
+    head: np.ndarray
+    center: Data
+    excess: Data | None
+    slope: float
+
+    @property
+    def is_circular(self) -> bool:
+        """Whether it is a cone of one angle."""
+        return self.excess is None and len(self.head) == 1 and self.weights[-1] > 0
+
+    def fields(self, parameters: int) -> dict[str, Data | None]:
+        """Return the fields that all such sets have."""
+        axes = None if self.axes is None else Affine.of(self.axes, parameters)
+        return {
+            "axes": axes,
+            "weights": Affine.of(self.weights, parameters),
+            "head": Affine.of(self.head, parameters),
+            "center": self.center,
+        }
+
+
+def match_cone(block: Block) -> Quadric | None:
+    """Return the cone, or the sheet of a hyperboloid, that the block is; bounds that follow from it do not count."""
+    cone = _only_cone(block)
+    if cone is None or cone.matrix is None or not cone.matrix[0].any():
+        return None
+    matrix = sp.csr_array(cone.matrix)
+    signs = sp.diags_array(np.array([-1.0] + [1.0] * (len(cone.matrix) - 1)))
+    form = _gram(matrix, sp.csr_array(signs @ matrix))
+    values, vectors, scale = _eigen(form)
+    (negative,) = np.nonzero(values < -_TOLERANCE * scale)
+    if len(negative) != 1 or len(values) == 1:
+        return None
+    head = int(negative[0])
+    values[np.abs(values) <= _TOLERANCE * scale] = 0.0
+    if (vectors[[head]] @ cone.matrix[0])[0] < 0:
+        vectors = sp.csr_array(sp.diags_array(np.where(np.arange(len(values)) == head, -1.0, 1.0)) @ vectors)
+    inverse = np.divide(1.0, values, out=np.zeros_like(values), where=values != 0)
+    solve = sp.csr_array(vectors.T @ sp.diags_array(-inverse) @ vectors @ (signs @ matrix).T)
+    center = cone.offset.mapped(solve)
+    covered = center.mapped(matrix)
+    rest = covered + cone.offset
+    excess = None
+    if (_size(rest) > _TOLERANCE * (_size(covered) + _size(cone.offset)).max()).any():
+        excess = derived(_excess, rest.scaled(1 / np.sqrt(-values[head])))
+    quadric = _in_coordinates(values / -values[head], vectors, head, center, excess, 0.0)
+    return quadric if _implies_bounds(quadric, block) else None
+
+
+def match_paraboloid(block: Block) -> Quadric | None:
+    """Return the paraboloid that the block is, of weights at most 1; bounds that follow from it do not count."""
+    cone = _only_cone(block)
+    split = None if cone is None or cone.matrix is None or not cone.matrix[0].any() else _light(cone)
+    if cone is None or split is None:
+        return None
+    matrix, shift, normal, level = split
+    form = _gram(sp.csr_array(matrix), sp.csr_array(matrix))
+    values, vectors, scale = _eigen(form)
+    values[values <= _TOLERANCE * scale] = 0.0
+    if not values.any():
+        return None
+    inverse = np.divide(1.0, values, out=np.zeros_like(values), where=values != 0)
+    solve = sp.csr_array(vectors.T @ sp.diags_array(inverse) @ vectors)
+    along = form @ (solve @ normal)
+    free = normal - along
+    free[np.abs(free) <= _TOLERANCE * np.abs(normal).max()] = 0.0
+    length = float(np.linalg.norm(free))
+    if length == 0:
+        return None
+    vectors, head = _with_axis(values, vectors, free / length)
+    base = Affine.of(solve @ normal / 2, block.parameters) - shift.mapped(solve @ sp.csr_array(matrix).T)
+    rest = base.mapped(matrix) + shift
+    rest = rest[_size(rest) > _TOLERANCE * (_size(base.mapped(matrix)) + _size(shift)).max()]
+    drop = level.reshaped(1) + base.mapped(normal[None])
+    base = base - drop.mapped(free[:, None] / length**2)
+    center: Data = base
+    if rest.constant.size:
+        center = derived(_lifted, base, rest, Affine.of(free / length**2, block.parameters))
+    largest = values.max()
+    quadric = _in_coordinates(values / largest, vectors, head, center, None, length / largest)
+    return quadric if _implies_bounds(quadric, block) else None
+
+
+def is_rotated(block: Block) -> bool:
+    """Whether the cone's head and one row of its tail are the sum and the difference of two entries."""
+    cone = _only_cone(block)
+    if cone is None or cone.matrix is None:
+        return False
+    matrix = sp.csr_array(cone.matrix)
+    form = matrix[1:].T @ matrix[1:] - sp.csr_array(np.outer(cone.matrix[0], cone.matrix[0]))
+    touched = np.flatnonzero(cone.matrix[0])
+    corner = form[touched][:, touched].toarray()
+    size = np.abs(corner).max()
+    return len(touched) == 2 and np.abs(np.diag(corner)).max() <= _TOLERANCE * size
+
+
+def _only_cone(block: Block) -> BlockCone | None:
+    """Return the only constraint besides bounds, as a second-order cone."""
+    if block.rows or block.auxiliary or len(block.cones) != 1 or block.size < 2:
+        return None
+    (cone,) = block.cones
+    if cone.kind == "pow" and cone.alpha == 0.5:
+        turn = np.array([[1.0, 1.0, 0.0], [1.0, -1.0, 0.0], [0.0, 0.0, 2.0]])
+        if not cone.normals.is_constant:
+            return None
+        normals = Affine.of(turn @ cone.normals.constant, block.parameters)
+        return dataclasses.replace(cone, kind="soc", normals=normals, offset=cone.offset.mapped(turn))
+    return cone if cone.kind == "soc" else None
+
+
+def _light(cone: BlockCone) -> tuple[np.ndarray, Affine, np.ndarray, Affine] | None:
+    """Write the cone as ``||F y + g||^2 <= a @ y + b`` and return F, g, a, b; None where it is not of that form.
+
+    The head and one row of the tail, up to its sign, differ by a number `k`; `a` and `b` are `k` times their sum's.
+    """
+    matrix: Any = cone.matrix
+    for j in np.flatnonzero((np.abs(matrix[1:]) == np.abs(matrix[0])).all(axis=1)) + 1:
+        for sign in (1.0, -1.0):
+            gap = cone.offset[:1] - cone.offset[np.array([j])].scaled(sign)
+            if np.array_equal(matrix[0], sign * matrix[j]) and gap.is_constant and gap.constant[0] > 0:
+                k, others = float(gap.constant[0]), np.setdiff1d(np.arange(1, len(matrix)), [j])
+                level = (cone.offset[:1] + cone.offset[np.array([j])].scaled(sign)).scaled(k).reshaped()
+                return matrix[others], cone.offset[others], 2 * k * matrix[0], level
+    return None
+
+
+def _gram(one: sp.csr_array, other: sp.csr_array) -> sp.csr_array:
+    """Return ``one' other`` without what cancels to rounding."""
+    product, size = sp.csr_array(one.T @ other), sp.csr_array(abs(one).T @ abs(other))
+    keep = sp.csr_array(abs(product) > 1e-14 * size) if size.nnz else product
+    return sp.csr_array(product.multiply(keep))
+
+
+def _eigen(form: sp.csr_array) -> tuple[np.ndarray, sp.csr_array, np.ndarray]:
+    """Return eigenvalues, eigenvectors (rows), and the size of that part of the matrix that each one belongs to."""
+    n = form.shape[0]
+    count, label = connected_components(form, directed=False)
+    values, scale = form.diagonal(), np.abs(form.diagonal())
+    vectors = sp.eye_array(n, format="lil")
+    sizes = np.bincount(label, minlength=count)
+    for component in np.flatnonzero(sizes > 1):
+        entries = np.flatnonzero(label == component)
+        own, basis = np.linalg.eigh(form[entries][:, entries].toarray())
+        values[entries], scale[entries] = own, np.abs(own).max()
+        vectors[np.ix_(entries, entries)] = basis.T
+    return values, sp.csr_array(vectors), scale
+
+
+def _with_axis(values: np.ndarray, vectors: sp.csr_array, axis: np.ndarray) -> tuple[sp.csr_array, int]:
+    """Turn the eigenvectors of zero so that one of them is the given axis; return them and its place."""
+    null = np.flatnonzero(values == 0)
+    inside = vectors[null] @ axis
+    place = int(np.argmax(np.abs(inside)))
+    if np.count_nonzero(np.abs(inside) > _TOLERANCE) > 1:
+        reflection = inside.copy()
+        reflection[place] -= 1.0
+        turn = np.eye(len(null)) - 2 * np.outer(reflection, reflection) / (reflection @ reflection)
+    else:
+        turn = np.diag(np.where(np.arange(len(null)) == place, np.sign(inside[place]), 1.0))
+    embedded = sp.eye_array(len(values), format="lil")
+    embedded[np.ix_(null, null)] = turn
+    return sp.csr_array(embedded @ vectors), int(null[place])
+
+
+def _in_coordinates(
+    values: np.ndarray, vectors: sp.csr_array, head: int, center: Data, excess: Data | None, slope: float
+) -> Quadric:
+    """Keep as axes the eigenvectors that the most frequent weight is not of, the head first."""
+    others = np.delete(np.arange(len(values)), head)
+    order = others[np.argsort(values[others], kind="stable")]
+    tol = _TOLERANCE * np.abs(values[order])
+    run = np.concatenate([[0], np.cumsum(np.diff(values[order]) > tol[1:])])
+    common = order[run == np.argmax(np.bincount(run))]
+    if len(common) < (1 - _MOST_AXES) * len(values) and vectors.nnz == len(values):
+        unit = np.asarray(vectors.sum(axis=0)).ravel()[head] * (np.arange(len(values)) == head)
+        return Quadric(None, values, unit, center, excess, slope)
+    chosen = np.array([head, *np.setdiff1d(others, common)])
+    weights = np.append(values[chosen], values[common].mean())
+    return Quadric(
+        vectors[chosen].toarray(), weights, np.eye(1, len(chosen))[0], center, excess, slope
+    )
+
+
+def _implies_bounds(quadric: Quadric, block: Block) -> bool:
+    """Whether the bounds of the block, if any, hold on the whole set.
+
+    A linear function is bounded below on a cone, by its value at the apex, where it is in the dual cone; on a
+    paraboloid, by that at the vertex, where it is a multiple of the head.
+    """
+    if not block.has_bounds:
+        return True
+    if not isinstance(quadric.center, Affine):
+        return False
+    for data, sign in ((block.lower, 1.0), (block.upper, -1.0)):
+        if data is None:
+            continue
+        if not isinstance(data, Affine):
+            return False
+        bounded = np.flatnonzero(np.isfinite(data.constant) | data.is_parametric)
+        gap = (quadric.center[bounded] - data[bounded]).scaled(sign)
+        if not gap.is_constant or (gap.constant < 0).any():
+            return False
+        if not all(_increases(quadric, int(entry), sign) for entry in bounded):
+            return False
+    return True
+
+
+def _increases(quadric: Quadric, entry: int, sign: float) -> bool:
+    """Whether ``sign * y_entry`` is smallest at the center."""
+    n = as_number(None, 0.0)
+    if quadric.axes is None:
+        along = sign * (np.arange(len(quadric.head)) == entry)
+    else:
+        inside = sign * quadric.axes[:, entry]
+        along = np.append(inside, np.sqrt(max(0.0, 1 - inside @ inside)))
+    head = np.append(quadric.head, np.zeros(len(along) - len(quadric.head)))
+    top = float(head @ along)
+    rest, weights = along[head == 0], quadric.weights[head == 0]
+    if quadric.slope or (np.abs(rest[weights == 0]) > n).any():
+        return top > 0 and not (np.abs(rest) > _TOLERANCE).any()
+    reach = np.sqrt(np.sum(rest[weights > 0] ** 2 / weights[weights > 0]))
+    return top > 0 and bool(reach <= top * (1 + _TOLERANCE))
+
+
+def _size(data: Affine) -> np.ndarray:
+    return np.abs(data.constant) + np.asarray(abs(data.linear).sum(axis=1)).ravel()
+
+
+def _excess(rest: Tensor) -> Tensor:
+    """Return ``||tail||^2 - head^2``."""
+    return rest[..., 1:].square().sum(-1) - rest[..., 0].square()
+
+
+def _lifted(base: Tensor, rest: Tensor, direction: Tensor) -> Tensor:
+    """Return the vertex above `base` by the part of the square that does not depend on the point."""
+    return base + direction * rest.square().sum(-1, keepdim=True)
+
+
+def coordinates(axes: Tensor | None, offset: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
+    """Return coordinates along the axes, what is orthogonal to all of them, and the squares of all coordinates."""
+    if axes is None:
+        return offset, None, offset.square()
+    z = torch.einsum("...rn,...n->...r", axes, offset)
+    rest = offset - torch.einsum("...rn,...r->...n", axes, z)
+    return z, rest, torch.cat([z.square(), rest.square().sum(-1, keepdim=True)], -1)
+
+
+def combine(axes: Tensor | None, z: Tensor, rest: Tensor | None, factors: Tensor) -> Tensor:
+    """Return the point with the coordinates along the axes, and the factor of what is orthogonal to them."""
+    if axes is None or rest is None:
+        return z
+    return torch.einsum("...rn,...r->...n", axes, z) + rest * factors[..., -1:]

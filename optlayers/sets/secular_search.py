@@ -1,0 +1,95 @@
+"""The root of a secular equation ``sum_i squares_i / (l_i(x)^2 m(x)) = 1`` with linear functions `l_i` and `m`.
+
+The left side to the power -1/3 (-1/2 without `m`) is a power mean of concave functions and so concave itself: Newton's
+method converges monotonically from any point left of the root where all linear functions are positive (Moré and
+Sorensen, "Computing a trust region step", 1983, for the norm). A custom operator, so that its loop may look at values
+inside `torch.compile` and `vmap`; it has no derivative: `newton` is differentiable, and two steps of it at the root
+change nothing but carry first and second derivatives.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, library
+
+from optlayers.cones.common import primal
+
+_NAME = "optlayers::secular_root"
+_MOST_STEPS = 100
+
+
+def newton(
+    x: Tensor, squares: Tensor, slopes: Tensor, levels: Tensor, rise: Tensor | None = None, base: Tensor | None = None
+) -> Tensor:
+    """Return Newton's next point for ``l = levels + slopes * x`` and, unless absent, ``m = base + rise * x``.
+
+    Parameters
+    ----------
+    x, rise, base : Tensor, shape (*batch,)
+    squares, slopes, levels : Tensor, shape (*batch, k)
+    """
+    linear = levels + slopes * x.unsqueeze(-1)
+    terms, speed, power = squares / linear.square(), 2 * slopes / linear, 2
+    if rise is not None and base is not None:
+        last = (base + rise * x).unsqueeze(-1)
+        terms, speed, power = terms / last, speed + rise.unsqueeze(-1) / last, 3
+    total = terms.sum(-1)
+    return x + power * (total ** (1 / power) - 1) / ((terms * speed).sum(-1) / total)
+
+
+def attached_root(
+    start: Tensor,
+    squares: Tensor,
+    slopes: Tensor,
+    levels: Tensor,
+    rise: Tensor | None = None,
+    base: Tensor | None = None,
+) -> Tensor:
+    """Return the root, ``(*batch,)``, with its derivatives; `start` lies left of it. Arguments as for `newton`."""
+    data = squares, slopes, levels, rise, base
+    x = torch.ops.optlayers.secular_root(primal(start), *(None if t is None else primal(t) for t in data))
+    for _ in range(2):
+        x = newton(x, *data)
+    return x
+
+
+def _secular_root(
+    start: Tensor, squares: Tensor, slopes: Tensor, levels: Tensor, rise: Tensor | None, base: Tensor | None
+) -> Tensor:
+    x = start.expand(_batch(start, squares, slopes, levels, rise, base)).clone()
+    eps = torch.finfo(x.dtype).eps
+    for _ in range(_MOST_STEPS):
+        step = newton(x, squares, slopes, levels, rise, base) - x
+        x = x + step
+        if not bool((step > 4 * eps * x.abs()).any()):
+            break
+    return x
+
+
+def _batch(start: Tensor, *data: Tensor | None) -> torch.Size:
+    vectors, numbers = data[:3], data[3:]
+    shapes = [t.shape[:-1] for t in vectors if t is not None]
+    return torch.broadcast_shapes(start.shape, *shapes, *(t.shape for t in numbers if t is not None))
+
+
+def _map_secular_root(info: Any, dims: tuple[int | None, ...], *tensors: Tensor | None) -> tuple[Tensor, int]:
+    events = (0, 1, 1, 1, 0, 0)
+    rank = max(t.ndim - e - (d is not None) for t, e, d in zip(tensors, events, dims, strict=True) if t is not None)
+    moved = []
+    for tensor, event, dim in zip(tensors, events, dims, strict=True):
+        if tensor is not None and dim is not None:
+            tensor = tensor.movedim(dim, 0)
+            missing = rank - (tensor.ndim - event - 1)
+            tensor = tensor.reshape(tensor.shape[0], *[1] * missing, *tensor.shape[1:])
+        moved.append(tensor)
+    return torch.ops.optlayers.secular_root(*moved), 0
+
+
+library.define(
+    _NAME, "(Tensor start, Tensor squares, Tensor slopes, Tensor levels, Tensor? rise, Tensor? base) -> Tensor"
+)
+library.impl(_NAME, "default", _secular_root)
+library.register_fake(_NAME, lambda start, *data: start.new_empty(_batch(start, *data)))
+library.register_vmap(_NAME, _map_secular_root)
