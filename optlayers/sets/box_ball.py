@@ -17,7 +17,7 @@ from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
 from optlayers.sets.base import ClosedFormSet, register, relative
 from optlayers.sets.box import Box, clamp
-from optlayers.sets.quadratic import match_norm, safe_norm
+from optlayers.sets.quadratic import leg, match_norm, safe_norm
 from optlayers.sets.section_search import search
 
 
@@ -38,7 +38,7 @@ class BoxBall(ClosedFormSet):
         A negative radius says that the set is empty.
     """
 
-    name = "L2 ball in a box"
+    name = "box meets L2 ball"
     lower: Tensor | None
     upper: Tensor | None
     center: Tensor
@@ -83,7 +83,7 @@ class BoxBall(ClosedFormSet):
                 free = free & (sign * (moved - primal(bound)) > 0)
         fixed = torch.where(free, 0.0, clamp(moved, lower, upper))
         length = safe_norm(torch.where(free, offset, 0.0))
-        reach = _leg(radius, fixed) / torch.where(length > 0, length, 1.0)
+        reach = leg(radius, fixed).clamp_min(0.0) / torch.where(length > 0, length, 1.0)
         y = self.center + torch.where(free, offset * reach.unsqueeze(-1), fixed)
         y = y + (clamp(y.detach(), self.lower, self.upper) - y).detach()
         return torch.where(outside.unsqueeze(-1), y, box)
@@ -129,7 +129,7 @@ class BoxBall(ClosedFormSet):
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:
         zeros, center = np.zeros(4), np.array([0.5, -1.0, 0.3, 1.0])
-        yield {"size": (4,), "center": zeros, "radius": np.array(1.5), "lower": zeros}
+        yield {"size": (4,), "center": zeros, "radius": np.array(1.5), "lower": zeros.copy()}
         yield {"size": (4,), "center": center, "radius": np.array(2.0), "lower": zeros, "upper": zeros + 1.2}
         yield {"size": (2, 3), "center": np.ones((2, 3)), "radius": np.array(1.3), "upper": np.full((2, 3), 1.5)}
         lower = np.array([-np.inf, 1.0, -0.5, -np.inf])
@@ -164,12 +164,3 @@ def _search_scale(offset: Tensor, lower: Tensor | None, upper: Tensor | None, ra
     low, high = (torch.where(still, 0.0, t.clamp(0.0, _BEYOND).square() / divisor) for t in (low, high))
     square = -search(torch.zeros_like(speed), torch.where(still, 0.0, speed), low, high, total.clamp_min(0.0))
     return square.clamp_min(0.0).sqrt() * (unit / size).squeeze(-1)
-
-
-def _leg(hypotenuse: Tensor, others: Tensor) -> Tensor:
-    """Return ``sqrt(hypotenuse^2 - ||others||^2)``, with derivative zero where only the hypotenuse is not zero."""
-    positive = hypotenuse > 0
-    unit = torch.where(positive, hypotenuse, 1.0)
-    square = 1 - (others / unit.unsqueeze(-1)).square().sum(-1)
-    leg = unit * torch.where(square > 0, torch.where(square > 0, square, 1.0).sqrt(), 0.0)
-    return torch.where(positive, leg, hypotenuse)

@@ -78,7 +78,7 @@ def _norm_bound(cone: BlockCone) -> NormBound | None:
         single = rest[left].reshaped()
         radius = derived(_root_of_product, (head - single).scaled(1 / scale), (head + single).scaled(1 / scale))
     else:
-        radius = derived(_leg, head.scaled(1 / scale), rest[left].scaled(1 / scale))
+        radius = derived(leg, head.scaled(1 / scale), rest[left].scaled(1 / scale))
     return NormBound(weights / weights.max(), axes, center, radius)
 
 
@@ -161,10 +161,13 @@ def _root_of_product(low: Tensor, high: Tensor) -> Tensor:
     return torch.where(positive, torch.where(positive, product, 1.0).sqrt(), smaller)
 
 
-def _leg(hypotenuse: Tensor, others: Tensor) -> Tensor:
+def leg(hypotenuse: Tensor, others: Tensor) -> Tensor:
     """Return ``sqrt(hypotenuse^2 - ||others||^2)``, negative where there is no such length."""
-    other = safe_norm(others)
-    return _root_of_product(hypotenuse - other, hypotenuse + other)
+    positive = hypotenuse > 0
+    unit = torch.where(positive, hypotenuse, 1.0)
+    square = 1 - (others / unit.unsqueeze(-1)).square().sum(-1)
+    root = torch.where(square > 0, torch.where(square > 0, square, 1.0).sqrt(), square)
+    return torch.where(positive, unit * root, hypotenuse - safe_norm(others))
 
 
 def safe_norm(x: Tensor) -> Tensor:
