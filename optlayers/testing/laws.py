@@ -20,6 +20,8 @@ LAWS: dict[str, Law] = {}
 
 _EXACT = 1e-9  # the accuracy that float64 promises closed forms, relative to the data
 _REFERENCE = 1e-6  # that of CVXPY with Clarabel
+_MEASURED = 1e-7  # that of CVXPY's violation of exponential and power cones, which a solver computes
+_CONES = (cp.ExpCone, cp.PowCone3D)
 _TWO_ROUTES = 1e-8  # to which a closed form and the general solver agree
 
 
@@ -80,9 +82,12 @@ def is_feasible(case: Case) -> None:
     for row, y in zip(v, case.project(v), strict=True):
         case.variable.save_value(y.numpy())
         for constraint in case.constraints:
-            violation = float(np.max(constraint.violation()))
+            with warnings.catch_warnings():  # that the solver by which CVXPY measures some cones was inaccurate
+                warnings.simplefilter("ignore", UserWarning)
+                violation = float(np.max(constraint.violation()))
+            accuracy = max(case.accuracy, _MEASURED) if isinstance(constraint, _CONES) else case.accuracy
             size = max([_scale(row), *(float(np.abs(c.value).max(initial=0)) for c in constraint.constants())])
-            assert violation <= case.accuracy * size, f"violates {constraint} by {violation:.2e} at {row}"
+            assert violation <= accuracy * size, f"violates {constraint} by {violation:.2e} at {row}"
 
 
 @law
@@ -191,11 +196,20 @@ def passes_gradcheck(case: Case) -> None:
 
 @law
 def passes_gradgradcheck(case: Case) -> None:
-    """Second derivatives are those of finite differences; the general solver promises them for polyhedra."""
+    """Second derivatives are those of finite differences, or refused; the general solver has them for polyhedra."""
     if case.feasible_set.method == "general" and not case.is_polyhedral:
         return
     v = case.random_points(1).requires_grad_()
     values = [value.requires_grad_() for value in case.values()]
+    if case.kind is not None and case.feasible_set.method != "general" and not case.kind.is_twice_differentiable:
+        first = torch.autograd.grad(case.project(v, *values).square().sum(), (v, *values), create_graph=True)
+        for gradient in first:
+            try:
+                torch.autograd.grad(gradient.sum(), v, retain_graph=True)
+            except NotImplementedError:
+                continue
+            raise AssertionError("second derivatives are neither refused nor promised")
+        return
     fast = case.feasible_set.method == "general"
     torch.autograd.gradgradcheck(case.project, (v, *values), atol=1e-4, fast_mode=fast)
 
