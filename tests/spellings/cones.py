@@ -57,6 +57,21 @@ SPELLINGS: dict[str, list[Spelling]] = {
         Spelling("rotated cone", lambda x: [cp.SOC(x[0] + x[1], cp.hstack([x[0] - x[1], 2 * x[2:]]))]),
         Spelling("rotated cone", lambda x: [2 * cp.quad_over_lin(x[2:], 2 * x[0]) <= x[1]]),
     ],
+    "rotated cone of three entries": [
+        Spelling("rotated cone", lambda x: [cp.quad_over_lin(x[2], x[0]) <= x[1]], size=(3,)),
+        Spelling("rotated cone", lambda x: [cp.geo_mean(x[:2]) >= cp.abs(x[2])], size=(3,)),
+        Spelling("rotated cone", lambda x: [cp.PowCone3D(x[0], x[1], x[2], 0.5)], size=(3,)),
+        Spelling("rotated cone", lambda x: [cp.geo_mean(x[:2]) >= cp.max(cp.abs(x[2:])), x[:2] >= 0], size=(3,)),
+        Spelling("rotated cone", lambda x: [cp.geo_mean(x[:2]) >= x[2], cp.geo_mean(x[:2]) >= -x[2]], size=(3,)),
+    ],
+    "hyperbola": [
+        Spelling("hyperboloid", lambda x: [cp.inv_pos(x[0]) <= x[1]], size=(2,)),
+        Spelling("hyperboloid", lambda x: [cp.geo_mean(x) >= 1], size=(2,)),
+        Spelling("hyperboloid", lambda x: [cp.quad_over_lin(1, x[0]) <= x[1], x >= 0], size=(2,)),
+        Spelling("hyperboloid", lambda x: [cp.SOC(x[0] + x[1], cp.hstack([x[0] - x[1], 2]))], size=(2,)),
+        Spelling("hyperboloid", lambda x: [2 * cp.inv_pos(2 * x[0]) <= x[1]], size=(2,)),
+        Spelling("hyperboloid", lambda x: [cp.power(x[0], -1) <= x[1]], size=(2,)),
+    ],
     "rotated second-order cone": [
         Spelling("rotated second-order cone", lambda x: [cp.quad_over_lin(x[2:], x[0]) <= 2 * x[1]]),
         Spelling("rotated second-order cone", lambda x: [cp.quad_over_lin(x[2:], 2 * x[1]) <= x[0]]),
