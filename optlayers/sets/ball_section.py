@@ -77,9 +77,17 @@ class BallSection(ClosedFormSet):
         return torch.cat([check.expand(*batch, -1) for check in checks], -1)
 
     def relaxed(self) -> BallSection:
-        """Take the point of the affine set that is nearest to the centre, where the ball does not reach it."""
-        distance = safe_norm(self._plane.project(self.center) - self.center)
-        return dataclasses.replace(self, radius=self.radius.clamp_min(0.0).maximum(distance))
+        """Take the point between affine set and ball, where these do not meet.
+
+        The square of the distance from the ball counts half, as that from the second-order cone does.
+        """
+        distance, radius = safe_norm(self._plane.project(self.center) - self.center), self.radius.clamp_min(0.0)
+        empty = distance > radius
+        share = ((distance - radius) / (3 * torch.where(empty, distance, 1.0))).clamp_min(0.0).unsqueeze(-1)
+        inside = torch.einsum("...rn,...n->...r", self.basis, self.center)
+        moved = self.coordinates + share * (inside - self.coordinates)
+        reach = torch.where(empty, radius + (distance - radius) * 2 / 3, radius)
+        return dataclasses.replace(self, coordinates=moved, radius=reach)
 
     @classmethod
     def blame(cls, block: Block, check: int) -> set[int]:

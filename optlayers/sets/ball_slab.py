@@ -99,22 +99,19 @@ class BallSlab(ClosedFormSet):
     def relaxed(self) -> BallSlab:
         """Let bounds that cross meet halfway; then, out of reach, take the point between slab and ball.
 
-        With the violations `s` of the slab, in units of the normal's length `l`, and `d` of the ball, of which the
-        square counts half as that of the distance from the second-order cone, ``l^2 s^2 + d^2 / 2`` is smallest with
-        ``d = 2 l^2 s``.
+        The square of the distance from the ball counts half, as that from the second-order cone does.
         """
         slab = Slab(self.normal, self.lower, self.upper).relaxed()
         radius = self.radius.clamp_min(0.0)
         level = (self.normal * self.center).sum(-1)
         gap = clamp(level, slab.lower, slab.upper) - level
-        square = self.normal.square().sum(-1)
-        length = torch.where(square > 0, square, 1.0).sqrt()
-        far = gap.abs() / length
-        empty = (far > radius) & (square > 0)
-        distance = torch.where(empty, radius + (far - radius) * 2 * square / (1 + 2 * square), radius)
-        reached = level + gap.sign() * distance * length
+        length = self.normal.square().sum(-1).sqrt()
+        far = gap.abs() / torch.where(length > 0, length, 1.0)
+        empty = (far > radius) & (length > 0)
+        reach = torch.where(empty, radius + (far - radius) * 2 / 3, radius)
+        reached = level + gap.sign() * reach * length
         bounds = [None if b is None else torch.where(empty, reached, b) for b in (slab.lower, slab.upper)]
-        return BallSlab(self.normal, bounds[0], bounds[1], self.center, distance)
+        return BallSlab(self.normal, bounds[0], bounds[1], self.center, reach)
 
     @classmethod
     def blame(cls, block: Block, check: int) -> set[int]:

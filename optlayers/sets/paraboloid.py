@@ -77,20 +77,19 @@ class Paraboloid(ClosedFormSet):
         return torch.where(inside.unsqueeze(-1), v, y)
 
     def _multiplier(self, t: Tensor, terms: Tensor, slope: Tensor) -> Tensor:
-        """Start where the denominators are those of a bound above the root, which is left of it.
+        """Search from the least multiplier at which the height is not negative, so that nothing cancels.
 
-        Two bounds are the root of the equation with the denominators of the least multiplier possible, and with
-        ``1 + x weights`` and ``t + slope x / 2`` replaced by their last terms where `t` is not negative.
+        Start with the denominators at a bound above the root, which is left of it. Two bounds are the roots of the
+        equation with the denominators of the least multiplier, and with the last terms of all linear functions alone.
         """
-        weights, rise = self.weights, slope.square() / 2
-        base = slope * t
-        least = (-base / rise).clamp_min(0.0)
+        weights, rise, base = self.weights, slope.square() / 2, slope * t
+        least, base = (-base / rise).clamp_min(0.0), base.clamp_min(0.0)
         growth = 1 + least.unsqueeze(-1) * weights
         first = ((terms / growth.square()).sum(-1) - base) / rise
         beyond = torch.where(weights > 0, terms / torch.where(weights > 0, weights, 1.0).square(), 0.0).sum(-1)
-        bound = torch.minimum(first, least + (beyond / rise) ** (1 / 3)).unsqueeze(-1)
-        start = ((terms / (1 + bound * weights).square()).sum(-1) - base) / rise
-        return attached_root(start.maximum(least), terms, weights, torch.ones_like(weights), rise, base)
+        bound = torch.minimum(first, (beyond / rise) ** (1 / 3)).unsqueeze(-1)
+        start = ((terms / (growth + bound * weights).square()).sum(-1) - base) / rise
+        return least + attached_root(start.clamp_min(0.0), terms, weights.expand_as(terms), growth, rise, base)
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:

@@ -61,7 +61,7 @@ def _norm_bound(cone: BlockCone) -> NormBound | None:
     if cone.kind != "soc" or cone.matrix is None:
         return None
     if cone.matrix[0].any():
-        return _paraboloid(cone.matrix, cone.offset)
+        return _paraboloid(cone.matrix, cone.offset) or _conic_section(cone.matrix, cone.offset)
     head, tail = cone.offset[:1].reshaped(), cone.offset[1:]
     factors = _factor(cone.matrix[1:])
     if factors is None:
@@ -110,6 +110,32 @@ def _paraboloid(matrix: np.ndarray, offset: Affine) -> NormBound | None:
     number = np.sum((inside / factors.singular) ** 2) - np.sum(shift.constant**2)
     square = (level + Affine.of(number, offset.parameters)).scaled(1 / weights.max())
     return NormBound(weights / weights.max(), axes, Affine.of(center, offset.parameters), derived(_root, square))
+
+
+def _conic_section(matrix: np.ndarray, offset: Affine) -> NormBound | None:
+    """Complete the square of ``||F y + g|| <= a @ y + b`` with a positive definite ``S = F'F - a a'``.
+
+    With ``S c = b a - F'g``, what the head and the tail are at the centre is orthogonal to all directions, so that
+    ``(y - c)' S (y - c) <= head^2 - ||tail||^2``.
+    """
+    head, tail = matrix[0], matrix[1:]
+    form = tail.T @ tail - np.outer(head, head)
+    diagonal = np.diag(form)
+    if (diagonal <= 0).any():
+        return None
+    if (np.abs(form - np.diag(diagonal)) <= _TOLERANCE * np.sqrt(np.outer(diagonal, diagonal))).all():
+        weights, axes = diagonal.copy(), None
+        inverse = np.diag(1 / weights)
+    else:
+        weights, vectors = np.linalg.eigh(form)
+        if weights[0] <= _TOLERANCE * weights[-1]:
+            return None
+        axes, inverse = vectors.T, (vectors / weights) @ vectors.T
+    if np.ptp(weights) <= _TOLERANCE * weights.max():
+        weights[:], axes = weights.max(), None
+    center = offset.mapped(inverse @ np.vstack([head, -tail]).T)
+    rest = (center.mapped(matrix) + offset).scaled(weights.max() ** -0.5)
+    return NormBound(weights / weights.max(), axes, center, derived(leg, rest[:1].reshaped(), rest[1:]))
 
 
 def _size(data: Affine) -> np.ndarray:

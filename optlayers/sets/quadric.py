@@ -21,6 +21,8 @@ from optlayers.parametric.symbolic import Affine, Data, as_number, derived
 from optlayers.recognition.block import Block, BlockCone
 
 _TOLERANCE = 1e-12
+_ROUNDING = 1e-14
+_REFINEMENTS = 3
 _MOST_AXES = 0.5  # of the entries; with more of them, coordinate axes are kept as they are
 
 
@@ -70,12 +72,11 @@ class Quadric:
 def match_cone(block: Block) -> Quadric | None:
     """Return the cone, or the sheet of a hyperboloid, that the block is; bounds that follow from it do not count."""
     cone = _only_cone(block)
-    if cone is None or cone.matrix is None or not cone.matrix[0].any():
+    if cone is None or cone.matrix is None or not cone.matrix[0].any() or _light(cone) is not None:
         return None
     matrix = sp.csr_array(cone.matrix)
     signs = sp.diags_array(np.array([-1.0] + [1.0] * (len(cone.matrix) - 1)))
-    form = _gram(matrix, sp.csr_array(signs @ matrix))
-    values, vectors, scale = _eigen(form)
+    values, vectors, scale = _principal(cone.matrix[1:], cone.matrix[0])
     (negative,) = np.nonzero(values < -_TOLERANCE * scale)
     if len(negative) != 1 or len(values) == 1:
         return None
@@ -85,12 +86,8 @@ def match_cone(block: Block) -> Quadric | None:
         vectors = sp.csr_array(sp.diags_array(np.where(np.arange(len(values)) == head, -1.0, 1.0)) @ vectors)
     inverse = np.divide(1.0, values, out=np.zeros_like(values), where=values != 0)
     solve = sp.csr_array(vectors.T @ sp.diags_array(-inverse) @ vectors @ (signs @ matrix).T)
-    center = cone.offset.mapped(solve)
-    covered = center.mapped(matrix)
-    rest = covered + cone.offset
-    excess = None
-    if (_size(rest) > _TOLERANCE * (_size(covered) + _size(cone.offset)).max()).any():
-        excess = derived(_excess, rest.scaled(1 / np.sqrt(-values[head])))
+    center, rest = _solved(matrix, cone.offset, solve)
+    excess = None if rest is None else derived(_excess, rest.scaled(1 / np.sqrt(-values[head])))
     quadric = _in_coordinates(values / -values[head], vectors, head, center, excess, 0.0)
     return quadric if _implies_bounds(quadric, block) else None
 
@@ -102,14 +99,12 @@ def match_paraboloid(block: Block) -> Quadric | None:
     if cone is None or split is None:
         return None
     matrix, shift, normal, level = split
-    form = _gram(sp.csr_array(matrix), sp.csr_array(matrix))
-    values, vectors, scale = _eigen(form)
-    values[values <= _TOLERANCE * scale] = 0.0
+    values, vectors, _ = _principal(matrix, np.zeros(block.size))
     if not values.any():
         return None
     inverse = np.divide(1.0, values, out=np.zeros_like(values), where=values != 0)
     solve = sp.csr_array(vectors.T @ sp.diags_array(inverse) @ vectors)
-    along = form @ (solve @ normal)
+    along = matrix.T @ (matrix @ (solve @ normal))
     free = normal - along
     free[np.abs(free) <= _TOLERANCE * np.abs(normal).max()] = 0.0
     length = float(np.linalg.norm(free))
@@ -172,42 +167,79 @@ def _light(cone: BlockCone) -> tuple[np.ndarray, Affine, np.ndarray, Affine] | N
     return None
 
 
-def _gram(one: sp.csr_array, other: sp.csr_array) -> sp.csr_array:
-    """Return ``one' other`` without what cancels to rounding."""
-    product, size = sp.csr_array(one.T @ other), sp.csr_array(abs(one).T @ abs(other))
-    keep = sp.csr_array(abs(product) > 1e-14 * size) if size.nnz else product
-    return sp.csr_array(product.multiply(keep))
+def _principal(tail: np.ndarray, head: np.ndarray) -> tuple[np.ndarray, sp.csr_array, np.ndarray]:
+    """Return eigenvalues and eigenvectors (rows) of ``S = tail' tail - head head'``, and the size of each one's part.
 
-
-def _eigen(form: sp.csr_array) -> tuple[np.ndarray, sp.csr_array, np.ndarray]:
-    """Return eigenvalues, eigenvectors (rows), and the size of that part of the matrix that each one belongs to."""
-    n = form.shape[0]
+    Entries that `S` does not couple are eigenvectors; what it couples is decomposed by singular values, which are
+    accurate where their squares would not be.
+    """
+    rows = sp.csr_array(np.vstack([head, tail]))
+    signs = sp.diags_array(np.where(np.arange(len(tail) + 1) == 0, -1.0, 1.0))
+    form, size = sp.csr_array(rows.T @ signs @ rows), sp.csr_array(abs(rows).T @ abs(rows))
+    form = sp.csr_array(form.multiply(abs(form) > _ROUNDING * size))
     count, label = connected_components(form, directed=False)
     values, scale = form.diagonal(), np.abs(form.diagonal())
-    vectors = sp.eye_array(n, format="lil")
-    sizes = np.bincount(label, minlength=count)
-    for component in np.flatnonzero(sizes > 1):
+    vectors = sp.eye_array(len(head), format="lil")
+    for component in np.flatnonzero(np.bincount(label, minlength=count) > 1):
         entries = np.flatnonzero(label == component)
-        own, basis = np.linalg.eigh(form[entries][:, entries].toarray())
-        values[entries], scale[entries] = own, np.abs(own).max()
-        vectors[np.ix_(entries, entries)] = basis.T
+        values[entries], basis, scale[entries] = _principal_dense(tail[:, entries], head[entries])
+        vectors[np.ix_(entries, entries)] = basis
     return values, sp.csr_array(vectors), scale
+
+
+def _principal_dense(tail: np.ndarray, head: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return eigenvalues, eigenvectors (rows), and the size of what cancelled in each eigenvalue.
+
+    Only what the head is not orthogonal to is not that of the tail.
+    """
+    n = len(head)
+    factors: Any = np.linalg.svd(tail, full_matrices=True)
+    singular, basis = np.zeros(n), factors[2]
+    singular[: len(factors[1])] = factors[1]
+    null = singular <= max(tail.shape) * np.finfo(float).eps * singular.max()
+    singular[null] = 0.0
+    if null.any():
+        basis[null] = _aligned(basis[null], head)
+    inside = basis @ head
+    inside[np.abs(inside) <= _ROUNDING * n * np.linalg.norm(head)] = 0.0
+    values, mixed = singular**2, np.flatnonzero(inside)
+    scale = values + inside**2
+    if len(mixed) == 1:
+        values[mixed] -= inside[mixed] ** 2
+    elif len(mixed):
+        own, turn = np.linalg.eigh(np.diag(values[mixed]) - np.outer(inside[mixed], inside[mixed]))
+        values[mixed], basis[mixed], scale[mixed] = own, turn.T @ basis[mixed], scale[mixed].max()
+    return values, basis, scale
+
+
+def _aligned(vectors: np.ndarray, direction: np.ndarray) -> np.ndarray:
+    """Turn orthonormal rows among themselves so that all but the first one are orthogonal to the direction."""
+    inside = vectors @ direction
+    if not inside.any():
+        return vectors
+    turn: Any = np.linalg.qr(np.column_stack([inside, np.eye(len(inside))]))[0]
+    return turn.T @ vectors
+
+
+def _solved(matrix: sp.csr_array, offset: Affine, solve: sp.csr_array) -> tuple[Affine, Affine | None]:
+    """Return the centre ``c = solve @ offset``, refined, and ``matrix @ c + offset``; None where that is zero."""
+    center = offset.mapped(solve)
+    for _ in range(_REFINEMENTS):
+        center = center + (center.mapped(matrix) + offset).mapped(solve)
+    rest = center.mapped(matrix) + offset
+    keep = _size(rest) > _TOLERANCE * (abs(matrix) @ _size(center) + _size(offset))
+    return center, rest.scaled(keep.astype(float)) if keep.any() else None
 
 
 def _with_axis(values: np.ndarray, vectors: sp.csr_array, axis: np.ndarray) -> tuple[sp.csr_array, int]:
     """Turn the eigenvectors of zero so that one of them is the given axis; return them and its place."""
-    null = np.flatnonzero(values == 0)
-    inside = vectors[null] @ axis
-    place = int(np.argmax(np.abs(inside)))
-    if np.count_nonzero(np.abs(inside) > _TOLERANCE) > 1:
-        reflection = inside.copy()
-        reflection[place] -= 1.0
-        turn = np.eye(len(null)) - 2 * np.outer(reflection, reflection) / (reflection @ reflection)
-    else:
-        turn = np.diag(np.where(np.arange(len(null)) == place, np.sign(inside[place]), 1.0))
-    embedded = sp.eye_array(len(values), format="lil")
-    embedded[np.ix_(null, null)] = turn
-    return sp.csr_array(embedded @ vectors), int(null[place])
+    null = np.flatnonzero((values == 0) & (np.abs(vectors @ axis) > _TOLERANCE))
+    own = vectors[null].toarray()
+    own = _aligned(own, axis) if len(null) > 1 else own
+    own[0] = axis
+    place = sp.csr_array((np.ones(len(null)), (null, np.arange(len(null)))), shape=(len(values), len(null)))
+    keep = sp.diags_array(np.where(np.isin(np.arange(len(values)), null), 0.0, 1.0))
+    return sp.csr_array(keep @ vectors + place @ sp.csr_array(own)), int(null[0])
 
 
 def _in_coordinates(
@@ -224,9 +256,7 @@ def _in_coordinates(
         return Quadric(None, values, unit, center, excess, slope)
     chosen = np.array([head, *np.setdiff1d(others, common)])
     weights = np.append(values[chosen], values[common].mean())
-    return Quadric(
-        vectors[chosen].toarray(), weights, np.eye(1, len(chosen))[0], center, excess, slope
-    )
+    return Quadric(vectors[chosen].toarray(), weights, np.eye(1, len(chosen))[0], center, excess, slope)
 
 
 def _implies_bounds(quadric: Quadric, block: Block) -> bool:

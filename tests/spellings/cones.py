@@ -11,6 +11,7 @@ SCALES = np.array([0.2, 1.0, 3.0])
 EQUATIONS = np.array([[1.0, 2.0, 0.0, -1.0], [0.0, 1.0, 1.0, 3.0]])
 RIGHT = np.array([1.0, -0.5])
 LOWER = np.array([-0.2, 0.0, -1.0, 0.3])
+CONIC = np.array([2 / 3, 0.0, 0.0, 0.0])
 ROTATION = np.linalg.qr(np.array([[1.0, 2, 3], [0, 1, 5], [3, 1, 0]]))[0]
 
 
@@ -86,7 +87,10 @@ SPELLINGS: dict[str, list[Spelling]] = {
         Spelling("elliptic cone", lambda x: [cp.SOC(x[0], np.diag(SCALES) @ x[1:])]),
         Spelling("elliptic cone", lambda x: [3 * _norm(ROTATION @ np.diag(SCALES) @ x[1:]) <= 3 * x[0]]),
         Spelling("elliptic cone", lambda x: [cp.quad_over_lin(cp.multiply(SCALES, x[1:]), x[0]) <= x[0], x[0] >= 0]),
-        Spelling("elliptic cone", lambda x: [_norm(cp.hstack([cp.abs(x[1]) / 5, _norm(cp.hstack([x[2], 3 * x[3]]))])) <= x[0]]),
+        Spelling(
+            "elliptic cone",
+            lambda x: [_norm(cp.hstack([cp.abs(x[1]) / 5, _norm(cp.hstack([x[2], 3 * x[3]]))])) <= x[0]],
+        ),
     ],
     "hyperboloid": [
         Spelling("hyperboloid", lambda x: [_norm(cp.hstack([x[1:], 0.5])) <= x[0]]),
@@ -114,6 +118,13 @@ SPELLINGS: dict[str, list[Spelling]] = {
         Spelling("paraboloid", lambda x: [cp.sum(cp.multiply(SCALES**2, cp.square(x[:3]))) + CENTER @ x <= 1]),
         Spelling("paraboloid", lambda x: [cp.sum_squares(ROTATION @ np.diag(SCALES) @ x[:3]) <= 1 - CENTER @ x]),
     ],
+    "conic section": [
+        Spelling("ellipsoid", lambda x: [_norm(x) <= 1 + 0.5 * x[0]]),
+        Spelling("ellipsoid", lambda x: [2 * _norm(x) - x[0] <= 2]),
+        Spelling("ellipsoid", lambda x: [cp.SOC(1 + 0.5 * x[0], x)]),
+        Spelling("ellipsoid", lambda x: [_norm(cp.multiply(np.array([3**0.5, 2, 2, 2]), x - CONIC)) <= 4 / 3**0.5]),
+        Spelling("ellipsoid", lambda x: _auxiliary(lambda t: [_norm(x) <= t, t == 1 + 0.5 * x[0]])),
+    ],
     "nonnegative L2 ball": [
         Spelling("nonnegative L2 ball", lambda x: [x >= 0, _norm(x) <= 1]),
         Spelling("nonnegative L2 ball", lambda x: [cp.sum_squares(x) <= 1], {"nonneg": True}),
@@ -127,13 +138,17 @@ SPELLINGS: dict[str, list[Spelling]] = {
         Spelling("box meets L2 ball", lambda x: [cp.sum_squares(x - CENTER) <= 4], {"bounds": [LOWER, 1]}),
         Spelling("box meets L2 ball", lambda x: [cp.max(x) <= 1, LOWER <= x, cp.SOC(cp.Constant(2), x - CENTER)]),
         Spelling("box meets L2 ball", lambda x: [cp.abs(2 * x - LOWER - 1) <= 1 - LOWER, _norm(CENTER - x) <= 2]),
-        Spelling("box meets L2 ball", lambda x: _auxiliary(lambda t: [_norm(x - CENTER) <= t, t <= 2, x >= LOWER, x <= 1])),
+        Spelling(
+            "box meets L2 ball", lambda x: _auxiliary(lambda t: [_norm(x - CENTER) <= t, t <= 2, x >= LOWER, x <= 1])
+        ),
     ],
     "hyperplane meets ball": [
         Spelling("hyperplane meets L2 ball", lambda x: [WEIGHTS @ x == 4, _norm(x - CENTER) <= 1.5]),
         Spelling("hyperplane meets L2 ball", lambda x: [2 * WEIGHTS @ x == 8, cp.sum_squares(x - CENTER) <= 2.25]),
         Spelling("hyperplane meets L2 ball", lambda x: [WEIGHTS @ x <= 4, WEIGHTS @ x >= 4, _norm(x - CENTER) <= 1.5]),
-        Spelling("hyperplane meets L2 ball", lambda x: [cp.sum(cp.multiply(WEIGHTS, x)) == 4, 2 * _norm(x - CENTER) <= 3]),
+        Spelling(
+            "hyperplane meets L2 ball", lambda x: [cp.sum(cp.multiply(WEIGHTS, x)) == 4, 2 * _norm(x - CENTER) <= 3]
+        ),
         Spelling("hyperplane meets L2 ball", lambda x: [cp.abs(WEIGHTS @ x - 4) <= 0, _norm(x - CENTER) <= 1.5]),
     ],
     "half-space meets ball": [
@@ -148,7 +163,9 @@ SPELLINGS: dict[str, list[Spelling]] = {
         Spelling("slab meets L2 ball", lambda x: [WEIGHTS @ x <= 6, WEIGHTS @ x >= 4, _norm(x - CENTER) <= 1.5]),
         Spelling("slab meets L2 ball", lambda x: [cp.square(WEIGHTS @ x - 5) <= 1, _norm(x - CENTER) <= 1.5]),
         Spelling("slab meets L2 ball", lambda x: [cp.abs(2 * WEIGHTS @ x - 10) <= 2, 2 * _norm(x - CENTER) <= 3]),
-        Spelling("slab meets L2 ball", lambda x: [WEIGHTS @ x <= 6, -WEIGHTS @ x <= -4, cp.sum_squares(x - CENTER) <= 2.25]),
+        Spelling(
+            "slab meets L2 ball", lambda x: [WEIGHTS @ x <= 6, -WEIGHTS @ x <= -4, cp.sum_squares(x - CENTER) <= 2.25]
+        ),
     ],
     "affine set meets ball": [
         Spelling("affine set meets L2 ball", lambda x: [EQUATIONS @ x == RIGHT, _norm(x - CENTER) <= 4]),
@@ -175,7 +192,9 @@ SPELLINGS: dict[str, list[Spelling]] = {
         Spelling("power cone", lambda x: [cp.PowCone3D(x[1], x[0], -x[2], 0.7)], size=(3,)),
         Spelling("power cone", lambda x: [cp.PowCone3D(2 * x[0], 2 * x[1], 2 * x[2], 0.3), x[:2] >= 0], size=(3,)),
         Spelling("power cone", lambda x: [cp.PowConeND(x[:2], x[2], np.array([0.3, 0.7]))], size=(3,)),
-        Spelling("power cone", lambda x: _auxiliary(lambda z: [z == -x, cp.PowCone3D(-z[0], -z[1], z[2], 0.3)], 3), size=(3,)),
+        Spelling(
+            "power cone", lambda x: _auxiliary(lambda z: [z == -x, cp.PowCone3D(-z[0], -z[1], z[2], 0.3)], 3), size=(3,)
+        ),
     ],
 }
 
@@ -183,7 +202,9 @@ SPELLINGS: dict[str, list[Spelling]] = {
 PARAMETRIC: dict[str, Parametric] = {
     "second-order cone, apex": Parametric((CENTER,), lambda x, p: [_norm(x[1:] - p[1:]) <= x[0] - p[0]]),
     "second-order cone, level": Parametric((0.3, 2.0), lambda x, p, q: [2 * _norm(x[1:]) <= q - x[0] + 3 * p]),
-    "rotated cone, shift": Parametric((CENTER[2:], 0.4), lambda x, p, q: [cp.SOC(x[0] + x[1] + q, cp.hstack([x[0] - x[1] + q, 2 * x[2:] - 2 * p]))]),
+    "rotated cone, shift": Parametric(
+        (CENTER[2:], 0.4), lambda x, p, q: [cp.SOC(x[0] + x[1] + q, cp.hstack([x[0] - x[1] + q, 2 * x[2:] - 2 * p]))]
+    ),
     "elliptic cone, apex": Parametric(
         (CENTER,), lambda x, p: [_norm(cp.multiply(SCALES, x[1:] - p[1:])) <= x[0] - p[0]]
     ),
@@ -195,14 +216,12 @@ PARAMETRIC: dict[str, Parametric] = {
     ),
     "flat paraboloid, vertex": Parametric((RIGHT,), lambda x, p: [cp.sum_squares(EQUATIONS @ x - p) <= x[0] + x[2]]),
     "nonnegative ball, radius": Parametric((1.5,), lambda x, p: [x >= 0, _norm(x) <= p]),
-    "box meets ball": Parametric(
-        (LOWER, CENTER, 4.0), lambda x, p, q, r: [x >= p, x <= 1, cp.sum_squares(x - q) <= r]
-    ),
-    "hyperplane meets ball": Parametric(
-        (4.0, CENTER, 1.5), lambda x, p, q, r: [WEIGHTS @ x == p, _norm(x - q) <= r]
-    ),
+    "box meets ball": Parametric((LOWER, CENTER, 4.0), lambda x, p, q, r: [x >= p, x <= 1, cp.sum_squares(x - q) <= r]),
+    "hyperplane meets ball": Parametric((4.0, CENTER, 1.5), lambda x, p, q, r: [WEIGHTS @ x == p, _norm(x - q) <= r]),
     "half-space meets ball": Parametric((WEIGHTS, 4.0, 1.5), lambda x, p, q, r: [p @ x <= q, _norm(x - CENTER) <= r]),
-    "slab meets ball": Parametric((6.0, 1.5), lambda x, p, q: [WEIGHTS @ x <= p, WEIGHTS @ x >= 4, _norm(x - CENTER) <= q]),
+    "slab meets ball": Parametric(
+        (6.0, 1.5), lambda x, p, q: [WEIGHTS @ x <= p, WEIGHTS @ x >= 4, _norm(x - CENTER) <= q]
+    ),
     "affine set meets ball": Parametric(
         (RIGHT, CENTER, 4.0), lambda x, p, q, r: [EQUATIONS @ x == p, _norm(x - q) <= r]
     ),
@@ -213,5 +232,6 @@ PARAMETRIC: dict[str, Parametric] = {
     "ellipsoid, quad_form of radius": Parametric(
         (1.5, CENTER), lambda x, p, q: [cp.quad_form(x - q, np.diag(WEIGHTS)) <= 2 * p + 1]
     ),
+    "conic section": Parametric((CENTER, 3.0), lambda x, p, q: [_norm(x - p) <= 0.2 * WEIGHTS @ x + q]),
     "ellipsoid, dense": Parametric((1.5,), lambda x, p: [_norm(np.vstack([EQUATIONS, np.eye(4)]) @ x) <= p]),
 }
