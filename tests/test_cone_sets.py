@@ -1,4 +1,4 @@
-"""Cones, paraboloids and balls that meet polyhedra on random, badly scaled and degenerate data, against certificates."""
+"""Cones, paraboloids and balls that meet polyhedra, on random, badly scaled and degenerate data: certificates."""
 
 import cvxpy as cp
 import numpy as np
@@ -105,7 +105,8 @@ def test_random_boxes_meet_balls(trial):
     if rng.random() < 0.4:
         v = np.round(v)
     y = feasible_set.project(torch.from_numpy(v)).numpy()
-    assert (y >= lower).all() and (y <= upper).all()
+    assert (y >= lower).all()
+    assert (y <= upper).all()
     for point, own in zip(v, y, strict=True):
         low, high = 0.0, 1.0
         if np.linalg.norm(np.clip(point, lower, upper) - c) > radius:

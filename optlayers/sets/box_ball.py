@@ -75,12 +75,13 @@ class BoxBall(ClosedFormSet):
         offset, radius = v - self.center, self.radius.clamp_min(0.0)
         lower, upper = (None if bound is None else bound - self.center for bound in (self.lower, self.upper))
         outside = safe_norm(primal(box - self.center)) >= primal(radius)
-        scale = _search_scale(*(None if t is None else primal(t) for t in (offset, lower, upper, radius)))
+        low, high = (None if bound is None else primal(bound) for bound in (lower, upper))
+        scale = _search_scale(primal(offset), low, high, primal(radius))
         moved = primal(offset) * scale.unsqueeze(-1)
         free = torch.ones_like(moved, dtype=torch.bool)
-        for bound, sign in ((lower, 1.0), (upper, -1.0)):
+        for bound, sign in ((low, 1.0), (high, -1.0)):
             if bound is not None:
-                free = free & (sign * (moved - primal(bound)) > 0)
+                free = free & (sign * (moved - bound) > 0)
         fixed = torch.where(free, 0.0, clamp(moved, lower, upper))
         length = safe_norm(torch.where(free, offset, 0.0))
         reach = leg(radius, fixed).clamp_min(0.0) / torch.where(length > 0, length, 1.0)

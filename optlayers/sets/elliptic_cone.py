@@ -15,7 +15,8 @@ from optlayers.cones.common import primal
 from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block
 from optlayers.sets.base import ClosedFormSet, register
-from optlayers.sets.quadric import combine, coordinates, is_rotated, match_cone
+from optlayers.sets.principal_axes import combine, coordinates
+from optlayers.sets.quadric import is_rotated, match_cone
 from optlayers.sets.secular_search import attached_root
 
 

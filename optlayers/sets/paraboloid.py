@@ -15,7 +15,8 @@ from optlayers.cones.common import primal
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
 from optlayers.sets.base import ClosedFormSet, register
-from optlayers.sets.quadric import combine, coordinates, match_paraboloid
+from optlayers.sets.principal_axes import combine, coordinates
+from optlayers.sets.quadric import match_paraboloid
 from optlayers.sets.secular_search import attached_root
 
 

@@ -8,20 +8,20 @@ number makes it a paraboloid, ``||F y + g||^2 <= k (a @ y + b)``; what is left a
 from __future__ import annotations
 
 import dataclasses
+import functools
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
-import torch
-from scipy.sparse.csgraph import connected_components
 from torch import Tensor
 
-from optlayers.parametric.symbolic import Affine, Data, as_number, derived
+from optlayers.parametric.symbolic import Affine, Data, derived
 from optlayers.recognition.block import Block, BlockCone
+from optlayers.sets.implied_bounds import follow
+from optlayers.sets.principal_axes import align, principal_axes
 
 _TOLERANCE = 1e-12
-_ROUNDING = 1e-14
 _REFINEMENTS = 3
 _MOST_AXES = 0.5  # of the entries; with more of them, coordinate axes are kept as they are
 
@@ -76,7 +76,7 @@ def match_cone(block: Block) -> Quadric | None:
         return None
     matrix = sp.csr_array(cone.matrix)
     signs = sp.diags_array(np.array([-1.0] + [1.0] * (len(cone.matrix) - 1)))
-    values, vectors, scale = _principal(cone.matrix[1:], cone.matrix[0])
+    values, vectors, scale = principal_axes(cone.matrix[1:], cone.matrix[0])
     (negative,) = np.nonzero(values < -_TOLERANCE * scale)
     if len(negative) != 1 or len(values) == 1:
         return None
@@ -89,7 +89,7 @@ def match_cone(block: Block) -> Quadric | None:
     center, rest = _solved(matrix, cone.offset, solve)
     excess = None if rest is None else derived(_excess, rest.scaled(1 / np.sqrt(-values[head])))
     quadric = _in_coordinates(values / -values[head], vectors, head, center, excess, 0.0)
-    return quadric if _implies_bounds(quadric, block) else None
+    return quadric if follow(block, center, functools.partial(_increases, quadric)) else None
 
 
 def match_paraboloid(block: Block) -> Quadric | None:
@@ -99,7 +99,7 @@ def match_paraboloid(block: Block) -> Quadric | None:
     if cone is None or split is None:
         return None
     matrix, shift, normal, level = split
-    values, vectors, _ = _principal(matrix, np.zeros(block.size))
+    values, vectors, _ = principal_axes(matrix, np.zeros(block.size))
     if not values.any():
         return None
     inverse = np.divide(1.0, values, out=np.zeros_like(values), where=values != 0)
@@ -121,7 +121,7 @@ def match_paraboloid(block: Block) -> Quadric | None:
         center = derived(_lifted, base, rest, Affine.of(free / length**2, block.parameters))
     largest = values.max()
     quadric = _in_coordinates(values / largest, vectors, head, center, None, length / largest)
-    return quadric if _implies_bounds(quadric, block) else None
+    return quadric if follow(block, center, functools.partial(_increases, quadric)) else None
 
 
 def is_rotated(block: Block) -> bool:
@@ -167,60 +167,6 @@ def _light(cone: BlockCone) -> tuple[np.ndarray, Affine, np.ndarray, Affine] | N
     return None
 
 
-def _principal(tail: np.ndarray, head: np.ndarray) -> tuple[np.ndarray, sp.csr_array, np.ndarray]:
-    """Return eigenvalues and eigenvectors (rows) of ``S = tail' tail - head head'``, and the size of each one's part.
-
-    Entries that `S` does not couple are eigenvectors; what it couples is decomposed by singular values, which are
-    accurate where their squares would not be.
-    """
-    rows = sp.csr_array(np.vstack([head, tail]))
-    signs = sp.diags_array(np.where(np.arange(len(tail) + 1) == 0, -1.0, 1.0))
-    form, size = sp.csr_array(rows.T @ signs @ rows), sp.csr_array(abs(rows).T @ abs(rows))
-    form = sp.csr_array(form.multiply(abs(form) > _ROUNDING * size))
-    count, label = connected_components(form, directed=False)
-    values, scale = form.diagonal(), np.abs(form.diagonal())
-    vectors = sp.eye_array(len(head), format="lil")
-    for component in np.flatnonzero(np.bincount(label, minlength=count) > 1):
-        entries = np.flatnonzero(label == component)
-        values[entries], basis, scale[entries] = _principal_dense(tail[:, entries], head[entries])
-        vectors[np.ix_(entries, entries)] = basis
-    return values, sp.csr_array(vectors), scale
-
-
-def _principal_dense(tail: np.ndarray, head: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return eigenvalues, eigenvectors (rows), and the size of what cancelled in each eigenvalue.
-
-    Only what the head is not orthogonal to is not that of the tail.
-    """
-    n = len(head)
-    factors: Any = np.linalg.svd(tail, full_matrices=True)
-    singular, basis = np.zeros(n), factors[2]
-    singular[: len(factors[1])] = factors[1]
-    null = singular <= max(tail.shape) * np.finfo(float).eps * singular.max()
-    singular[null] = 0.0
-    if null.any():
-        basis[null] = _aligned(basis[null], head)
-    inside = basis @ head
-    inside[np.abs(inside) <= _ROUNDING * n * np.linalg.norm(head)] = 0.0
-    values, mixed = singular**2, np.flatnonzero(inside)
-    scale = values + inside**2
-    if len(mixed) == 1:
-        values[mixed] -= inside[mixed] ** 2
-    elif len(mixed):
-        own, turn = np.linalg.eigh(np.diag(values[mixed]) - np.outer(inside[mixed], inside[mixed]))
-        values[mixed], basis[mixed], scale[mixed] = own, turn.T @ basis[mixed], scale[mixed].max()
-    return values, basis, scale
-
-
-def _aligned(vectors: np.ndarray, direction: np.ndarray) -> np.ndarray:
-    """Turn orthonormal rows among themselves so that all but the first one are orthogonal to the direction."""
-    inside = vectors @ direction
-    if not inside.any():
-        return vectors
-    turn: Any = np.linalg.qr(np.column_stack([inside, np.eye(len(inside))]))[0]
-    return turn.T @ vectors
-
-
 def _solved(matrix: sp.csr_array, offset: Affine, solve: sp.csr_array) -> tuple[Affine, Affine | None]:
     """Return the centre ``c = solve @ offset``, refined, and ``matrix @ c + offset``; None where that is zero."""
     center = offset.mapped(solve)
@@ -235,7 +181,7 @@ def _with_axis(values: np.ndarray, vectors: sp.csr_array, axis: np.ndarray) -> t
     """Turn the eigenvectors of zero so that one of them is the given axis; return them and its place."""
     null = np.flatnonzero((values == 0) & (np.abs(vectors @ axis) > _TOLERANCE))
     own = vectors[null].toarray()
-    own = _aligned(own, axis) if len(null) > 1 else own
+    own = align(own, axis) if len(null) > 1 else own
     own[0] = axis
     place = sp.csr_array((np.ones(len(null)), (null, np.arange(len(null)))), shape=(len(values), len(null)))
     keep = sp.diags_array(np.where(np.isin(np.arange(len(values)), null), 0.0, 1.0))
@@ -259,45 +205,21 @@ def _in_coordinates(
     return Quadric(vectors[chosen].toarray(), weights, np.eye(1, len(chosen))[0], center, excess, slope)
 
 
-def _implies_bounds(quadric: Quadric, block: Block) -> bool:
-    """Whether the bounds of the block, if any, hold on the whole set.
-
-    A linear function is bounded below on a cone, by its value at the apex, where it is in the dual cone; on a
-    paraboloid, by that at the vertex, where it is a multiple of the head.
-    """
-    if not block.has_bounds:
-        return True
-    if not isinstance(quadric.center, Affine):
-        return False
-    for data, sign in ((block.lower, 1.0), (block.upper, -1.0)):
-        if data is None:
-            continue
-        if not isinstance(data, Affine):
-            return False
-        bounded = np.flatnonzero(np.isfinite(data.constant) | data.is_parametric)
-        gap = (quadric.center[bounded] - data[bounded]).scaled(sign)
-        if not gap.is_constant or (gap.constant < 0).any():
-            return False
-        if not all(_increases(quadric, int(entry), sign) for entry in bounded):
-            return False
-    return True
-
-
 def _increases(quadric: Quadric, entry: int, sign: float) -> bool:
-    """Whether ``sign * y_entry`` is smallest at the center."""
-    n = as_number(None, 0.0)
+    """Whether ``sign * y_entry`` is smallest at the center.
+
+    On a cone, a linear function is where it is in the dual cone; on a paraboloid, where it is a multiple of the head.
+    """
     if quadric.axes is None:
         along = sign * (np.arange(len(quadric.head)) == entry)
     else:
         inside = sign * quadric.axes[:, entry]
         along = np.append(inside, np.sqrt(max(0.0, 1 - inside @ inside)))
     head = np.append(quadric.head, np.zeros(len(along) - len(quadric.head)))
-    top = float(head @ along)
-    rest, weights = along[head == 0], quadric.weights[head == 0]
-    if quadric.slope or (np.abs(rest[weights == 0]) > n).any():
-        return top > 0 and not (np.abs(rest) > _TOLERANCE).any()
-    reach = np.sqrt(np.sum(rest[weights > 0] ** 2 / weights[weights > 0]))
-    return top > 0 and bool(reach <= top * (1 + _TOLERANCE))
+    top, rest, weights = float(head @ along), along[head == 0], quadric.weights[head == 0]
+    curved = weights > 0 if quadric.slope == 0 else np.zeros(len(weights), dtype=bool)
+    reach = np.linalg.norm(rest[curved] / np.sqrt(weights[curved]))
+    return top > 0 and not (np.abs(rest[~curved]) > _TOLERANCE).any() and bool(reach <= top * (1 + _TOLERANCE))
 
 
 def _size(data: Affine) -> np.ndarray:
@@ -312,19 +234,3 @@ def _excess(rest: Tensor) -> Tensor:
 def _lifted(base: Tensor, rest: Tensor, direction: Tensor) -> Tensor:
     """Return the vertex above `base` by the part of the square that does not depend on the point."""
     return base + direction * rest.square().sum(-1, keepdim=True)
-
-
-def coordinates(axes: Tensor | None, offset: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
-    """Return coordinates along the axes, what is orthogonal to all of them, and the squares of all coordinates."""
-    if axes is None:
-        return offset, None, offset.square()
-    z = torch.einsum("...rn,...n->...r", axes, offset)
-    rest = offset - torch.einsum("...rn,...r->...n", axes, z)
-    return z, rest, torch.cat([z.square(), rest.square().sum(-1, keepdim=True)], -1)
-
-
-def combine(axes: Tensor | None, z: Tensor, rest: Tensor | None, factors: Tensor) -> Tensor:
-    """Return the point with the coordinates along the axes, and the factor of what is orthogonal to them."""
-    if axes is None or rest is None:
-        return z
-    return torch.einsum("...rn,...r->...n", axes, z) + rest * factors[..., -1:]

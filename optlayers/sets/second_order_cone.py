@@ -21,7 +21,7 @@ from optlayers.sets.quadric import is_rotated, match_cone
 @register
 @dataclass(frozen=True, eq=False)
 class SecondOrderCone(ClosedFormSet):
-    """``{y : ||x|| <= slope * t}``, `t` being the part of ``y - apex`` along the axis, and `x` what is orthogonal to it.
+    """``{y : ||x|| <= slope * t}``, `t` being the part of ``y - apex`` along the axis, `x` what is orthogonal to it.
 
     Three cases: inside the cone, inside its polar, or on the boundary, at the height ``(t + slope ||x||) / (1 +
     slope^2)`` (Boyd and Vandenberghe, "Convex Optimization", section 8.1.1, for slope 1). The rotated cone

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,7 @@ from optlayers.cones import member
 from optlayers.cones.first_order import first_order
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block, BlockCone
+from optlayers.sets.implied_bounds import follow
 
 _TOLERANCE = 1e-12
 
@@ -50,19 +52,13 @@ def match_triple(block: Block, kind: str, nonnegative: tuple[int, ...]) -> Tripl
         return None
     apex = cone.offset.mapped(-matrix.T / gram[0, 0])
     rotation = matrix / np.sqrt(gram[0, 0])
-    for data, sign in ((block.lower, 1.0), (block.upper, -1.0)):
-        if data is not None and not _is_implied(data, sign, rotation[list(nonnegative)], apex):
-            return None
-    return Triple(cone, rotation, apex)
+    rows = rotation[list(nonnegative)]
+    known = functools.partial(_is_nonnegative, rows)
+    return Triple(cone, rotation, apex) if follow(block, apex, known) else None
 
 
-def _is_implied(data: Data, sign: float, rows: np.ndarray, apex: Affine) -> bool:
-    if not isinstance(data, Affine):
-        return False
-    bounded = np.flatnonzero(np.isfinite(data.constant) | data.is_parametric)
-    gap = (apex[bounded] - data[bounded]).scaled(sign)
-    known = np.isclose(sign * rows[:, bounded], 1.0, rtol=0, atol=_TOLERANCE).any(axis=0)
-    return gap.is_constant and bool((gap.constant >= 0).all() and known.all())
+def _is_nonnegative(rows: np.ndarray, entry: int, sign: float) -> bool:
+    return bool(np.isclose(sign * rows[:, entry], 1.0, rtol=0, atol=_TOLERANCE).any())
 
 
 def project_triple(kind: str, alpha: float | Tensor, rotation: Tensor, apex: Tensor, v: Tensor) -> Tensor:
