@@ -15,10 +15,10 @@ from torch import Tensor
 from optlayers.cones.common import primal
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
+from optlayers.sets.ball_search import search_scale
 from optlayers.sets.base import ClosedFormSet, register, relative
 from optlayers.sets.box import Box, clamp
 from optlayers.sets.quadratic import leg, match_norm, safe_norm
-from optlayers.sets.section_search import search
 
 
 @register
@@ -28,7 +28,7 @@ class BoxBall(ClosedFormSet):
 
     With the multiplier of the ball, the answer is ``clamp(center + s (v - center), lower, upper)`` for some `s` between
     0 and 1. The square of its distance from the centre is a sum of clamped multiples of ``s^2``: piecewise linear and
-    increasing, so that `s` is found as the multiplier of a box section is (see `BoxSection`).
+    increasing (see `ball_search`).
 
     Attributes
     ----------
@@ -75,13 +75,12 @@ class BoxBall(ClosedFormSet):
         offset, radius = v - self.center, self.radius.clamp_min(0.0)
         lower, upper = (None if bound is None else bound - self.center for bound in (self.lower, self.upper))
         outside = safe_norm(primal(box - self.center)) >= primal(radius)
-        low, high = (None if bound is None else primal(bound) for bound in (lower, upper))
-        scale = _search_scale(primal(offset), low, high, primal(radius))
-        moved = primal(offset) * scale.unsqueeze(-1)
+        moved = primal(offset) * search_scale(offset, lower, upper, radius).unsqueeze(-1)
         free = torch.ones_like(moved, dtype=torch.bool)
-        for bound, sign in ((low, 1.0), (high, -1.0)):
-            if bound is not None:
-                free = free & (sign * (moved - bound) > 0)
+        if lower is not None:
+            free = free & (moved > primal(lower))
+        if upper is not None:
+            free = free & (moved < primal(upper))
         fixed = torch.where(free, 0.0, clamp(moved, lower, upper))
         length = safe_norm(torch.where(free, offset, 0.0))
         reach = leg(radius, fixed).clamp_min(0.0) / torch.where(length > 0, length, 1.0)
@@ -141,27 +140,3 @@ class BoxBall(ClosedFormSet):
 
 
 _ZEROS = ("lower", "center")
-_SLOW = 1e-30  # entries that are slower than this, relative to the fastest, do not move
-_BEYOND = 2.0  # radii from the centre, where no entry of a point of the ball is
-
-
-def _search_scale(offset: Tensor, lower: Tensor | None, upper: Tensor | None, radius: Tensor) -> Tensor:
-    """Return `s` with ``||clamp(s offset, lower, upper)|| = radius``, as far as it goes.
-
-    Along its own direction an entry's square is ``s^2 offset^2`` between two numbers; those that do not move count
-    towards the radius. In units of the largest offset, and of the radius, nothing overflows.
-    """
-    size = offset.abs().amax(-1, keepdim=True)
-    size = torch.where(size > 0, size, 1.0)
-    unit = torch.where(radius > 0, radius, 1.0).unsqueeze(-1)
-    speed, up = offset.abs() / size, offset > 0
-    low = torch.full_like(speed, -torch.inf) if lower is None else lower / unit
-    high = torch.full_like(speed, torch.inf) if upper is None else upper / unit
-    low, high = torch.where(up, low, -high), torch.where(up, high, -low)
-    still = (speed < _SLOW) | (high <= 0)
-    rest = torch.where(still, torch.zeros_like(speed).clamp(low, high), 0.0)
-    total = (radius / unit.squeeze(-1)).square() - rest.square().sum(-1)
-    divisor = torch.where(still, 1.0, speed)
-    low, high = (torch.where(still, 0.0, t.clamp(0.0, _BEYOND).square() / divisor) for t in (low, high))
-    square = -search(torch.zeros_like(speed), torch.where(still, 0.0, speed), low, high, total.clamp_min(0.0))
-    return square.clamp_min(0.0).sqrt() * (unit / size).squeeze(-1)

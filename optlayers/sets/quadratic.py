@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ def _norm_bound(cone: BlockCone) -> NormBound | None:
     if cone.kind != "soc" or cone.matrix is None:
         return None
     if cone.matrix[0].any():
-        return _paraboloid(cone.matrix, cone.offset) or _conic_section(cone.matrix, cone.offset)
+        return _paraboloid(cone) or _conic_section(cone.matrix, cone.offset)
     head, tail = cone.offset[:1].reshaped(), cone.offset[1:]
     factors = _factor(cone.matrix[1:])
     if factors is None:
@@ -82,34 +83,42 @@ def _norm_bound(cone: BlockCone) -> NormBound | None:
     return NormBound(weights / weights.max(), axes, center, radius)
 
 
-def _paraboloid(matrix: np.ndarray, offset: Affine) -> NormBound | None:
-    """Complete the square of ``||F y + g||^2 <= k (a @ y + b)``, where head and one tail row differ by the number `k`.
+def _paraboloid(cone: BlockCone) -> NormBound | None:
+    """Complete the square of ``||F y + g||^2 <= a @ y + b``, with numbers `g`.
 
-    With ``F'F c = k a / 2 - F'g`` it is ``||F (y - c)||^2 <= k b + ||F c||^2 - ||g||^2``; `g` must be numeric.
+    With ``F'F c = a / 2 - F'g`` it is ``||F (y - c)||^2 <= b + ||F c||^2 - ||g||^2``.
     """
-    for j in range(1, len(matrix)):
-        sign = 1.0 if np.array_equal(matrix[0], matrix[j]) else -1.0
-        gap = offset[:1].reshaped() - offset[np.array([j])].reshaped().scaled(sign)
-        if np.array_equal(matrix[0], sign * matrix[j]) and gap.is_constant and gap.constant > 0:
-            break
-    else:
+    rows = light_rows(cone)
+    if rows is None or len(rows[0]) == 0 or not rows[1].is_constant:
         return None
-    others = np.setdiff1d(np.arange(1, len(matrix)), [j])
-    body, shift, k = matrix[others], offset[others], float(gap.constant)
-    if len(others) == 0 or not shift.is_constant:
-        return None
+    body, shift, normal, level = rows
     factors = _factor(body)
     if factors is None:
         return None
-    weights, axes, right = factors.weights, factors.axes, k * matrix[0] - body.T @ shift.constant
+    weights, axes, right = factors.weights, factors.axes, normal / 2 - body.T @ shift.constant
     inside = factors.right @ right
     if np.linalg.norm(factors.right.T @ inside - right) > _TOLERANCE * np.linalg.norm(right):
         return None  # unbounded along a direction that the norm does not see
     center = factors.right.T @ (inside / factors.singular**2)
-    level = (offset[:1].reshaped() + offset[np.array([j])].reshaped().scaled(sign)).scaled(k)
     number = np.sum((inside / factors.singular) ** 2) - np.sum(shift.constant**2)
-    square = (level + Affine.of(number, offset.parameters)).scaled(1 / weights.max())
-    return NormBound(weights / weights.max(), axes, Affine.of(center, offset.parameters), derived(_root, square))
+    square = (level + Affine.of(number, level.parameters)).scaled(1 / weights.max())
+    return NormBound(weights / weights.max(), axes, Affine.of(center, level.parameters), derived(_root, square))
+
+
+def light_rows(cone: BlockCone) -> tuple[np.ndarray, Affine, np.ndarray, Affine] | None:
+    """Write the cone as ``||F y + g||^2 <= a @ y + b`` and return F, g, a, b; None where it is not of that form.
+
+    The head and one row of the tail, up to its sign, differ by a number `k`; `a` and `b` are `k` times their sum's.
+    """
+    matrix: Any = cone.matrix
+    for j in np.flatnonzero((np.abs(matrix[1:]) == np.abs(matrix[0])).all(axis=1)) + 1:
+        for sign in (1.0, -1.0):
+            gap = cone.offset[:1] - cone.offset[np.array([j])].scaled(sign)
+            if np.array_equal(matrix[0], sign * matrix[j]) and gap.is_constant and gap.constant[0] > 0:
+                k, others = float(gap.constant[0]), np.setdiff1d(np.arange(1, len(matrix)), [j])
+                level = (cone.offset[:1] + cone.offset[np.array([j])].scaled(sign)).scaled(k).reshaped()
+                return matrix[others], cone.offset[others], 2 * k * matrix[0], level
+    return None
 
 
 def _conic_section(matrix: np.ndarray, offset: Affine) -> NormBound | None:

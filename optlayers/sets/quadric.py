@@ -20,6 +20,7 @@ from optlayers.parametric.symbolic import Affine, Data, derived
 from optlayers.recognition.block import Block, BlockCone
 from optlayers.sets.implied_bounds import follow
 from optlayers.sets.principal_axes import align, principal_axes
+from optlayers.sets.quadratic import light_rows
 
 _TOLERANCE = 1e-12
 _REFINEMENTS = 3
@@ -72,7 +73,7 @@ class Quadric:
 def match_cone(block: Block) -> Quadric | None:
     """Return the cone, or the sheet of a hyperboloid, that the block is; bounds that follow from it do not count."""
     cone = _only_cone(block)
-    if cone is None or cone.matrix is None or not cone.matrix[0].any() or _light(cone) is not None:
+    if cone is None or cone.matrix is None or not cone.matrix[0].any() or light_rows(cone) is not None:
         return None
     matrix = sp.csr_array(cone.matrix)
     signs = sp.diags_array(np.array([-1.0] + [1.0] * (len(cone.matrix) - 1)))
@@ -95,7 +96,7 @@ def match_cone(block: Block) -> Quadric | None:
 def match_paraboloid(block: Block) -> Quadric | None:
     """Return the paraboloid that the block is, of weights at most 1; bounds that follow from it do not count."""
     cone = _only_cone(block)
-    split = None if cone is None or cone.matrix is None or not cone.matrix[0].any() else _light(cone)
+    split = None if cone is None or cone.matrix is None or not cone.matrix[0].any() else light_rows(cone)
     if cone is None or split is None:
         return None
     matrix, shift, normal, level = split
@@ -149,22 +150,6 @@ def _only_cone(block: Block) -> BlockCone | None:
         normals = Affine.of(turn @ cone.normals.constant, block.parameters)
         return dataclasses.replace(cone, kind="soc", normals=normals, offset=cone.offset.mapped(turn))
     return cone if cone.kind == "soc" else None
-
-
-def _light(cone: BlockCone) -> tuple[np.ndarray, Affine, np.ndarray, Affine] | None:
-    """Write the cone as ``||F y + g||^2 <= a @ y + b`` and return F, g, a, b; None where it is not of that form.
-
-    The head and one row of the tail, up to its sign, differ by a number `k`; `a` and `b` are `k` times their sum's.
-    """
-    matrix: Any = cone.matrix
-    for j in np.flatnonzero((np.abs(matrix[1:]) == np.abs(matrix[0])).all(axis=1)) + 1:
-        for sign in (1.0, -1.0):
-            gap = cone.offset[:1] - cone.offset[np.array([j])].scaled(sign)
-            if np.array_equal(matrix[0], sign * matrix[j]) and gap.is_constant and gap.constant[0] > 0:
-                k, others = float(gap.constant[0]), np.setdiff1d(np.arange(1, len(matrix)), [j])
-                level = (cone.offset[:1] + cone.offset[np.array([j])].scaled(sign)).scaled(k).reshaped()
-                return matrix[others], cone.offset[others], 2 * k * matrix[0], level
-    return None
 
 
 def _solved(matrix: sp.csr_array, offset: Affine, solve: sp.csr_array) -> tuple[Affine, Affine | None]:

@@ -9,14 +9,12 @@ change nothing but carry first and second derivatives.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, library
+from torch import Tensor
 
 from optlayers.cones.common import primal
+from optlayers.sets.batched_operator import define
 
-_NAME = "optlayers::secular_root"
 _MOST_STEPS = 100
 
 
@@ -49,7 +47,7 @@ def attached_root(
 ) -> Tensor:
     """Return the root, ``(*batch,)``, with its derivatives; `start` lies left of it. Arguments as for `newton`."""
     data = squares, slopes, levels, rise, base
-    x = torch.ops.optlayers.secular_root(primal(start), *(None if t is None else primal(t) for t in data))
+    x = _operator(primal(start), *(None if t is None else primal(t) for t in data))
     for _ in range(2):
         x = newton(x, *data)
     return x
@@ -58,7 +56,7 @@ def attached_root(
 def _secular_root(
     start: Tensor, squares: Tensor, slopes: Tensor, levels: Tensor, rise: Tensor | None, base: Tensor | None
 ) -> Tensor:
-    x = start.expand(_batch(start, squares, slopes, levels, rise, base)).clone()
+    x = start
     eps = torch.finfo(x.dtype).eps
     for _ in range(_MOST_STEPS):
         step = newton(x, squares, slopes, levels, rise, base) - x
@@ -68,28 +66,6 @@ def _secular_root(
     return x
 
 
-def _batch(start: Tensor, *data: Tensor | None) -> torch.Size:
-    vectors, numbers = data[:3], data[3:]
-    shapes = [t.shape[:-1] for t in vectors if t is not None]
-    return torch.broadcast_shapes(start.shape, *shapes, *(t.shape for t in numbers if t is not None))
-
-
-def _map_secular_root(info: Any, dims: tuple[int | None, ...], *tensors: Tensor | None) -> tuple[Tensor, int]:
-    events = (0, 1, 1, 1, 0, 0)
-    rank = max(t.ndim - e - (d is not None) for t, e, d in zip(tensors, events, dims, strict=True) if t is not None)
-    moved = []
-    for tensor, event, dim in zip(tensors, events, dims, strict=True):
-        if tensor is not None and dim is not None:
-            tensor = tensor.movedim(dim, 0)
-            missing = rank - (tensor.ndim - event - 1)
-            tensor = tensor.reshape(tensor.shape[0], *[1] * missing, *tensor.shape[1:])
-        moved.append(tensor)
-    return torch.ops.optlayers.secular_root(*moved), 0
-
-
-library.define(
-    _NAME, "(Tensor start, Tensor squares, Tensor slopes, Tensor levels, Tensor? rise, Tensor? base) -> Tensor"
+_operator = define(
+    "secular_root", {"start": 0, "squares": 1, "slopes": 1, "levels": 1, "rise?": 0, "base?": 0}, _secular_root
 )
-library.impl(_NAME, "default", _secular_root)
-library.register_fake(_NAME, lambda start, *data: start.new_empty(_batch(start, *data)))
-library.register_vmap(_NAME, _map_secular_root)
