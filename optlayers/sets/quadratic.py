@@ -128,10 +128,10 @@ def _conic_section(matrix: np.ndarray, offset: Affine) -> NormBound | None:
     ``(y - c)' S (y - c) <= head^2 - ||tail||^2``.
     """
     head, tail = matrix[0], matrix[1:]
-    form = tail.T @ tail - np.outer(head, head)
-    diagonal = np.diag(form)
+    diagonal = np.einsum("ij,ij->j", tail, tail) - head**2
     if (diagonal <= 0).any():
         return None
+    form = tail.T @ tail - np.outer(head, head)
     if (np.abs(form - np.diag(diagonal)) <= _TOLERANCE * np.sqrt(np.outer(diagonal, diagonal))).all():
         weights, axes = diagonal.copy(), None
         inverse = np.diag(1 / weights)
