@@ -129,8 +129,8 @@ def test_what_matters_is_not_dropped():
     x = cp.Variable(5)
     for constraints in (
         [x >= 0, cp.sum(x) == 1, x[0] + x[1] <= 0.5],
-        [cp.norm(x) <= 1, x >= 0],
-        [cp.norm(x[1:]) <= x[0]],
+        [cp.norm(x) <= 1, x >= 0, cp.sum(x) == 1],
+        [cp.norm(x[1:]) <= x[0], x[1] >= 0],
         [cp.norm(x) <= 1, cp.norm(x - 1) <= 2],
         [cp.norm1(x) <= 1, x[0] <= x[1]],
     ):
@@ -232,7 +232,8 @@ def test_a_number_in_the_norm_of_one_entry():
     v = torch.tensor([5.0, 1.0], dtype=torch.float64)
     y = FeasibleSet([cp.norm(cp.hstack([x[0], 1])) <= 2], x).project(v)
     torch.testing.assert_close(y, torch.tensor([3.0**0.5, 1.0], dtype=torch.float64))
-    assert FeasibleSet([cp.norm(cp.hstack([x[0], 1])) <= x[1]]).method == "general"
+    y = FeasibleSet([cp.norm(cp.hstack([x[0], 1])) <= x[1]]).project(torch.tensor([3.0, 0.0], dtype=torch.float64))
+    torch.testing.assert_close(y, torch.tensor([1.5, 3.25**0.5], dtype=torch.float64))
 
 
 @pytest.mark.parametrize("s", [1e-3, 1e-5, 1e-7])

@@ -17,6 +17,7 @@ from optlayers.compiler.conic_form import Cone, ConicForm
 from optlayers.compiler.dominated import drop_dominated
 from optlayers.compiler.elimination import eliminate
 from optlayers.compiler.epigraphs import compose
+from optlayers.compiler.tails import lower_tails
 
 
 def presolve(form: ConicForm) -> ConicForm:
@@ -30,7 +31,7 @@ def presolve(form: ConicForm) -> ConicForm:
     form = _without_infinity(form)
     while True:
         form = _simplify_cones(form)
-        simpler = eliminate(form) or compose(form) or drop_dominated(form)
+        simpler = eliminate(form) or compose(form) or lower_tails(form) or drop_dominated(form)
         if simpler is None:
             return _compact(_without_empty_rows(form))
         form = _without_empty_rows(simpler)

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from optlayers.cones.common import primal
+from optlayers.cones.first_order import first_order
 from optlayers.differentiation.active_space import ActiveSpace, active_sides
-from optlayers.differentiation.first_order import first_order
 from optlayers.differentiation.linearised import Linearised
 from optlayers.solvers.problem import Problem
 

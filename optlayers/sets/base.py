@@ -32,10 +32,12 @@ class ClosedFormSet(ABC):
     leading dimensions of the fields are batch dimensions, and broadcast against those of the point.
 
     Must be defined: `name`, `constraints`, `match`, `project`, `examples`. May be overridden: `label`,
-    `infeasibility`, `relaxed`, `blame`.
+    `infeasibility`, `relaxed`, `blame`; and `is_twice_differentiable`, where second derivatives raise
+    NotImplementedError (see `optlayers.cones.first_order`).
     """
 
     name: ClassVar[str]
+    is_twice_differentiable: ClassVar[bool] = True
 
     @staticmethod
     @abstractmethod

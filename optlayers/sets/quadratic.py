@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,7 @@ def _norm_bound(cone: BlockCone) -> NormBound | None:
     if cone.kind != "soc" or cone.matrix is None:
         return None
     if cone.matrix[0].any():
-        return _paraboloid(cone.matrix, cone.offset)
+        return _paraboloid(cone) or _conic_section(cone.matrix, cone.offset)
     head, tail = cone.offset[:1].reshaped(), cone.offset[1:]
     factors = _factor(cone.matrix[1:])
     if factors is None:
@@ -78,38 +79,72 @@ def _norm_bound(cone: BlockCone) -> NormBound | None:
         single = rest[left].reshaped()
         radius = derived(_root_of_product, (head - single).scaled(1 / scale), (head + single).scaled(1 / scale))
     else:
-        radius = derived(_leg, head.scaled(1 / scale), rest[left].scaled(1 / scale))
+        radius = derived(leg, head.scaled(1 / scale), rest[left].scaled(1 / scale))
     return NormBound(weights / weights.max(), axes, center, radius)
 
 
-def _paraboloid(matrix: np.ndarray, offset: Affine) -> NormBound | None:
-    """Complete the square of ``||F y + g||^2 <= k (a @ y + b)``, where head and one tail row differ by the number `k`.
+def _paraboloid(cone: BlockCone) -> NormBound | None:
+    """Complete the square of ``||F y + g||^2 <= a @ y + b``, with numbers `g`.
 
-    With ``F'F c = k a / 2 - F'g`` it is ``||F (y - c)||^2 <= k b + ||F c||^2 - ||g||^2``; `g` must be numeric.
+    With ``F'F c = a / 2 - F'g`` it is ``||F (y - c)||^2 <= b + ||F c||^2 - ||g||^2``.
     """
-    for j in range(1, len(matrix)):
-        sign = 1.0 if np.array_equal(matrix[0], matrix[j]) else -1.0
-        gap = offset[:1].reshaped() - offset[np.array([j])].reshaped().scaled(sign)
-        if np.array_equal(matrix[0], sign * matrix[j]) and gap.is_constant and gap.constant > 0:
-            break
-    else:
+    rows = light_rows(cone)
+    if rows is None or len(rows[0]) == 0 or not rows[1].is_constant:
         return None
-    others = np.setdiff1d(np.arange(1, len(matrix)), [j])
-    body, shift, k = matrix[others], offset[others], float(gap.constant)
-    if len(others) == 0 or not shift.is_constant:
-        return None
+    body, shift, normal, level = rows
     factors = _factor(body)
     if factors is None:
         return None
-    weights, axes, right = factors.weights, factors.axes, k * matrix[0] - body.T @ shift.constant
+    weights, axes, right = factors.weights, factors.axes, normal / 2 - body.T @ shift.constant
     inside = factors.right @ right
     if np.linalg.norm(factors.right.T @ inside - right) > _TOLERANCE * np.linalg.norm(right):
         return None  # unbounded along a direction that the norm does not see
     center = factors.right.T @ (inside / factors.singular**2)
-    level = (offset[:1].reshaped() + offset[np.array([j])].reshaped().scaled(sign)).scaled(k)
     number = np.sum((inside / factors.singular) ** 2) - np.sum(shift.constant**2)
-    square = (level + Affine.of(number, offset.parameters)).scaled(1 / weights.max())
-    return NormBound(weights / weights.max(), axes, Affine.of(center, offset.parameters), derived(_root, square))
+    square = (level + Affine.of(number, level.parameters)).scaled(1 / weights.max())
+    return NormBound(weights / weights.max(), axes, Affine.of(center, level.parameters), derived(_root, square))
+
+
+def light_rows(cone: BlockCone) -> tuple[np.ndarray, Affine, np.ndarray, Affine] | None:
+    """Write the cone as ``||F y + g||^2 <= a @ y + b`` and return F, g, a, b; None where it is not of that form.
+
+    The head and one row of the tail, up to its sign, differ by a number `k`; `a` and `b` are `k` times their sum's.
+    """
+    matrix: Any = cone.matrix
+    for j in np.flatnonzero((np.abs(matrix[1:]) == np.abs(matrix[0])).all(axis=1)) + 1:
+        for sign in (1.0, -1.0):
+            gap = cone.offset[:1] - cone.offset[np.array([j])].scaled(sign)
+            if np.array_equal(matrix[0], sign * matrix[j]) and gap.is_constant and gap.constant[0] > 0:
+                k, others = float(gap.constant[0]), np.setdiff1d(np.arange(1, len(matrix)), [j])
+                level = (cone.offset[:1] + cone.offset[np.array([j])].scaled(sign)).scaled(k).reshaped()
+                return matrix[others], cone.offset[others], 2 * k * matrix[0], level
+    return None
+
+
+def _conic_section(matrix: np.ndarray, offset: Affine) -> NormBound | None:
+    """Complete the square of ``||F y + g|| <= a @ y + b`` with a positive definite ``S = F'F - a a'``.
+
+    With ``S c = b a - F'g``, what the head and the tail are at the centre is orthogonal to all directions, so that
+    ``(y - c)' S (y - c) <= head^2 - ||tail||^2``.
+    """
+    head, tail = matrix[0], matrix[1:]
+    diagonal = np.einsum("ij,ij->j", tail, tail) - head**2
+    if (diagonal <= 0).any():
+        return None
+    form = tail.T @ tail - np.outer(head, head)
+    if (np.abs(form - np.diag(diagonal)) <= _TOLERANCE * np.sqrt(np.outer(diagonal, diagonal))).all():
+        weights, axes = diagonal.copy(), None
+        inverse = np.diag(1 / weights)
+    else:
+        weights, vectors = np.linalg.eigh(form)
+        if weights[0] <= _TOLERANCE * weights[-1]:
+            return None
+        axes, inverse = vectors.T, (vectors / weights) @ vectors.T
+    if np.ptp(weights) <= _TOLERANCE * weights.max():
+        weights[:], axes = weights.max(), None
+    center = offset.mapped(inverse @ np.vstack([head, -tail]).T)
+    rest = (center.mapped(matrix) + offset).scaled(weights.max() ** -0.5)
+    return NormBound(weights / weights.max(), axes, center, derived(leg, rest[:1].reshaped(), rest[1:]))
 
 
 def _size(data: Affine) -> np.ndarray:
@@ -161,10 +196,13 @@ def _root_of_product(low: Tensor, high: Tensor) -> Tensor:
     return torch.where(positive, torch.where(positive, product, 1.0).sqrt(), smaller)
 
 
-def _leg(hypotenuse: Tensor, others: Tensor) -> Tensor:
+def leg(hypotenuse: Tensor, others: Tensor) -> Tensor:
     """Return ``sqrt(hypotenuse^2 - ||others||^2)``, negative where there is no such length."""
-    other = safe_norm(others)
-    return _root_of_product(hypotenuse - other, hypotenuse + other)
+    positive = hypotenuse > 0
+    unit = torch.where(positive, hypotenuse, 1.0)
+    square = 1 - (others / unit.unsqueeze(-1)).square().sum(-1)
+    root = torch.where(square > 0, torch.where(square > 0, square, 1.0).sqrt(), square)
+    return torch.where(positive, unit * root, hypotenuse - safe_norm(others))
 
 
 def safe_norm(x: Tensor) -> Tensor:

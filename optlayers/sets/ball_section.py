@@ -1,0 +1,107 @@
+"""Balls that meet several linear equations."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import torch
+from torch import Tensor
+
+from optlayers.parametric.symbolic import Data
+from optlayers.recognition.block import Block
+from optlayers.sets.affine_set import AffineSet
+from optlayers.sets.base import ClosedFormSet, register, relative
+from optlayers.sets.l2_ball import L2Ball
+from optlayers.sets.quadratic import leg, match_norm, safe_norm
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class BallSection(ClosedFormSet):
+    """``{y : ||y - center|| <= radius, A y = b}`` for a constant matrix of at least two rows.
+
+    In the affine set, the ball is a ball around the nearest point to its centre; the projection is that onto the affine
+    set and then onto this ball, as all points of the affine set are equally far from what the first step takes off.
+
+    Attributes
+    ----------
+    basis, coordinates, right, mismatch : Tensor
+        Of the affine set, see `AffineSet`; `mismatch` may be None.
+    center : Tensor, shape (*batch, n)
+    radius : Tensor, shape (*batch,)
+        A negative radius says that the set is empty.
+    """
+
+    name = "affine set meets L2 ball"
+    basis: Tensor
+    coordinates: Tensor
+    right: Tensor
+    mismatch: Tensor | None
+    center: Tensor
+    radius: Tensor
+
+    @staticmethod
+    def constraints(x: cp.Variable, center: Any, radius: Any, matrix: Any, right: Any) -> list[cp.Constraint]:
+        return [cp.norm(x - center, 2) <= radius, matrix @ x == right]
+
+    @classmethod
+    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+        norm = match_norm(dataclasses.replace(block, rows=())) if block.rows else None
+        if norm is None or not norm.is_isotropic:
+            return None
+        plane = AffineSet.match(dataclasses.replace(block, cones=()))
+        return None if plane is None else {**plane, "center": norm.center, "radius": norm.radius}
+
+    @property
+    def _plane(self) -> AffineSet:
+        return AffineSet(self.basis, self.coordinates, self.right, self.mismatch)
+
+    def project(self, v: Tensor) -> Tensor:
+        """Project onto the affine set, then onto the ball in it; on the sphere the derivative is an outside point's."""
+        center = self._plane.project(self.center)
+        radius = leg(self.radius, center - self.center)
+        return L2Ball(center, radius).project(self._plane.project(v))
+
+    def infeasibility(self) -> Tensor | None:
+        """Check that the affine set reaches the ball, the radius, and the affine set."""
+        distance = safe_norm(self._plane.project(self.center) - self.center)
+        own = self._plane.infeasibility()
+        checks = [relative(distance - self.radius, self.radius, distance).unsqueeze(-1), -self.radius.unsqueeze(-1)]
+        checks += [] if own is None else [own]
+        batch = torch.broadcast_shapes(*(check.shape[:-1] for check in checks))
+        return torch.cat([check.expand(*batch, -1) for check in checks], -1)
+
+    def relaxed(self) -> BallSection:
+        """Take the point between affine set and ball, where these do not meet.
+
+        The square of the distance from the ball counts half, as that from the second-order cone does.
+        """
+        distance, radius = safe_norm(self._plane.project(self.center) - self.center), self.radius.clamp_min(0.0)
+        empty = distance > radius
+        share = ((distance - radius) / (3 * torch.where(empty, distance, 1.0))).clamp_min(0.0).unsqueeze(-1)
+        inside = torch.einsum("...rn,...n->...r", self.basis, self.center)
+        moved = self.coordinates + share * (inside - self.coordinates)
+        reach = torch.where(empty, radius + (distance - radius) * 2 / 3, radius)
+        return dataclasses.replace(self, coordinates=moved, radius=reach)
+
+    @classmethod
+    def blame(cls, block: Block, check: int) -> set[int]:
+        if check >= 2:
+            return AffineSet.blame(block, check - 2)
+        ball = {source for cone in block.cones for source in cone.sources}
+        return block.sources if check == 0 else ball
+
+    @staticmethod
+    def examples() -> Iterable[Mapping[str, Any]]:
+        matrix = np.array([[1.0, 2.0, 0.0, -1.0, 0.5], [0.0, 1.0, 1.0, 3.0, -2.0]])
+        center, right = np.array([0.5, -1.0, 0.3, 1.0, 0.0]), np.array([1.0, -2.0])
+        ball = {"size": (5,), "center": center, "radius": np.array(3.0), "fixed": ("matrix",)}
+        yield {**ball, "matrix": matrix, "right": right}
+        twice = np.concatenate([matrix * [[1e-2], [1e3]], matrix[:1] + matrix[1:]])
+        data = {"matrix": twice, "right": np.array([1e-2, -2e3, -1.0]), "fixed": ("matrix", "right")}
+        yield {**ball, **data}

@@ -1,0 +1,142 @@
+"""Balls that meet boxes: the nonnegative L2 ball and its kin."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import torch
+from torch import Tensor
+
+from optlayers.cones.common import primal
+from optlayers.parametric.symbolic import Affine, Data
+from optlayers.recognition.block import Block
+from optlayers.sets.ball_search import search_scale
+from optlayers.sets.base import ClosedFormSet, register, relative
+from optlayers.sets.box import Box, clamp
+from optlayers.sets.quadratic import leg, match_norm, safe_norm
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class BoxBall(ClosedFormSet):
+    """``{y : lower <= y <= upper, ||y - center|| <= radius}``.
+
+    With the multiplier of the ball, the answer is ``clamp(center + s (v - center), lower, upper)`` for some `s` between
+    0 and 1. The square of its distance from the centre is a sum of clamped multiples of ``s^2``: piecewise linear and
+    increasing (see `ball_search`).
+
+    Attributes
+    ----------
+    lower, upper : Tensor, shape (*batch, n), or None
+    center : Tensor, shape (*batch, n)
+    radius : Tensor, shape (*batch,)
+        A negative radius says that the set is empty.
+    """
+
+    name = "box meets L2 ball"
+    lower: Tensor | None
+    upper: Tensor | None
+    center: Tensor
+    radius: Tensor
+
+    @staticmethod
+    def constraints(
+        x: cp.Variable, center: Any, radius: Any, lower: Any = None, upper: Any = None
+    ) -> list[cp.Constraint]:
+        ball = [cp.norm(cp.vec(x - center, order="C"), 2) <= radius]
+        return ball + [x >= lower] * (lower is not None) + [x <= upper] * (upper is not None)
+
+    @classmethod
+    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+        if not block.has_bounds:
+            return None
+        norm = match_norm(dataclasses.replace(block, lower=None, upper=None))
+        if norm is None or not norm.is_isotropic:
+            return None
+        return {"lower": block.lower, "upper": block.upper, "center": norm.center, "radius": norm.radius}
+
+    @classmethod
+    def label(cls, block: Block) -> str:
+        fields = cls.match(block)
+        zeros = fields is not None and all(isinstance(f := fields[key], Affine) and f.is_zero for key in _ZEROS)
+        return "nonnegative L2 ball" if zeros and block.upper is None and block.bounded == block.size else cls.name
+
+    def project(self, v: Tensor) -> Tensor:
+        """Search for the entries at bounds, then scale the others with these fixed.
+
+        An entry exactly at a bound takes the derivative of the bound; on the sphere it is that of an outside point.
+        """
+        box = clamp(v, self.lower, self.upper)
+        offset, radius = v - self.center, self.radius.clamp_min(0.0)
+        lower, upper = (None if bound is None else bound - self.center for bound in (self.lower, self.upper))
+        outside = safe_norm(primal(box - self.center)) >= primal(radius)
+        moved = primal(offset) * search_scale(offset, lower, upper, radius).unsqueeze(-1)
+        free = torch.ones_like(moved, dtype=torch.bool)
+        if lower is not None:
+            free = free & (moved > primal(lower))
+        if upper is not None:
+            free = free & (moved < primal(upper))
+        fixed = torch.where(free, 0.0, clamp(moved, lower, upper))
+        length = safe_norm(torch.where(free, offset, 0.0))
+        reach = leg(radius, fixed).clamp_min(0.0) / torch.where(length > 0, length, 1.0)
+        y = self.center + torch.where(free, offset * reach.unsqueeze(-1), fixed)
+        y = y + (clamp(y.detach(), self.lower, self.upper) - y).detach()
+        return torch.where(outside.unsqueeze(-1), y, box)
+
+    def infeasibility(self) -> Tensor | None:
+        """Check that the box reaches the ball, the radius, and that the box's bounds do not cross."""
+        gap = clamp(self.center, self.lower, self.upper) - self.center
+        excess = (safe_norm(gap) - self.radius).unsqueeze(-1)
+        size = gap.abs().amax(-1, keepdim=True)
+        checks = [relative(excess, self.radius.unsqueeze(-1), size), -self.radius.unsqueeze(-1)]
+        crossed = Box(self.lower, self.upper).infeasibility()
+        checks += [] if crossed is None else [crossed]
+        batch = torch.broadcast_shapes(*(check.shape[:-1] for check in checks))
+        return torch.cat([check.expand(*batch, -1) for check in checks], -1)
+
+    def relaxed(self) -> BoxBall:
+        """Let bounds that cross meet halfway; then, out of reach, take the point between box and ball.
+
+        In the violations' squares, the distance from the ball counts half, as that from the second-order cone does.
+        """
+        box = Box(self.lower, self.upper).relaxed()
+        corner = clamp(self.center, box.lower, box.upper)
+        distance, radius = safe_norm(corner - self.center), self.radius.clamp_min(0.0)
+        empty = distance > radius
+        share = (distance - radius) / (3 * torch.where(empty, distance, 1.0))
+        point = corner + (self.center - corner) * share.unsqueeze(-1)
+        lower = torch.full_like(point, -torch.inf) if box.lower is None else box.lower
+        upper = torch.full_like(point, torch.inf) if box.upper is None else box.upper
+        return BoxBall(
+            torch.where(empty.unsqueeze(-1), point, lower),
+            torch.where(empty.unsqueeze(-1), point, upper),
+            self.center,
+            torch.where(empty, distance, radius),
+        )
+
+    @classmethod
+    def blame(cls, block: Block, check: int) -> set[int]:
+        ball = {source for cone in block.cones for source in cone.sources}
+        if check == 0:
+            return block.sources
+        return ball if check == 1 else block.bound_sources(np.array([check - 2]))
+
+    @staticmethod
+    def examples() -> Iterable[Mapping[str, Any]]:
+        zeros, center = np.zeros(4), np.array([0.5, -1.0, 0.3, 1.0])
+        yield {"size": (4,), "center": zeros, "radius": np.array(1.5), "lower": zeros.copy()}
+        yield {"size": (4,), "center": center, "radius": np.array(2.0), "lower": zeros, "upper": zeros + 1.2}
+        yield {"size": (2, 3), "center": np.ones((2, 3)), "radius": np.array(1.3), "upper": np.full((2, 3), 1.5)}
+        lower = np.array([-np.inf, 1.0, -0.5, -np.inf])
+        upper = np.array([0.4, np.inf, 0.5, np.inf])
+        fixed = ("lower", "upper")
+        data = {"center": zeros, "radius": np.array(1.2), "lower": lower, "upper": upper}
+        yield {"size": (4,), **data, "fixed": fixed}
+
+
+_ZEROS = ("lower", "center")

@@ -1,0 +1,33 @@
+"""Bounds that say nothing new: those that a cone's apex, or a paraboloid's vertex, already sets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from optlayers.parametric.symbolic import Affine, Data
+from optlayers.recognition.block import Block
+
+
+def follow(block: Block, lowest: Data, increases: Callable[[int, float], bool]) -> bool:
+    """Whether all bounds of a block hold wherever its other constraints do.
+
+    Parameters
+    ----------
+    block : Block
+    lowest : data of shape (n,)
+        A point of the set.
+    increases : callable
+        From an entry and a sign to whether that entry times the sign is smallest at this point.
+    """
+    for bound, sign in ((block.lower, 1.0), (block.upper, -1.0)):
+        if bound is None:
+            continue
+        if not isinstance(bound, Affine) or not isinstance(lowest, Affine):
+            return False
+        entries = np.flatnonzero(np.isfinite(bound.constant) | bound.is_parametric)
+        gap = (lowest[entries] - bound[entries]).scaled(sign)
+        if not gap.is_constant or (gap.constant < 0).any() or not all(increases(int(k), sign) for k in entries):
+            return False
+    return True
