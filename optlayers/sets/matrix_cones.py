@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse as sp
 from torch import Tensor
 
+from optlayers.parametric.sparse import nonzeros, sparse_matrix
 from optlayers.parametric.symbolic import Affine, Data, derived
 from optlayers.recognition.block import Block, BlockCone, Row
 
@@ -57,16 +58,16 @@ class Dilation:
 def read_rows(block: Block) -> tuple[bool, Row | None] | None:
     """Return whether a square matrix is said to be symmetric, and the row on its trace; None for any other row."""
     n = round(block.size**0.5)
-    pairs, traces = set(), []
+    pairs, traces, diagonal = set(), [], np.arange(n) * (n + 1)
     for row in block.rows:
         if not row.normal.is_constant:
             return None
-        entries = np.flatnonzero(row.normal.constant)
-        if len(entries) == n and (row.normal.constant[:: n + 1] == 1).all():
+        entries, values = nonzeros(row.normal)
+        if np.array_equal(entries, diagonal) and (values == 1).all():
             traces.append(row)
         elif len(entries) == 2 and row.is_equality and isinstance(row.lower, Affine) and row.lower.is_zero:
             transposed = entries[0] % n * n + entries[0] // n
-            if row.normal.constant.sum() != 0 or entries[1] != transposed:
+            if values.sum() != 0 or entries[1] != transposed:
                 return None
             pairs.add(int(entries[0]))
         else:
@@ -103,9 +104,9 @@ def _split(level: Affine) -> tuple[Affine, Affine]:
 def _order_bound(cone: BlockCone, size: int) -> tuple[Affine, bool] | None:
     """Return `level` if a cone is ``+-((X + X') / 2 - level)``, and whether the sign is positive."""
     n = round(size**0.5)
-    if cone.kind != "psd" or n * n != size or cone.offset.shape != (n * (n + 1) // 2,) or cone.matrix is None:
+    if cone.kind != "psd" or n * n != size or cone.offset.shape != (n * (n + 1) // 2,) or not cone.normals.is_constant:
         return None
-    matrix, one, other = _sorted(cone), *_triangle(n)
+    matrix, one, other = sparse_matrix(cone.normals), *_triangle(n)
     is_diagonal = one == other
     counts = np.diff(matrix.indptr)
     if not np.array_equal(counts, np.where(is_diagonal, 1, 2)):
@@ -155,22 +156,23 @@ def trace_norm_bound(block: Block) -> tuple[Affine, Data] | None:
     if found is None:
         return None
     inside = np.append(found.diagonal, found.others)
-    whole = _sorted(cone)
+    whole = sparse_matrix(cone.normals)
     matrix = whole[inside][:, block.size :]
     one_each = whole.nnz == block.size + len(inside) and matrix.nnz == len(inside) == block.auxiliary == len(np.unique(matrix.indices))
     if not one_each or (np.diff(matrix.indptr) != 1).any() or not is_zero(cone.offset[inside], cone.offset):
         return None
-    rows = [row for row in block.rows if not row.normal.is_constant or row.normal.constant[block.size:].any()]
+    rows = [row for row in block.rows if not row.is_equality]
     if len(rows) != 1 or not rows[0].normal.is_constant or rows[0].lower is not None or rows[0].upper is None:
         return None
+    index, weights = nonzeros(rows[0].normal)
     d = len(found.diagonal)
-    expected = np.zeros(block.size + block.auxiliary)
-    expected[block.size + matrix.indices[:d]] = matrix.data[:d]
-    weight = rows[0].normal.constant[block.size + matrix.indices[0]] / matrix.data[0]
-    if weight <= 0 or not np.allclose(rows[0].normal.constant, weight * expected, _TOLERANCE, 0):
+    order = np.argsort(matrix.indices[:d])
+    if not np.array_equal(index, block.size + matrix.indices[:d][order]):
         return None
-    factor = 1 / (2 * weight * found.scale)
-    upper = rows[0].upper
+    ratio = weights / matrix.data[:d][order]
+    if ratio[0] <= 0 or not np.allclose(ratio, ratio[0], _TOLERANCE, 0):
+        return None
+    factor, upper = 1 / (2 * ratio[0] * found.scale), rows[0].upper
     radius = upper.scaled(factor) if isinstance(upper, Affine) else derived(_Scaled(factor), upper)
     return found.center, radius
 
@@ -185,11 +187,11 @@ class _Scaled:
 
 def dilation(cone: BlockCone, size: int) -> Dilation | None:
     """Return what a cone says if its rows off two diagonal blocks are ``X - center``, the `size` first entries."""
-    if cone.kind != "psd" or cone.matrix is None:
+    if cone.kind != "psd" or not cone.normals.is_constant:
         return None
     order = round((2 * cone.offset.shape[0]) ** 0.5 - 0.5)
     one, other = _triangle(order)
-    matrix = _sorted(cone)[:, :size]
+    matrix = sparse_matrix(cone.normals)[:, :size]
     rows = np.flatnonzero(np.diff(matrix.indptr))
     if len(rows) != size or matrix.nnz != size or len(np.unique(matrix.indices)) != size:
         return None
@@ -225,12 +227,6 @@ def _triangle(n: int) -> tuple[np.ndarray, np.ndarray]:
     """Return rows and columns of a lower triangle by columns."""
     column, row = np.triu_indices(n)
     return row, column
-
-
-def _sorted(cone: BlockCone) -> sp.csr_array:
-    matrix = sp.csr_array(cone.matrix)
-    matrix.sort_indices()
-    return matrix
 
 
 def is_symmetric(matrix: Affine) -> bool:
