@@ -11,7 +11,9 @@ from optlayers.parametric.symbolic import Affine
 
 
 class SparseAffine(Affine):
-    """An affine map given by triplets, each place and parameter once; it becomes dense when its `constant` or `linear` is first asked for.
+    """An affine map given by triplets, each place and parameter once.
+
+    It becomes dense when its `constant` or `linear` is first asked for.
 
     Attributes
     ----------

@@ -158,7 +158,9 @@ def trace_norm_bound(block: Block) -> tuple[Affine, Data] | None:
     inside = np.append(found.diagonal, found.others)
     whole = sparse_matrix(cone.normals)
     matrix = whole[inside][:, block.size :]
-    one_each = whole.nnz == block.size + len(inside) and matrix.nnz == len(inside) == block.auxiliary == len(np.unique(matrix.indices))
+    one_each = whole.nnz == block.size + len(inside) and matrix.nnz == len(inside) == block.auxiliary == len(
+        np.unique(matrix.indices)
+    )
     if not one_each or (np.diff(matrix.indptr) != 1).any() or not is_zero(cone.offset[inside], cone.offset):
         return None
     rows = [row for row in block.rows if not row.is_equality]
@@ -200,8 +202,13 @@ def dilation(cone: BlockCone, size: int) -> Dilation | None:
     n, m = order - int(is_below.sum()), int(is_below.sum())
     if n * m != size or is_below[other[rows]].any() or not is_below[one[rows]].all():
         return None
-    shape = _grid(np.searchsorted(np.flatnonzero(~is_below), other[rows]), (is_below.cumsum() - 1)[one[rows]],
-                  matrix.indices, n, m)
+    shape = _grid(
+        np.searchsorted(np.flatnonzero(~is_below), other[rows]),
+        (is_below.cumsum() - 1)[one[rows]],
+        matrix.indices,
+        n,
+        m,
+    )
     scale = matrix.data[0]
     if shape is None or not np.allclose(matrix.data, scale, _TOLERANCE, 0):
         return None

@@ -18,8 +18,9 @@ from optlayers.parametric.symbolic import Data, smallest
 from optlayers.recognition.block import Block
 from optlayers.sets.base import ClosedFormSet, register
 from optlayers.sets.box_section import BoxSection
+from optlayers.sets.deferred import deferred
 from optlayers.sets.matrix_cones import is_symmetric, is_zero, norm_bound, read_rows, trace_norm_bound
-from optlayers.sets.spectral_functions import expand_singular_values, has_derivatives, shrink_singular_values
+from optlayers.sets.spectral_functions import SingularValues
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,12 +48,15 @@ class _MatrixNormBall(ClosedFormSet):
         u, s, vh = torch.linalg.svd(primal(wide), full_matrices=False)
         level = primal(self._project_values(s))
         moved = (u * level.unsqueeze(-2)) @ vh
-        result = torch.where((level == s).all(-1)[..., None, None], primal(wide), moved)
-        if has_derivatives(wide, self.radius):
+        nearest = torch.where((level == s).all(-1)[..., None, None], primal(wide), moved)
+
+        def expand(order: int, wide: Tensor, radius: Tensor) -> Tensor:
             size = torch.where(s[..., :1] > 0, s[..., :1], 1.0)
-            unit = dataclasses.replace(self, radius=self.radius / size.squeeze(-1))
-            smooth = unit._expand(wide / size.unsqueeze(-1), (u, s / size, vh)) * size.unsqueeze(-1)
-            result = smooth + (result - primal(smooth))
+            unit = dataclasses.replace(self, radius=radius / size.squeeze(-1))
+            factors = (u, s / size, vh)
+            return unit._expand(order, wide / size.unsqueeze(-1), factors) * size.unsqueeze(-1)
+
+        result = deferred(nearest, expand, wide, self.radius)
         return (self.center + (result if is_wide else result.mT)).flatten(-2)
 
     @abstractmethod
@@ -60,8 +64,8 @@ class _MatrixNormBall(ClosedFormSet):
         """Project singular values, ``(*batch, k)``."""
 
     @abstractmethod
-    def _expand(self, matrix: Tensor, factors: tuple[Tensor, Tensor, Tensor]) -> Tensor:
-        """Return the projection of matrices ``(*batch, k, m)``, for its derivatives; `factors` have none."""
+    def _expand(self, order: int, matrix: Tensor, factors: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Return the projection of matrices ``(*batch, k, m)``, for its derivatives; see `SingularValues`."""
 
     def infeasibility(self) -> Tensor | None:
         return -self.radius.unsqueeze(-1)
@@ -91,11 +95,11 @@ class SpectralNormBall(_MatrixNormBall):
     def _project_values(self, s: Tensor) -> Tensor:
         return torch.minimum(s, self.radius.clamp_min(0.0).unsqueeze(-1))
 
-    def _expand(self, matrix: Tensor, factors: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def _expand(self, order: int, matrix: Tensor, factors: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Take away what the projection onto the polar set, by Moreau's identity, leaves of the singular values."""
         radius = self.radius.clamp_min(0.0)
         outside = (factors[1] >= primal(radius).unsqueeze(-1)).to(matrix.dtype)
-        return matrix - shrink_singular_values(matrix, factors, outside, radius)
+        return matrix - SingularValues(order, matrix, factors, outside).shrunk(radius)
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:
@@ -128,17 +132,16 @@ class NuclearNormBall(_MatrixNormBall):
     def _project_values(self, s: Tensor) -> Tensor:
         return self._section(s).project(s)
 
-    def _expand(self, matrix: Tensor, factors: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+    def _expand(self, order: int, matrix: Tensor, factors: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Shrink the singular values that stay positive; in a ball of radius zero, the largest one."""
         s, section = factors[1], self._section(factors[1])
         positive = primal(section.project(s)) > 0
         first = torch.arange(s.shape[-1], device=s.device) == 0
         free = (torch.where(positive.any(-1, keepdim=True), positive, first) & (s > 0)).to(s.dtype)
-        values = expand_singular_values(matrix, factors, free)
-        threshold = (free * (values - section.project(values))).sum(-1) / free.sum(-1).clamp_min(1.0)
-        inside = s.sum(-1) < primal(self.radius)
-        shrunk = shrink_singular_values(matrix, factors, free, threshold)
-        return torch.where(inside[..., None, None], matrix, shrunk)
+        singular = SingularValues(order, matrix, factors, free)
+        excess = singular.values - section.project(singular.values)
+        shrunk = singular.shrunk((free * excess).sum(-1) / free.sum(-1).clamp_min(1.0))
+        return torch.where((s.sum(-1) < primal(self.radius))[..., None, None], matrix, shrunk)
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:

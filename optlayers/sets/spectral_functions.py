@@ -12,15 +12,16 @@ that only differences between eigenvalues of two regions are divided by, which a
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from optlayers.cones.common import primal
-from optlayers.parametric.constants import is_traced
 from optlayers.sets.box import Box
 from optlayers.sets.box_section import BoxSection
+from optlayers.sets.deferred import deferred
 
 
 def project_eigenvalues(matrix: Tensor, section: Box | BoxSection) -> Tensor:
@@ -39,20 +40,25 @@ def project_eigenvalues(matrix: Tensor, section: Box | BoxSection) -> Tensor:
     """
     values, vectors = torch.linalg.eigh(primal(matrix))
     level = primal(section.project(values))
-    result = torch.where(
-        unchanged(level, values), primal(matrix), (vectors * level.unsqueeze(-2)) @ vectors.mT
+    nearest = torch.where(
+        (level == values).all(-1)[..., None, None], primal(matrix), _scaled(vectors, level) @ vectors.mT
     )
-    data = (matrix, section.lower, section.upper)
-    if isinstance(section, BoxSection):
-        data = (*data, section.total_lower, section.total_upper)
-    if not has_derivatives(*data):
-        return result
-    rotated = _conjugate(vectors.mT, matrix)
-    expansion = _conjugate(vectors, _expand_section(values, level, rotated - primal(rotated), section))
-    return expansion + (result - primal(expansion))
+    totals = (section.total_lower, section.total_upper) if isinstance(section, BoxSection) else (None, None)
+    is_fixed = totals[0] is totals[1]
+
+    def expand(
+        order: int, matrix: Tensor, lower: Tensor | None, upper: Tensor | None, *totals: Tensor | None
+    ) -> Tensor:
+        own = Box(lower, upper)
+        if isinstance(section, BoxSection):
+            own = BoxSection(None, lower, upper, totals[0], totals[0] if is_fixed else totals[1])
+        rotated = vectors.mT @ matrix @ vectors
+        return vectors @ _expand_section(order, values, level, rotated - primal(rotated), own) @ vectors.mT
+
+    return deferred(nearest, expand, matrix, section.lower, section.upper, totals[0], None if is_fixed else totals[1])
 
 
-def _expand_section(values: Tensor, level: Tensor, e: Tensor, section: Box | BoxSection) -> Tensor:
+def _expand_section(order: int, values: Tensor, level: Tensor, e: Tensor, section: Box | BoxSection) -> Tensor:
     """Return the projection of ``diag(values) + e``; regions are the entries at one bound, at the other, and free.
 
     Free eigenvalues all move by the same amount, which depends on their sum.
@@ -62,72 +68,101 @@ def _expand_section(values: Tensor, level: Tensor, e: Tensor, section: Box | Box
     free = (~(below | above)).to(values.dtype)
     region = above.to(values.dtype) - below.to(values.dtype)
     weights = _inverse_gaps(values, region)
-    moved = _diagonal(e)
-    turned = (weights * e.square()).sum(-1)
-    projected = section.project(values + moved + turned)
-    shift = (free * (values + moved + turned - projected)).sum(-1) / free.sum(-1).clamp_min(1.0)
-    shift = shift - primal(shift)
+    turned = (weights * e.square()).sum(-1) if order > 1 else torch.zeros_like(values)
+    moved = values + _diagonal(e) + turned
+    projected = section.project(moved)
     slopes = torch.where(weights != 0, _pairs(torch.where(free > 0, level, projected)) * weights, _both(free))
     slopes = slopes + (primal(slopes).clamp(0.0, 1.0) - primal(slopes))
     first = slopes * e
-    second = _second_order(slopes, e - torch.diag_embed(shift.unsqueeze(-1).expand_as(values)), weights, region)
-    return torch.diag_embed(projected - free * turned - _diagonal(first)) + first + second
+    result = first + torch.diag_embed(projected - free * turned - _diagonal(first))
+    if order == 1:
+        return result
+    shift = (free * (moved - projected)).sum(-1, keepdim=True) / free.sum(-1, keepdim=True).clamp_min(1.0)
+    shift = (shift - primal(shift)).expand_as(values)
+    return result + _second_order(slopes, e - torch.diag_embed(shift), weights, region)
 
 
-def shrink_singular_values(
-    matrix: Tensor, factors: tuple[Tensor, Tensor, Tensor], free: Tensor, threshold: Tensor
-) -> Tensor:
-    """Return ``sum_i (s_i - threshold) u_i v_i'`` over the free singular values, as a function of the matrix.
+@dataclass(frozen=True, eq=False)
+class SingularValues:
+    """The singular values of a matrix with derivatives, and those of them that a function shrinks.
 
-    With ``matrix = (s + d) v' + d_rest`` in the basis `u`, it is ``f(matrix matrix') matrix`` for the function
-    ``f(s^2) = 1 - threshold / s`` of the free eigenvalues, and zero for the others.
+    With ``matrix = u ((s + d) v' + rest)``, where `d` and `rest` are zero but for their derivatives, functions of the
+    singular values are functions of ``matrix matrix' = u (s^2 + e) u'``.
 
-    Parameters
+    Attributes
     ----------
+    order : int
+        The order of the derivatives, 1 or 2.
     matrix : Tensor, shape (*batch, n, m)
         With ``n <= m``, and largest singular value around 1.
     factors : tuple of Tensor
         Its singular value decomposition, without derivatives.
     free : Tensor, shape (*batch, n)
         1 for the largest singular values, all of them positive; 0 for the others.
-    threshold : Tensor, shape (*batch,)
     """
-    u, s, vh = factors
-    d, rest, e = _rotate(matrix, factors)
-    weights = _inverse_gaps(s, free, squares=True)
-    floor = torch.finfo(s.dtype).eps
-    safe = torch.where(free > 0, s.clamp_min(floor), 1.0)
-    sums = safe.unsqueeze(-1) + safe.unsqueeze(-2)
-    curve = -_both(free) * threshold[..., None, None] / (safe.unsqueeze(-1) * safe.unsqueeze(-2) * sums)
-    level = free * (1 - threshold.unsqueeze(-1) / safe)
-    slopes = torch.where(weights != 0, _pairs(level) * weights, -curve)
-    within = _both(free) * e
-    left, right = within / safe.unsqueeze(-2), within / sums
-    inner = left @ right + safe.unsqueeze(-2) * ((left / sums) @ right)
-    change = torch.diag_embed(level) + slopes * e + _second_order(slopes, e, weights, free) + curve * inner
-    return u @ ((change * s.unsqueeze(-2) + change @ d) @ vh + change @ rest)
 
+    order: int
+    matrix: Tensor
+    factors: tuple[Tensor, Tensor, Tensor]
+    free: Tensor
 
-def expand_singular_values(matrix: Tensor, factors: tuple[Tensor, Tensor, Tensor], free: Tensor) -> Tensor:
-    """Return the singular values with derivatives, second ones for the sum of the free ones; see `shrink`."""
-    _, s, _ = factors
-    _, _, e = _rotate(matrix, factors)
-    weights = _inverse_gaps(s, free, squares=True)
-    safe = torch.where(free > 0, s.clamp_min(torch.finfo(s.dtype).eps), 1.0)
-    sums = safe.unsqueeze(-1) + safe.unsqueeze(-2)
-    bend = weights - _both(free) / (2 * safe.unsqueeze(-2) * sums)
-    return s + free * (_diagonal(e) + (bend * e.square()).sum(-1)) / (2 * safe)
+    @cached_property
+    def values(self) -> Tensor:
+        """The singular values; second derivatives are those of the sum of the free ones."""
+        _, s, _ = self.factors
+        change = _diagonal(self._e)
+        if self.order > 1:
+            bend = self._weights - _both(self.free) / (2 * self._safe.unsqueeze(-2) * self._sums)
+            change = change + (bend * self._e.square()).sum(-1)
+        return s + self.free * change / (2 * self._safe)
 
+    def shrunk(self, threshold: Tensor) -> Tensor:
+        """Return ``sum_i (s_i - threshold) u_i v_i'`` over the free ones, ``f(matrix matrix') matrix``.
 
-def _rotate(matrix: Tensor, factors: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
-    """Return `d`, `rest` and ``matrix matrix' - s^2`` in the basis `u`; all are zero but for their derivatives."""
-    u, s, vh = factors
-    rotated = u.mT @ matrix
-    core = rotated @ vh.mT
-    rest = rotated - core @ vh
-    d, rest = core - primal(core), rest - primal(rest)
-    product = d * s.unsqueeze(-2)
-    return d, rest, product + product.mT + d @ d.mT + rest @ rest.mT
+        The function is ``f(s^2) = 1 - threshold / s`` where singular values are free, and zero elsewhere.
+        """
+        u, s, vh = self.factors
+        e, d, rest = self._e, *self._parts
+        safe, sums, both = self._safe, self._sums, _both(self.free)
+        level = self.free * (1 - threshold.unsqueeze(-1) / safe)
+        curve = -both * threshold[..., None, None] / (_both(safe) * sums)
+        slopes = torch.where(self._weights != 0, _pairs(level) * self._weights, -curve)
+        change, own = slopes * e, level.unsqueeze(-1)
+        if self.order == 1:
+            return u @ ((torch.diag_embed(level * s) + own * d + change * s.unsqueeze(-2)) @ vh + own * rest)
+        left, right = both * e / safe.unsqueeze(-2), both * e / sums
+        inner = left @ right + safe.unsqueeze(-2) * ((left / sums) @ right)
+        change = change + _second_order(slopes, e, self._weights, self.free) + curve * inner
+        change = change + torch.diag_embed(level)
+        return u @ ((change * s.unsqueeze(-2) + change @ d) @ vh + change @ rest)
+
+    @cached_property
+    def _parts(self) -> tuple[Tensor, Tensor]:
+        u, _, vh = self.factors
+        rotated = u.mT @ self.matrix
+        core = rotated @ vh.mT
+        rest = rotated - core @ vh
+        return core - primal(core), rest - primal(rest)
+
+    @cached_property
+    def _e(self) -> Tensor:
+        d, rest = self._parts
+        product = _scaled(d, self.factors[1])
+        result = product + product.mT
+        return result if self.order == 1 else result + d @ d.mT + rest @ rest.mT
+
+    @cached_property
+    def _weights(self) -> Tensor:
+        return _inverse_gaps(self.factors[1], self.free, squares=True)
+
+    @cached_property
+    def _safe(self) -> Tensor:
+        s = self.factors[1]
+        return torch.where(self.free > 0, s.clamp_min(torch.finfo(s.dtype).eps), 1.0)
+
+    @cached_property
+    def _sums(self) -> Tensor:
+        return self._safe.unsqueeze(-1) + self._safe.unsqueeze(-2)
 
 
 def _second_order(slopes: Tensor, e: Tensor, weights: Tensor, region: Tensor) -> Tensor:
@@ -156,9 +191,9 @@ def _at(level: Tensor, bound: Tensor | None, meets: Callable[[Tensor, Tensor], T
     return torch.zeros_like(level, dtype=torch.bool) if bound is None else meets(level, primal(bound))
 
 
-def unchanged(level: Tensor, values: Tensor) -> Tensor:
-    """Return where all entries of two tensors ``(*batch, n)`` are equal, ``(*batch, 1, 1)``."""
-    return (level == values).all(-1)[..., None, None]
+def _scaled(matrix: Tensor, factors: Tensor) -> Tensor:
+    """Multiply each column by a factor."""
+    return matrix * factors.unsqueeze(-2)
 
 
 def _pairs(x: Tensor) -> Tensor:
@@ -171,16 +206,3 @@ def _both(x: Tensor) -> Tensor:
 
 def _diagonal(matrix: Tensor) -> Tensor:
     return matrix.diagonal(dim1=-2, dim2=-1)
-
-
-def _conjugate(basis: Tensor, matrix: Tensor) -> Tensor:
-    return basis @ matrix @ basis.mT
-
-
-def has_derivatives(*tensors: Tensor | None) -> bool:
-    """Whether a result must carry derivatives in some of the tensors, as far as that is known."""
-    if is_traced():
-        return torch.is_grad_enabled() or not torch.compiler.is_compiling()
-    given = [t for t in tensors if t is not None]
-    recorded = torch.is_grad_enabled() and any(t.requires_grad for t in given)
-    return recorded or any(forward_ad.unpack_dual(t).tangent is not None for t in given)
