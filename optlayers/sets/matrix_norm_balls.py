@@ -99,7 +99,7 @@ class SpectralNormBall(_MatrixNormBall):
         """Take away what the projection onto the polar set, by Moreau's identity, leaves of the singular values."""
         radius = self.radius.clamp_min(0.0)
         outside = (factors[1] >= primal(radius).unsqueeze(-1)).to(matrix.dtype)
-        return matrix - SingularValues(order, matrix, factors, outside).shrunk(radius)
+        return matrix - SingularValues.of(order, matrix, factors, outside).shrunk(radius)
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:
@@ -138,8 +138,8 @@ class NuclearNormBall(_MatrixNormBall):
         positive = primal(section.project(s)) > 0
         first = torch.arange(s.shape[-1], device=s.device) == 0
         free = (torch.where(positive.any(-1, keepdim=True), positive, first) & (s > 0)).to(s.dtype)
-        singular = SingularValues(order, matrix, factors, free)
-        excess = singular.values - section.project(singular.values)
+        singular = SingularValues.of(order, matrix, factors, free)
+        excess = singular.values() - section.project(singular.values())
         shrunk = singular.shrunk((free * excess).sum(-1) / free.sum(-1).clamp_min(1.0))
         return torch.where((s.sum(-1) < primal(self.radius))[..., None, None], matrix, shrunk)
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -84,7 +83,7 @@ def _expand_section(order: int, values: Tensor, level: Tensor, e: Tensor, sectio
 
 @dataclass(frozen=True, eq=False)
 class SingularValues:
-    """The singular values of a matrix with derivatives, and those of them that a function shrinks.
+    """The singular values of a matrix with derivatives, and what is left when some of them shrink.
 
     With ``matrix = u ((s + d) v' + rest)``, where `d` and `rest` are zero but for their derivatives, functions of the
     singular values are functions of ``matrix matrix' = u (s^2 + e) u'``.
@@ -93,76 +92,68 @@ class SingularValues:
     ----------
     order : int
         The order of the derivatives, 1 or 2.
-    matrix : Tensor, shape (*batch, n, m)
-        With ``n <= m``, and largest singular value around 1.
     factors : tuple of Tensor
-        Its singular value decomposition, without derivatives.
+        The singular value decomposition, without derivatives.
     free : Tensor, shape (*batch, n)
-        1 for the largest singular values, all of them positive; 0 for the others.
+        1 for the singular values that shrink, else 0.
+    d, rest, e : Tensor, shape (*batch, n, n), (*batch, n, m), (*batch, n, n)
+    weights : Tensor, shape (*batch, n, n)
+        ``1 / (s_i^2 - s_j^2)`` where one of the two is free, else 0.
+    safe : Tensor, shape (*batch, n)
+        The free singular values, away from zero.
     """
 
     order: int
-    matrix: Tensor
     factors: tuple[Tensor, Tensor, Tensor]
     free: Tensor
+    d: Tensor
+    rest: Tensor
+    e: Tensor
+    weights: Tensor
+    safe: Tensor
 
-    @cached_property
+    @staticmethod
+    def of(order: int, matrix: Tensor, factors: tuple[Tensor, Tensor, Tensor], free: Tensor) -> SingularValues:
+        """Expand around a matrix ``(*batch, n, m)``, with ``n <= m`` and largest singular value around 1.
+
+        The free singular values are the largest ones, and positive.
+        """
+        u, s, vh = factors
+        rotated = u.mT @ matrix
+        core = rotated @ vh.mT
+        rest = rotated - core @ vh
+        d, rest = core - primal(core), rest - primal(rest)
+        e = _scaled(d, s) + _scaled(d, s).mT
+        if order > 1:
+            e = e + d @ d.mT + rest @ rest.mT
+        safe = torch.where(free > 0, s.clamp_min(torch.finfo(s.dtype).eps), 1.0)
+        return SingularValues(order, factors, free, d, rest, e, _inverse_gaps(s, free, squares=True), safe)
+
     def values(self) -> Tensor:
-        """The singular values; second derivatives are those of the sum of the free ones."""
-        _, s, _ = self.factors
-        change = _diagonal(self._e)
+        """Return the singular values; second derivatives are those of the sum of the free ones."""
+        change = _diagonal(self.e)
         if self.order > 1:
-            bend = self._weights - _both(self.free) / (2 * self._safe.unsqueeze(-2) * self._sums)
-            change = change + (bend * self._e.square()).sum(-1)
-        return s + self.free * change / (2 * self._safe)
+            bend = self.weights - _both(self.free) / (2 * self.safe.unsqueeze(-2) * _sums(self.safe))
+            change = change + (bend * self.e.square()).sum(-1)
+        return self.factors[1] + self.free * change / (2 * self.safe)
 
     def shrunk(self, threshold: Tensor) -> Tensor:
         """Return ``sum_i (s_i - threshold) u_i v_i'`` over the free ones, ``f(matrix matrix') matrix``.
 
         The function is ``f(s^2) = 1 - threshold / s`` where singular values are free, and zero elsewhere.
         """
-        u, s, vh = self.factors
-        e, d, rest = self._e, *self._parts
-        safe, sums, both = self._safe, self._sums, _both(self.free)
-        level = self.free * (1 - threshold.unsqueeze(-1) / safe)
-        curve = -both * threshold[..., None, None] / (_both(safe) * sums)
-        slopes = torch.where(self._weights != 0, _pairs(level) * self._weights, -curve)
+        (u, s, vh), e, both, sums = self.factors, self.e, _both(self.free), _sums(self.safe)
+        level = self.free * (1 - threshold.unsqueeze(-1) / self.safe)
+        curve = -both * threshold[..., None, None] / (_both(self.safe) * sums)
+        slopes = torch.where(self.weights != 0, _pairs(level) * self.weights, -curve)
         change, own = slopes * e, level.unsqueeze(-1)
         if self.order == 1:
-            return u @ ((torch.diag_embed(level * s) + own * d + change * s.unsqueeze(-2)) @ vh + own * rest)
-        left, right = both * e / safe.unsqueeze(-2), both * e / sums
-        inner = left @ right + safe.unsqueeze(-2) * ((left / sums) @ right)
-        change = change + _second_order(slopes, e, self._weights, self.free) + curve * inner
-        change = change + torch.diag_embed(level)
-        return u @ ((change * s.unsqueeze(-2) + change @ d) @ vh + change @ rest)
-
-    @cached_property
-    def _parts(self) -> tuple[Tensor, Tensor]:
-        u, _, vh = self.factors
-        rotated = u.mT @ self.matrix
-        core = rotated @ vh.mT
-        rest = rotated - core @ vh
-        return core - primal(core), rest - primal(rest)
-
-    @cached_property
-    def _e(self) -> Tensor:
-        d, rest = self._parts
-        product = _scaled(d, self.factors[1])
-        result = product + product.mT
-        return result if self.order == 1 else result + d @ d.mT + rest @ rest.mT
-
-    @cached_property
-    def _weights(self) -> Tensor:
-        return _inverse_gaps(self.factors[1], self.free, squares=True)
-
-    @cached_property
-    def _safe(self) -> Tensor:
-        s = self.factors[1]
-        return torch.where(self.free > 0, s.clamp_min(torch.finfo(s.dtype).eps), 1.0)
-
-    @cached_property
-    def _sums(self) -> Tensor:
-        return self._safe.unsqueeze(-1) + self._safe.unsqueeze(-2)
+            core = torch.diag_embed(level * s) + own * self.d + _scaled(change, s)
+            return u @ (core @ vh + own * self.rest)
+        left, right = both * e / self.safe.unsqueeze(-2), both * e / sums
+        inner = left @ right + _scaled((left / sums) @ right, self.safe)
+        change = change + _second_order(slopes, e, self.weights, self.free) + curve * inner + torch.diag_embed(level)
+        return u @ ((_scaled(change, s) + change @ self.d) @ vh + change @ self.rest)
 
 
 def _second_order(slopes: Tensor, e: Tensor, weights: Tensor, region: Tensor) -> Tensor:
@@ -181,7 +172,7 @@ def _inverse_gaps(values: Tensor, region: Tensor, *, squares: bool = False) -> T
     """Return ``1 / (x_i - x_j)`` for entries of two regions, else 0; `x` are the values or their squares."""
     gap = _pairs(values)
     if squares:
-        gap = gap * (values.unsqueeze(-1) + values.unsqueeze(-2))
+        gap = gap * _sums(values)
     least = torch.finfo(values.dtype).tiny ** 0.75
     apart = (_pairs(region) != 0) & (gap.abs() > least)
     return torch.where(apart, 1 / torch.where(apart, gap, 1.0), 0.0)
@@ -198,6 +189,10 @@ def _scaled(matrix: Tensor, factors: Tensor) -> Tensor:
 
 def _pairs(x: Tensor) -> Tensor:
     return x.unsqueeze(-1) - x.unsqueeze(-2)
+
+
+def _sums(x: Tensor) -> Tensor:
+    return x.unsqueeze(-1) + x.unsqueeze(-2)
 
 
 def _both(x: Tensor) -> Tensor:
