@@ -6,6 +6,8 @@ import pytest
 import torch
 
 from optlayers import FeasibleSet, InfeasibleError
+from optlayers.parametric.sparse import nonzeros
+from optlayers.parametric.symbolic import Affine
 from optlayers.sets.matrix_norm_balls import NuclearNormBall, SpectralNormBall
 from optlayers.sets.spectral_set import SpectralSet
 
@@ -223,3 +225,14 @@ def test_the_nearest_point_of_an_empty_set_has_the_least_squared_violations():
     slack = cp.Variable((3, 3), symmetric=True)
     cp.Problem(cp.Minimize(cp.sum_squares(slack) + (cp.trace(x) + 1) ** 2), [x + slack >> 0]).solve(cp.CLARABEL)
     torch.testing.assert_close(y, torch.from_numpy(x.value).expand(4, 3, 3), rtol=0, atol=1e-5)
+
+
+def test_rows_and_cones_of_large_blocks_stay_sparse():
+    x, p = cp.Variable((40, 40), symmetric=True), cp.Parameter()
+    feasible_set = FeasibleSet([x >> p * np.eye(40), cp.trace(x) <= 1], x, [p])
+    (block,) = feasible_set._compiled.pieces[0].blocks
+    normals = [cone.normals for cone in block.cones] + [row.normal for row in block.rows]
+    assert not any("constant" in vars(normal) for normal in normals)
+    dense = Affine(block.cones[0].normals.constant, block.cones[0].normals.linear)
+    for one, other in zip(nonzeros(dense), nonzeros(block.cones[0].normals), strict=True):
+        np.testing.assert_array_equal(one, other)
