@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import scipy.sparse as sp
 
+from optlayers.parametric.sparse import SparseAffine
 from optlayers.parametric.symbolic import Affine
 
 
@@ -73,20 +74,16 @@ class AffineRows:
 
     def coefficients(self, row: int) -> Affine:
         """Return one row of ``A`` as a map of the parameters, shape (n,)."""
-        return self[np.array([row])].dense(np.arange(self.n)).reshaped(self.n)
+        return self[np.array([row])].on(np.arange(self.n)).reshaped(self.n)
 
-    def dense(self, columns: np.ndarray) -> Affine:
+    def on(self, columns: np.ndarray) -> SparseAffine:
         """Return some columns of ``A``, sorted, as a map of the parameters, shape (m, len(columns))."""
         row, column, parameter, value = self.triplets()
         place = np.searchsorted(columns, column)
         keep = np.append(columns, -1)[place] == column
-        row, place, parameter, value = row[keep], place[keep], parameter[keep], value[keep]
-        fixed = parameter == self.parameters
-        matrix = np.zeros((len(self), len(columns)))
-        np.add.at(matrix, (row[fixed], place[fixed]), value[fixed])
-        index = row[~fixed] * len(columns) + place[~fixed]
-        linear = sp.csr_array((value[~fixed], (index, parameter[~fixed])), shape=(matrix.size, self.parameters))
-        return Affine(matrix, linear)
+        shape = (len(self), len(columns))
+        index = row[keep] * len(columns) + place[keep]
+        return SparseAffine(shape, self.parameters, index, parameter[keep], value[keep])
 
     def sources_of(self, row: int) -> tuple[int, ...]:
         """Return the numbers of the user's constraints that a row comes from."""

@@ -23,12 +23,29 @@ def smat(vector: np.ndarray) -> np.ndarray:
     return matrix
 
 
+def _least_eigenvalue(point: np.ndarray) -> float:
+    """Return the least eigenvalue of a matrix, by what is not zero of it."""
+    n = int(np.sqrt(2 * len(point)))
+    index = np.flatnonzero(point)
+    column = np.searchsorted(np.cumsum(np.arange(n, 0, -1)), index, side="right")
+    row = index - column * n + column * (column + 1) // 2
+    used = np.unique(np.append(row, column))
+    if len(used) == n:
+        return float(np.linalg.eigvalsh(smat(point))[0])
+    if len(used) == 0:
+        return 0.0
+    part = np.zeros((len(used), len(used)))
+    row, column = np.searchsorted(used, row), np.searchsorted(used, column)
+    part[row, column] = part[column, row] = np.where(row == column, 1.0, np.sqrt(0.5)) * point[index]
+    return min(float(np.linalg.eigvalsh(part)[0]), 0.0)
+
+
 def depth(kind: str, alpha: float, point: np.ndarray) -> float:
     """Return a number that is positive inside the cone, zero on its boundary and negative outside."""
     if kind == "soc":
         return point[0] - float(np.linalg.norm(point[1:]))
     if kind == "psd":
-        return float(np.linalg.eigvalsh(smat(point))[0])
+        return _least_eigenvalue(point)
     x, y, z = point
     if kind == "exp":
         if y > 0:

@@ -96,7 +96,7 @@ def conic_rows(form: ConicForm) -> BlockRows:
     nothing = np.zeros((3, 0), dtype=np.int64)
     block = Block(np.arange(form.size), form.auxiliary, None, None, (), (), nothing, parameters)
     structure = Structure(form.size, form.auxiliary, (), linear, tuple(range(equal)), cones)
-    return BlockRows(block, structure, rows.dense(np.arange(size)), lower, upper)
+    return BlockRows(block, structure, rows.on(np.arange(size)), lower, upper)
 
 
 def _alike(cone: BlockCone) -> tuple[str, int]:

@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from optlayers.compiler.affine_rows import AffineRows
 from optlayers.compiler.conic_form import Cone, ConicForm
+from optlayers.parametric.sparse import SparseAffine
 from optlayers.parametric.symbolic import Affine
 from optlayers.recognition.block import Block, BlockCone, Row
 from optlayers.recognition.bounds import BoundRows, Side, collect_side, sort_rows
@@ -141,10 +142,16 @@ def _columns(cone: Cone) -> np.ndarray:
 
 
 def _spread(normal: Affine, index: np.ndarray, size: int) -> Affine:
-    place = sp.csr_array((np.ones(len(index)), (index, np.arange(len(index)))), shape=(size, len(index)))
-    return normal if size == len(index) else normal.mapped(place)
+    if size == len(index):
+        return normal
+    places, parameter, value = index, np.full(len(index), normal.parameters), normal.constant
+    if not normal.is_constant:
+        linear = normal.linear.tocoo()
+        places, parameter = np.append(places, index[linear.row]), np.append(parameter, linear.col)
+        value = np.append(value, linear.data)
+    return SparseAffine((size,), normal.parameters, places, parameter, value)
 
 
 def _local_cone(cone: Cone, columns: np.ndarray) -> BlockCone:
     sources = tuple(np.unique(cone.rows.sources.indices).tolist())
-    return BlockCone(cone.kind, cone.rows.dense(columns), cone.rows.offset, cone.alpha, sources)
+    return BlockCone(cone.kind, cone.rows.on(columns), cone.rows.offset, cone.alpha, sources)

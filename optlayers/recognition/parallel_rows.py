@@ -5,6 +5,7 @@ Scalings and duplicates disappear with that; numeric bounds that follow from bou
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
@@ -24,9 +25,8 @@ def merge_parallel(equalities: AffineRows, inequalities: AffineRows) -> list[tup
     groups: dict[object, list[tuple[Affine, bool, float, tuple[int, ...]]]] = defaultdict(list)
     shapes: dict[object, tuple[np.ndarray, Affine]] = {}
     for rows, equality in ((equalities, True), (inequalities, False)):
-        matrix, offset, parametric = rows.matrix, rows.offset, rows.is_parametric
-        for k in range(len(rows)):
-            level = offset[np.array([k])].reshaped()
+        matrix, parametric, levels = rows.matrix, rows.is_parametric, _numbers(rows.offset)
+        for k, level in enumerate(levels):
             if parametric[k]:
                 columns, normal, scale = _parametric_normal(rows, k)
                 linear = normal.linear
@@ -35,11 +35,29 @@ def merge_parallel(equalities: AffineRows, inequalities: AffineRows) -> list[tup
             else:
                 columns, values = _entries(matrix, k)
                 scale = _leading(values)
-                normal = Affine.of(values / scale, rows.parameters)
+                normal = Affine(values / scale, _nothing(len(values), rows.parameters))
                 key = (columns.tobytes(), _rounded(values / scale))
             shapes.setdefault(key, (columns, normal))
-            groups[key].append((level.scaled(-1 / scale), equality, scale, rows.sources_of(k)))
+            groups[key].append((_scaled(level, -1 / scale), equality, scale, rows.sources_of(k)))
     return [(shapes[key][0], _merge(shapes[key][1], members)) for key, members in groups.items()]
+
+
+def _numbers(vector: Affine) -> list[Affine]:
+    """Return the entries of a vector, one by one."""
+    nothing, parametric = _nothing(1, vector.parameters), vector.is_parametric
+    return [
+        vector[np.array([k])].reshaped() if parametric[k] else Affine(np.asarray(number), nothing)
+        for k, number in enumerate(vector.constant)
+    ]
+
+
+def _scaled(number: Affine, factor: float) -> Affine:
+    return Affine(number.constant * factor, number.linear if number.is_constant else number.linear * factor)
+
+
+@functools.cache
+def _nothing(size: int, parameters: int) -> sp.csr_array:
+    return sp.csr_array((size, parameters))
 
 
 def _entries(matrix: sp.csr_array, row: int) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +94,7 @@ def _merge(normal: Affine, members: list[tuple[Affine, bool, float, tuple[int, .
     above = _tightest([(level, sources) for level, equal, scale, sources in members if equal or scale < 0], min)
     low = largest([level for level, _ in below]) if below else None
     high = smallest([level for level, _ in above]) if above else None
-    if isinstance(low, Affine) and isinstance(high, Affine) and _equal(low, high):
+    if low is not high and isinstance(low, Affine) and isinstance(high, Affine) and _equal(low, high):
         high = low
     return Row(normal, low, high, tuple(dict.fromkeys(source for _, sources in [*below, *above] for source in sources)))
 

@@ -101,9 +101,9 @@ def correlation_matrices() -> Case:
 
 @_entry
 def nuclear_norm_ball() -> Case:
-    """A semidefinite cone with auxiliary entries."""
+    """A semidefinite cone with auxiliary entries; it has a closed form, which is not used here."""
     x, radius = cp.Variable((2, 3), name="x"), cp.Parameter(name="radius", value=1.5)
-    return Case(None, "nuclear_norm_ball", x, [cp.normNuc(x) <= radius], [radius], **_CURVED)
+    return Case(None, "nuclear_norm_ball", x, [cp.normNuc(x) <= radius], [radius], "general", **_CURVED)
 
 
 @_entry

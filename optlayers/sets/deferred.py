@@ -1,0 +1,64 @@
+"""Values whose derivatives are computed when they are asked for, to the order that is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.autograd import forward_ad
+
+from optlayers.cones.common import primal
+from optlayers.parametric.constants import is_traced
+
+Expansion = Callable[..., Tensor]
+
+
+def deferred(value: Tensor, expand: Expansion, *inputs: Tensor | None) -> Tensor:
+    """Return `value` with the derivatives of ``expand(order, *inputs)`` in the inputs.
+
+    Parameters
+    ----------
+    value : Tensor
+        Without derivatives.
+    expand : callable
+        Differentiable torch operations whose first derivatives, and for order 2 also second ones, are those of the
+        value's. Higher derivatives are not.
+    inputs : Tensor or None
+    """
+    given = [t for t in inputs if t is not None]
+    if torch.compiler.is_compiling():  # which refuses second derivatives itself
+        return _attached(value, expand(1, *inputs)) if torch.is_grad_enabled() else value
+    if is_traced() or any(forward_ad.unpack_dual(t).tangent is not None for t in given):
+        return _attached(value, expand(2, *inputs))
+    if torch.is_grad_enabled() and any(t.requires_grad for t in given):
+        return _Deferred.apply(expand, value, *inputs)
+    return value
+
+
+def _attached(value: Tensor, expansion: Tensor) -> Tensor:
+    return expansion + (value - primal(expansion))
+
+
+class _Deferred(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, expand: Expansion, value: Tensor, *inputs: Tensor | None) -> Tensor:
+        ctx.expand = expand
+        ctx.save_for_backward(*inputs)
+        return value.view_as(value)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        again, needed = torch.is_grad_enabled(), ctx.needs_input_grad[2:]
+        saved = [t if t is None or again else t.detach() for t in ctx.saved_tensors]
+        with torch.enable_grad():
+            # views, so that no input's derivative runs through another input
+            own = [
+                t.requires_grad_().view_as(t) if need and not again else t if t is None else t.view_as(t)
+                for t, need in zip(saved, needed, strict=True)
+            ]
+            wanted = [t for t, need in zip(own, needed, strict=True) if need]
+            result = ctx.expand(2 if again else 1, *own)
+            found = iter(torch.autograd.grad(result, wanted, gradient, create_graph=again, allow_unused=True))
+        return None, None, *(next(found) if need else None for need in needed)

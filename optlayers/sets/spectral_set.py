@@ -1,0 +1,222 @@
+"""Sets of symmetric matrices given by their eigenvalues: semidefinite cones, spectraplexes, eigenvalue bounds."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import cvxpy as cp
+import numpy as np
+import torch
+from torch import Tensor
+
+from optlayers.parametric.symbolic import Affine, Data, as_number, derived, largest, smallest
+from optlayers.recognition.block import Block, BlockCone, Row
+from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.box import Box
+from optlayers.sets.box_section import BoxSection
+from optlayers.sets.matrix_cones import EigenvalueBound, eigenvalue_bounds, is_zero, read_rows
+from optlayers.sets.spectral_functions import project_eigenvalues
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class SpectralSet(ClosedFormSet):
+    """Symmetric matrices ``Y`` such that the eigenvalues of ``Y - center`` lie in a section of a box.
+
+    It is ``lower <= lambda_i(Y - center) <= upper`` for all `i`, ``total_lower <= trace(Y - center) <= total_upper``.
+    The nearest such matrix keeps the eigenvectors of ``V - center`` and projects the eigenvalues (Lewis, "The convex
+    analysis of unitarily invariant matrix functions", 1995).
+
+    Attributes
+    ----------
+    center : Tensor, shape (*batch, n, n)
+        Symmetric.
+    lower, upper : Tensor, shape (*batch,), or None
+        At least one.
+    total_lower, total_upper : Tensor, shape (*batch,), or None
+        One object for both says that the total is fixed.
+    """
+
+    name = "spectral set"
+    is_symmetric: ClassVar[bool] = True
+    center: Tensor
+    lower: Tensor | None
+    upper: Tensor | None
+    total_lower: Tensor | None
+    total_upper: Tensor | None
+
+    @staticmethod
+    def constraints(x: cp.Variable, **data: Any) -> list[cp.Constraint]:
+        return [x == x.T, *_eigenvalue_constraints(x, **data)]
+
+    @classmethod
+    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+        found = _read(block, symmetric=cls.is_symmetric)
+        if found is None:
+            return None
+        center, flat = found.bounds[0].center, found.bounds[0].center.reshaped(block.size)
+        trace = flat.mapped(np.eye(center.shape[0]).reshape(1, -1)).reshaped()
+        lower = [bound.level for bound in found.bounds if bound.is_lower]
+        upper = [bound.level for bound in found.bounds if not bound.is_lower]
+        total_lower = None if found.trace is None else _less(found.trace.lower, trace)
+        fixed = found.trace is not None and found.trace.is_equality
+        return {
+            "center": center,
+            "lower": largest(lower) if lower else None,
+            "upper": smallest(upper) if upper else None,
+            "total_lower": total_lower,
+            "total_upper": total_lower if fixed or found.trace is None else _less(found.trace.upper, trace),
+        }
+
+    @classmethod
+    def label(cls, block: Block) -> str:
+        fields = cls.match(block) or {}
+        lower, upper, total = (fields[key] for key in ("lower", "upper", "total_lower"))
+        is_cone = total is None and fields["total_upper"] is None and not np.any(_constant(fields["center"]))
+        if is_cone and upper is None and as_number(lower, np.nan) == 0:
+            return "PSD cone"
+        if is_cone and lower is None and as_number(upper, np.nan) == 0:
+            return "NSD cone"
+        if total is None and fields["total_upper"] is None:
+            return "eigenvalue bounds"
+        if total is fields["total_upper"] and as_number(lower, np.nan) == 0:
+            return "spectraplex" if upper is None else "capped spectraplex"
+        return cls.name
+
+    def project(self, v: Tensor) -> Tensor:
+        """Project the eigenvalues; one exactly at a bound takes the derivative of the bound."""
+        matrix = v.unflatten(-1, self.center.shape[-2:])
+        return (self.center + self._project((matrix + matrix.mT) / 2 - self.center)).flatten(-2)
+
+    def _project(self, symmetric: Tensor) -> Tensor:
+        return project_eigenvalues(symmetric, self._section())
+
+    def _section(self) -> Box | BoxSection:
+        """Return the set of eigenvalues."""
+        n = self.center.shape[-1]
+        lower, upper = (
+            None if bound is None else bound.unsqueeze(-1).expand(*bound.shape, n) for bound in (self.lower, self.upper)
+        )
+        if self.total_lower is None and self.total_upper is None:
+            return Box(lower, upper)
+        return BoxSection(None, lower, upper, self.total_lower, self.total_upper)
+
+    def infeasibility(self) -> Tensor | None:
+        """Check what `BoxSection` checks of the eigenvalues; without bounds on the trace, that theirs do not cross."""
+        return self._section().infeasibility()
+
+    def relaxed(self) -> SpectralSet:
+        """Relax the set of eigenvalues: violations in the Frobenius norm are those of the eigenvalues."""
+        section = self._section().relaxed()
+        lower, upper = (None if bound is None else bound[..., 0] for bound in (section.lower, section.upper))
+        totals = (section.total_lower, section.total_upper) if isinstance(section, BoxSection) else (None, None)
+        return dataclasses.replace(
+            self, lower=lower, upper=upper, **dict(zip(("total_lower", "total_upper"), totals, strict=True))
+        )
+
+    @classmethod
+    def blame(cls, block: Block, check: int) -> set[int]:
+        found = _read(block, symmetric=cls.is_symmetric)
+        if found is None or found.trace is None or check > 2:
+            return {source for cone in block.cones for source in cone.sources}
+        side = {0: False, 1: True}.get(check)
+        cones = [cone for cone, bounds in found.by_cone if any(bound.is_lower is side for bound in bounds)]
+        return set(found.trace.sources).union(*(cone.sources for cone in cones))
+
+    @staticmethod
+    def examples() -> Iterable[Mapping[str, Any]]:
+        zero, one = np.array(0.0), np.array(1.0)
+        center = np.array([[0.5, 1.0, 0.0], [1.0, -1.0, 0.3], [0.0, 0.3, 0.2]])
+        yield {"size": (3, 3), "lower": zero}
+        yield {"size": (2, 2), "upper": np.array(-0.3), "center": center[:2, :2]}
+        yield {"size": (3, 3), "lower": zero, "total": one}
+        yield {"size": (3, 3), "lower": zero, "upper": np.array(0.6), "total_upper": one}
+        yield {"size": (3, 3), "lower": -one, "upper": one, "center": center, "total": np.array(0.5)}
+        yield {"size": (3, 3), "upper": one, "total_lower": -one, "total_upper": np.array(0.5)}
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class SymmetricPart(SpectralSet):
+    """Matrices whose symmetric part lies in a `SpectralSet`: what ``X >> 0`` says of a variable that is not symmetric.
+
+    The other part is orthogonal to all symmetric matrices, and stays as it is.
+    """
+
+    name = "spectral set of the symmetric part"
+    is_symmetric = False
+
+    @staticmethod
+    def constraints(x: cp.Variable, **data: Any) -> list[cp.Constraint]:
+        return _eigenvalue_constraints(x, **data)
+
+    def project(self, v: Tensor) -> Tensor:
+        matrix = v.unflatten(-1, self.center.shape[-2:])
+        symmetric = (matrix + matrix.mT) / 2 - self.center
+        return (matrix + (self._project(symmetric) - symmetric)).flatten(-2)
+
+    @staticmethod
+    def examples() -> Iterable[Mapping[str, Any]]:
+        yield {"size": (3, 3), "lower": np.array(0.0)}
+        yield {"size": (2, 2), "lower": np.array(-0.5), "upper": np.array(1.0), "total": np.array(1.0)}
+
+
+def _eigenvalue_constraints(
+    x: cp.Variable,
+    center: Any = 0,
+    lower: Any = None,
+    upper: Any = None,
+    total: Any = None,
+    total_lower: Any = None,
+    total_upper: Any = None,
+) -> list[cp.Constraint]:
+    """Bound the eigenvalues of the symmetric part of ``x - center``, and its trace."""
+    identity, trace = np.eye(x.shape[0]), cp.trace(x - center)
+    result = [x - center >> lower * identity] if lower is not None else []
+    result += [x - center << upper * identity] if upper is not None else []
+    result += [trace == total] if total is not None else []
+    result += [trace >= total_lower] if total_lower is not None else []
+    return result + ([trace <= total_upper] if total_upper is not None else [])
+
+
+@dataclass(frozen=True, eq=False)
+class _Reading:
+    """What each cone of a block says of eigenvalues, and the row on the trace."""
+
+    by_cone: list[tuple[BlockCone, list[EigenvalueBound]]]
+    trace: Row | None
+
+    @property
+    def bounds(self) -> list[EigenvalueBound]:
+        return [bound for _, bounds in self.by_cone for bound in bounds]
+
+
+def _read(block: Block, *, symmetric: bool) -> _Reading | None:
+    """Return what a block says if it is such a set."""
+    if not block.cones or block.has_bounds or block.auxiliary or round(block.size**0.5) ** 2 != block.size:
+        return None
+    by_cone = [(cone, eigenvalue_bounds(cone, block.size, symmetric)) for cone in block.cones]
+    if not all(bounds for _, bounds in by_cone):
+        return None
+    rows = read_rows(block)
+    if rows is None or rows[0] is not symmetric:
+        return None
+    found = _Reading(by_cone, rows[1])
+    first = found.bounds[0]
+    same = (is_zero(first.center - bound.center, bound.center, bound.level) for bound in found.bounds[1:])
+    return found if all(same) else None
+
+
+def _less(data: Data | None, trace: Affine) -> Data | None:
+    """Return data minus the trace of the centre."""
+    if data is None or trace.is_zero:
+        return data
+    return data - trace if isinstance(data, Affine) else derived(torch.sub, data, trace)
+
+
+def _constant(data: Data | None) -> np.ndarray:
+    """Return numbers; ones where there are parameters."""
+    return data.constant if isinstance(data, Affine) and data.is_constant else np.ones(1)
