@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from optlayers import FeasibleSet, InfeasibleError
+from optlayers.sets import REGISTRY
 
 TRIALS = range(40)
 
@@ -61,6 +62,30 @@ def test_random_cones(trial):
     points = np.concatenate([apex + directions, [apex, apex + head, apex - head, apex + 1e9 * directions[0], 0 * apex]])
     nearest = feasible_set.project(torch.from_numpy(points)).numpy()
     check_in_cone(head, tail, level, shift, points, nearest)
+
+
+@pytest.mark.parametrize("trial", range(12))
+def test_sparse_cones_of_few_digits_agree_with_the_general_solver(trial):
+    rng = np.random.default_rng(trial)
+    for _ in range(10):
+        n, m = (int(k) for k in rng.integers(1, 6, size=2))
+        tail = np.round(rng.normal(size=(m, n)) * (rng.random((m, n)) < 0.6), 1)
+        shift, head = np.round(rng.normal(size=m) * (rng.random(m) < 0.4), 1), np.zeros(n)
+        head[rng.random(n) < 0.5] = 0.5
+        level = round(rng.normal() * (rng.random() < 0.6), 1)
+        x = cp.Variable(n)
+        constraints = [cp.SOC(head @ x + level, tail @ x + shift)]
+        try:
+            own = FeasibleSet(constraints, x)
+        except InfeasibleError:
+            continue
+        general = FeasibleSet(constraints, x, method="general", on_failure="nan")
+        v = torch.from_numpy(4 * rng.normal(size=(10, n)))
+        for piece in own._compiled.pieces:
+            for block in piece.matched:
+                assert sum(kind.match(block) is not None for kind in REGISTRY) == 1
+        y, other = own.project(v), general.solve(v)
+        torch.testing.assert_close(y[other.solved], other.value[other.solved], rtol=0, atol=1e-7)
 
 
 @pytest.mark.parametrize("trial", TRIALS)

@@ -157,7 +157,8 @@ def _solved(matrix: sp.csr_array, offset: Affine, solve: sp.csr_array) -> tuple[
     for _ in range(_REFINEMENTS):
         center = center + (center.mapped(matrix) + offset).mapped(solve)
     rest = center.mapped(matrix) + offset
-    keep = _size(rest) > _TOLERANCE * (abs(matrix) @ _size(center) + _size(offset))
+    size = np.asarray(abs(matrix).sum(axis=1)).ravel() * _size(center).max() + _size(offset)
+    keep = _size(rest) > _TOLERANCE * size
     return center, rest.scaled(keep.astype(float)) if keep.any() else None
 
 
@@ -212,7 +213,7 @@ def _size(data: Affine) -> np.ndarray:
 
 def _excess(rest: Tensor) -> Tensor:
     """Return ``||tail||^2 - head^2``."""
-    return rest[..., 1:].square().sum(-1) - rest[..., 0].square()
+    return (rest[..., 1:].square().sum(-1) - rest[..., 0].square()).clamp_min(0.0)
 
 
 def _lifted(base: Tensor, rest: Tensor, direction: Tensor) -> Tensor:

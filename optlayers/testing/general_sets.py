@@ -116,4 +116,4 @@ def two_blocks() -> Case:
         cp.norm(x[6:]) <= 1,
         x[6] + 2 * x[7] <= 0.5,
     ]
-    return Case(None, "two_blocks", x, constraints, [sizes], "general", **_CURVED)
+    return Case(None, "two_blocks", x, constraints, [sizes], method="general", **_CURVED)
