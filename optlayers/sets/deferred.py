@@ -51,14 +51,17 @@ class _Deferred(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         again, needed = torch.is_grad_enabled(), ctx.needs_input_grad[2:]
-        saved = [t if t is None or again else t.detach() for t in ctx.saved_tensors]
         with torch.enable_grad():
-            # views, so that no input's derivative runs through another input
-            own = [
-                t.requires_grad_().view_as(t) if need and not again else t if t is None else t.view_as(t)
-                for t, need in zip(saved, needed, strict=True)
-            ]
-            wanted = [t for t, need in zip(own, needed, strict=True) if need]
+            own = [_own(t, need, again) for t, need in zip(ctx.saved_tensors, needed, strict=True)]
+            wanted = [t for t, need in zip(own, needed, strict=True) if need and t is not None]
             result = ctx.expand(2 if again else 1, *own)
             found = iter(torch.autograd.grad(result, wanted, gradient, create_graph=again, allow_unused=True))
         return None, None, *(next(found) if need else None for need in needed)
+
+
+def _own(tensor: Tensor | None, need: bool, again: bool) -> Tensor | None:
+    """Return a view, so that no input's derivative runs through another one; of a fresh leaf for the first order."""
+    if tensor is None:
+        return None
+    tensor = tensor if again else tensor.detach().requires_grad_(need)
+    return tensor.view_as(tensor)

@@ -63,11 +63,11 @@ def read_rows(block: Block) -> tuple[bool, Row | None] | None:
         if not row.normal.is_constant:
             return None
         entries, values = nonzeros(row.normal)
-        if np.array_equal(entries, diagonal) and (values == 1).all():
+        if np.array_equal(entries, diagonal) and np.allclose(values, 1.0, _TOLERANCE, 0):
             traces.append(row)
         elif len(entries) == 2 and row.is_equality and isinstance(row.lower, Affine) and row.lower.is_zero:
             transposed = entries[0] % n * n + entries[0] // n
-            if values.sum() != 0 or entries[1] != transposed:
+            if abs(values.sum()) > _TOLERANCE or entries[1] != transposed:
                 return None
             pairs.add(int(entries[0]))
         else:
@@ -138,7 +138,7 @@ def norm_bound(cone: BlockCone, size: int) -> tuple[Affine, Affine] | None:
     diagonal, others = cone.offset[found.diagonal], cone.offset[found.others]
     radius = diagonal[:1]
     spread = diagonal - radius[np.zeros(len(found.diagonal), dtype=np.int64)]
-    if not is_zero(spread, diagonal) or not is_zero(others, cone.offset):
+    if not is_zero(spread, diagonal) or not others.is_zero:
         return None
     return found.center, radius.reshaped().scaled(1 / found.scale)
 
@@ -158,10 +158,13 @@ def trace_norm_bound(block: Block) -> tuple[Affine, Data] | None:
     inside = np.append(found.diagonal, found.others)
     whole = sparse_matrix(cone.normals)
     matrix = whole[inside][:, block.size :]
-    one_each = whole.nnz == block.size + len(inside) and matrix.nnz == len(inside) == block.auxiliary == len(
-        np.unique(matrix.indices)
-    )
-    if not one_each or (np.diff(matrix.indptr) != 1).any() or not is_zero(cone.offset[inside], cone.offset):
+    one_each = (np.diff(matrix.indptr) == 1).all() and len(np.unique(matrix.indices)) == block.auxiliary
+    if (
+        not one_each
+        or whole.nnz != block.size + len(inside)
+        or len(inside) != block.auxiliary
+        or not cone.offset[inside].is_zero
+    ):
         return None
     rows = [row for row in block.rows if not row.is_equality]
     if len(rows) != 1 or not rows[0].normal.is_constant or rows[0].lower is not None or rows[0].upper is None:
@@ -202,27 +205,21 @@ def dilation(cone: BlockCone, size: int) -> Dilation | None:
     n, m = order - int(is_below.sum()), int(is_below.sum())
     if n * m != size or is_below[other[rows]].any() or not is_below[one[rows]].all():
         return None
-    shape = _grid(
-        np.searchsorted(np.flatnonzero(~is_below), other[rows]),
-        (is_below.cumsum() - 1)[one[rows]],
-        matrix.indices,
-        n,
-        m,
-    )
+    place = np.zeros((n, m), dtype=np.int64)
+    place[((~is_below).cumsum() - 1)[other[rows]], (is_below.cumsum() - 1)[one[rows]]] = matrix.indices
+    shape = _shape(place)
     scale = matrix.data[0]
     if shape is None or not np.allclose(matrix.data, scale, _TOLERANCE, 0):
         return None
-    place = sp.csr_array((np.full(size, -1 / scale), (matrix.indices, rows)), shape=(size, len(one)))
+    spread = sp.csr_array((np.full(size, -1 / scale), (matrix.indices, rows)), shape=(size, len(one)))
     inside = np.setdiff1d(np.arange(len(one)), rows)
     is_diagonal = one[inside] == other[inside]
-    center = cone.offset.mapped(place).reshaped(*shape)
+    center = cone.offset.mapped(spread).reshaped(*shape)
     return Dilation(center, inside[is_diagonal], inside[~is_diagonal], abs(scale) * _ROOT)
 
 
-def _grid(row: np.ndarray, column: np.ndarray, entry: np.ndarray, n: int, m: int) -> tuple[int, int] | None:
-    """Return the shape in which the entries are a matrix or its transpose, up to the order of rows and columns."""
-    place = np.zeros((n, m), dtype=np.int64)
-    place[row, column] = entry
+def _shape(place: np.ndarray) -> tuple[int, int] | None:
+    """Return the shape in which entries are a matrix or its transpose, up to the order of its rows and columns."""
     for grid in (place, place.T):
         at_row, at_column = np.divmod(grid, grid.shape[1])
         if (at_row == at_row[:, :1]).all() and (at_column == at_column[:1]).all():
@@ -244,9 +241,11 @@ def is_symmetric(matrix: Affine) -> bool:
 
 
 def is_zero(data: Affine, *scale: Affine) -> bool:
-    """Whether data vanish, up to rounding of what they are computed from."""
-    return _size(data) <= _TOLERANCE * max([_size(part) for part in scale], default=0.0)
+    """Whether data vanish, up to rounding of what they are the difference of."""
+    sizes = np.max([_sizes(part) for part in scale], axis=0)
+    return bool((_sizes(data) <= 16 * np.finfo(float).eps * sizes).all())
 
 
-def _size(data: Affine) -> float:
-    return float(np.abs(np.concatenate([data.constant.ravel(), data.linear.data])).max(initial=0.0))
+def _sizes(data: Affine) -> np.ndarray:
+    """Return the largest number, and the largest coefficient of a parameter."""
+    return np.array([np.abs(part).max(initial=0.0) for part in (data.constant, data.linear.data)])

@@ -206,7 +206,8 @@ def _read(block: Block, *, symmetric: bool) -> _Reading | None:
         return None
     found = _Reading(by_cone, rows[1])
     first = found.bounds[0]
-    same = (is_zero(first.center - bound.center, bound.center, bound.level) for bound in found.bounds[1:])
+    data = [part for bound in found.bounds for part in (bound.center, bound.level)]
+    same = (is_zero(first.center - bound.center, *data) for bound in found.bounds[1:])
     return found if all(same) else None
 
 
