@@ -1,0 +1,80 @@
+"""Blocks that say ``y = center + P w`` with a doubly stochastic matrix of auxiliary entries: permutahedra."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from optlayers.parametric.symbolic import Affine
+from optlayers.recognition.bends import add
+from optlayers.recognition.block import Block, Row
+
+
+@dataclass(frozen=True, eq=False)
+class Mixture:
+    """``{center + P @ weights : P doubly stochastic}``."""
+
+    center: Affine
+    weights: Affine
+
+
+def read_mixture(block: Block) -> Mixture | None:
+    """Read one row ``y_i - P_i @ w == center_i`` for each entry, and sums that are one of rows and columns of `P`."""
+    n = block.size
+    if block.auxiliary != n * n or len(block.rows) != 3 * n or block.upper is not None or n < 2:
+        return None
+    lower = block.lower
+    start = np.where(np.arange(n + n * n) < n, -np.inf, 0.0)
+    if not isinstance(lower, Affine) or not lower.is_constant or not np.array_equal(lower.constant, start):
+        return None
+    if not all(row.is_equality and isinstance(row.lower, Affine) for row in block.rows):
+        return None
+    used = np.stack([(row.normal.constant != 0) | row.normal.is_parametric for row in block.rows])
+    is_link = used[:, :n].any(1)
+    links = [row for row, own in zip(block.rows, is_link, strict=True) if own]
+    sums = [row for row, own in zip(block.rows, is_link, strict=True) if not own]
+    if len(links) != n or not np.array_equal(np.sort(used[is_link, :n].argmax(1)), np.arange(n)):
+        return None
+    if (used[is_link, :n].sum(1) != 1).any() or not all(_is_sum(row, n) for row in sums):
+        return None
+    place = _places(used[~is_link, n:], used[is_link, n:], n)
+    return None if place is None else _read_links(links, used[is_link, :n].argmax(1), place, n)
+
+
+def _is_sum(row: Row, n: int) -> bool:
+    """Whether it says that some auxiliary entries have the sum one."""
+    if not (row.normal.is_constant and isinstance(row.lower, Affine) and row.lower.is_constant):
+        return False
+    own = row.normal.constant[row.normal.constant != 0]
+    return len(own) == n and bool((own == own[0]).all()) and abs(row.lower.constant - own[0]) <= 1e-12 * abs(own[0])
+
+
+def _places(sums: np.ndarray, links: np.ndarray, n: int) -> np.ndarray | None:
+    """Return, for each link and each column of `P`, the auxiliary entry that stands there."""
+    meets = (sums.astype(np.int64) @ sums.T.astype(np.int64) > 0) & ~np.eye(2 * n, dtype=bool)
+    one = ~meets[0]
+    if one.sum() != n or (sums.sum(0) != 2).any() or not np.array_equal(meets, one[:, None] != one[None]):
+        return None
+    for family in (one, ~one):
+        rows, columns = sums[family].argmax(0), sums[~family].argmax(0)
+        row = [np.unique(rows[link]) for link in links]
+        if all(len(own) == 1 for own in row) and len(np.unique(np.concatenate(row))) == n:
+            place = np.full((n, n), -1)
+            place[rows, columns] = np.arange(n * n)
+            return place[np.concatenate(row)] if (place >= 0).all() else None
+    return None
+
+
+def _read_links(links: list[Row], entry: np.ndarray, place: np.ndarray, n: int) -> Mixture | None:
+    centers, weights = [], []
+    for row, own, columns in zip(links, entry, place, strict=True):
+        lead = row.normal[np.array([own])]
+        if not lead.is_constant or not isinstance(row.lower, Affine):
+            return None
+        factor = 1 / float(lead.constant[0])
+        weights.append(row.normal[n + columns].scaled(-factor))
+        centers.append(row.lower.scaled(factor))
+    if not all(add(other, weights[0].scaled(-1.0)).is_zero for other in weights):
+        return None
+    return Mixture(Affine.stack(centers)[np.argsort(entry)], weights[0])
