@@ -32,8 +32,8 @@ def read_mixture(block: Block) -> Mixture | None:
         return None
     used = np.stack([(row.normal.constant != 0) | row.normal.is_parametric for row in block.rows])
     is_link = used[:, :n].any(1)
-    links = [row for row, own in zip(block.rows, is_link, strict=True) if own]
-    sums = [row for row, own in zip(block.rows, is_link, strict=True) if not own]
+    links = [block.rows[k] for k in np.flatnonzero(is_link)]
+    sums = [block.rows[k] for k in np.flatnonzero(~is_link)]
     if len(links) != n or not np.array_equal(np.sort(used[is_link, :n].argmax(1)), np.arange(n)):
         return None
     if (used[is_link, :n].sum(1) != 1).any() or not all(_is_sum(row, n) for row in sums):
