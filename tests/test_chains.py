@@ -1,5 +1,7 @@
 """Sequences: the searches behind monotone, bounded-step and bounded-variation sets, by certificates."""
 
+from functools import partial
+
 import cvxpy as cp
 import numpy as np
 import pytest
@@ -19,6 +21,11 @@ INF = float("inf")
 SEARCHES = {
     "plain": (pool_adjacent._pool_rows, chain_search.search_rows, total_variation_search.search_rows),
     "compiled": (pooling.project, difference_chain.search, total_variation.search),
+    "interpreted": (
+        pool_adjacent._pool_rows,
+        partial(difference_chain.search, interpreted=True),
+        partial(total_variation.search, interpreted=True),
+    ),
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from optlayers.parametric.symbolic import Affine, Data, derived, gather, select
-from optlayers.recognition.block import Block, Row
+from optlayers.recognition.block import Row
 
 
 @dataclass(frozen=True, eq=False)
@@ -19,15 +19,19 @@ class Chain:
     Attributes
     ----------
     order : ndarray of int, shape (n,)
-    lower, upper : list of n - 1 numbers as data, or None where there is no such bound
-        An equality has one object for both.
+    lower, upper : data of shape (n - 1,), or None where no step has such a bound
+        Infinite where that step has none.
+    has_lower, has_upper : ndarray of bool, shape (n - 1,)
+        Which steps have bounds.
     rows : ndarray of int, shape (n - 1,)
         Which rows they are.
     """
 
     order: np.ndarray
-    lower: list[Data | None]
-    upper: list[Data | None]
+    lower: Data | None
+    upper: Data | None
+    has_lower: np.ndarray
+    has_upper: np.ndarray
     rows: np.ndarray
 
     @property
@@ -49,10 +53,33 @@ def read_chain(rows: Sequence[Row], size: int) -> Chain | None:
     order, steps = path(ends, size)
     if order is None:
         return None
-    forward = ends[steps, 1] == order[1:]
+    sign = np.where(ends[steps, 1] == order[1:], 1, -1)
     chosen = [rows[k] for k in steps]
-    bounds = [(r.lower, r.upper) if f else _negated_pair(r) for r, f in zip(chosen, forward, strict=True)]
-    return Chain(order, [low for low, _ in bounds], [high for _, high in bounds], steps)
+    low = [row.lower if s > 0 else row.upper for row, s in zip(chosen, sign, strict=True)]
+    high = [row.upper if s > 0 else row.lower for row, s in zip(chosen, sign, strict=True)]
+    has_lower, has_upper = (np.array([bound is not None for bound in bounds]) for bounds in (low, high))
+    return Chain(order, _along(low, sign, -np.inf), _along(high, sign, np.inf), has_lower, has_upper, steps)
+
+
+def _along(bounds: Sequence[Data | None], sign: np.ndarray, absent: float) -> Data | None:
+    """Return bounds as one vector, each times its sign; None where there is none at all."""
+    given = [bound for bound in bounds if bound is not None]
+    if not given:
+        return None
+    parameters = given[0].parameters
+    pairs = zip(bounds, sign, strict=True)
+    vector = gather([Affine.of(absent * s, parameters) if d is None else d for d, s in pairs], 0.0, parameters)
+    if (sign > 0).all():
+        return vector
+    return vector.scaled(sign) if isinstance(vector, Affine) else derived(_Times(tuple(sign.tolist())), vector)
+
+
+@dataclass(frozen=True)
+class _Times:
+    factors: tuple[int, ...]
+
+    def __call__(self, vector: Tensor) -> Tensor:
+        return vector * vector.new_tensor(self.factors)
 
 
 def path(ends: np.ndarray, size: int) -> tuple[np.ndarray | None, np.ndarray]:
@@ -76,15 +103,8 @@ def path(ends: np.ndarray, size: int) -> tuple[np.ndarray | None, np.ndarray]:
     return np.array(order), np.array(steps)
 
 
-def _negated_pair(row: Row) -> tuple[Data | None, Data | None]:
-    low = negated(row.upper)
-    return low, low if row.is_equality else negated(row.lower)
-
-
-def negated(data: Data | None) -> Data | None:
+def negated(data: Data) -> Data:
     """Return minus the data."""
-    if data is None:
-        return None
     return data.scaled(-1.0) if isinstance(data, Affine) else derived(_negative, data)
 
 
@@ -100,11 +120,6 @@ def in_order(data: Data | None, chain: Chain) -> Data | None:
 def order_field(chain: Chain, parameters: int) -> Affine | None:
     """Return the order as data of a set, or None where it is the entries' own."""
     return None if chain.permutation is None else Affine.of(chain.order.astype(np.float64), parameters)
-
-
-def steps(bounds: Sequence[Data | None], absent: float, block: Block) -> Data | None:
-    """Return the bounds on the steps as one vector, or None where no step is bounded."""
-    return None if all(bound is None for bound in bounds) else gather(bounds, absent, block.parameters)
 
 
 def is_uniform(data: Data) -> bool:

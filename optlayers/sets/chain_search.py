@@ -24,6 +24,7 @@ from optlayers.sets.pool_adjacent import block_means, front, settled
 
 _NAME = "optlayers::difference_chain"
 _LEAST_COMPILED = 1 << 8  # entries that the compiled loop is worth its start for
+_FEW_ROWS = 128  # up to which the interpreted loop over rows is faster than the one over entries
 
 
 def nearest_in_chain(v: Tensor, lower: Tensor, upper: Tensor, low_step: Tensor, high_step: Tensor) -> Tensor:
@@ -66,9 +67,12 @@ def _difference_chain(
     ]
     if batch.numel() == 0:
         return _fake_difference_chain(v, lower, upper, low_step, high_step)
-    compiled = v.device.type == "cpu" and batch.numel() * n >= _LEAST_COMPILED and rows.is_available()
     point, *bounds = (t.double() for t in data)
-    tight, pinned = (difference_chain.search if compiled else search_rows)(point, *bounds)
+    compiled = point.numel() >= _LEAST_COMPILED and rows.is_available()
+    if v.device.type == "cpu" and (compiled or len(point) <= _FEW_ROWS):
+        tight, pinned = difference_chain.search(point, *bounds, interpreted=not compiled)
+    else:
+        tight, pinned = search_rows(point, *bounds)
     lower, upper, low_step, high_step = bounds
     values = _formula(point, lower, upper, low_step, high_step, tight, pinned)
     return values.to(v.dtype).reshape(*batch, n), tight.reshape(*batch, n - 1), pinned.reshape(*batch, n)

@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block, Row
-from optlayers.recognition.chains import in_order, order_field, read_chain, steps
+from optlayers.recognition.chains import in_order, order_field, read_chain
 from optlayers.sets.base import ClosedFormSet, register, relative
 from optlayers.sets.box import Box
 from optlayers.sets.chain_compromise import least_violation
@@ -74,8 +74,8 @@ class DifferenceChain(ClosedFormSet):
             "order": order_field(chain, block.parameters),
             "lower": in_order(block.lower, chain),
             "upper": in_order(block.upper, chain),
-            "low_step": steps(chain.lower, -np.inf, block),
-            "high_step": steps(chain.upper, np.inf, block),
+            "low_step": chain.lower,
+            "high_step": chain.upper,
         }
 
     @classmethod

@@ -15,7 +15,7 @@ from torch.nn.functional import pad
 
 from optlayers.parametric.symbolic import Affine, Data, select
 from optlayers.recognition.block import Block
-from optlayers.recognition.chains import Chain, in_order, is_uniform, negated, order_field, read_chain, steps
+from optlayers.recognition.chains import Chain, in_order, is_uniform, negated, order_field, read_chain
 from optlayers.sets.base import ClosedFormSet, register, relative
 from optlayers.sets.box import Box, clamp
 from optlayers.sets.pool_adjacent import isotonic_means
@@ -128,12 +128,12 @@ def match_monotone(block: Block, chain: Chain) -> Mapping[str, Data | None] | No
     Where both ends are bounded, the set must be known not to be empty, or each entry have the same bounds: its
     least-infeasible points would be another set's otherwise.
     """
-    rises = all(bound is not None for bound in chain.lower) and all(bound is None for bound in chain.upper)
-    falls = all(bound is None for bound in chain.lower) and all(bound is not None for bound in chain.upper)
-    if not rises and not falls:
+    rises = bool(chain.has_lower.all()) and chain.upper is None
+    falls = bool(chain.has_upper.all()) and chain.lower is None
+    gaps = chain.lower if rises else chain.upper
+    if gaps is None or not (rises or falls):
         return None
-    gaps = steps(chain.lower if rises else [negated(bound) for bound in chain.upper], 0.0, block)
-    assert gaps is not None
+    gaps = gaps if rises else negated(gaps)
     least, most = in_order(block.lower, chain), in_order(block.upper, chain)
     if falls:  # read it from its other end
         least, most = (None if b is None else select(b, np.arange(block.size)[::-1]) for b in (least, most))

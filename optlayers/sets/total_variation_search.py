@@ -22,6 +22,7 @@ from optlayers.sets.pool_adjacent import block_means, front, settled
 
 _NAME = "optlayers::total_variation"
 _LEAST_COMPILED = 1 << 8  # entries that the compiled loop is worth its start for
+_FEW_ROWS = 8  # up to which the interpreted loop over rows is faster than the one over entries
 _ROUNDING = 1e-14  # meetings at one time, to rounding, are one event
 
 
@@ -59,8 +60,11 @@ def _total_variation(v: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor]
     if batch.numel() == 0:
         return _fake_total_variation(v, radius)
     point, bound = v.expand(*batch, n).reshape(-1, n).double(), radius.expand(batch).reshape(-1).double()
-    compiled = v.device.type == "cpu" and point.numel() >= _LEAST_COMPILED and rows.is_available()
-    starts, sign = (total_variation.search if compiled else search_rows)(point, bound)
+    compiled = point.numel() >= _LEAST_COMPILED and rows.is_available()
+    if v.device.type == "cpu" and (compiled or len(point) <= _FEW_ROWS):
+        starts, sign = total_variation.search(point, bound, interpreted=not compiled)
+    else:
+        starts, sign = search_rows(point, bound)
     values = _formula(point, bound, starts, sign).to(v.dtype)
     return values.reshape(*batch, n), starts.reshape(*batch, n), sign.reshape(*batch, n - 1)
 

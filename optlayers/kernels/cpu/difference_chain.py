@@ -11,12 +11,14 @@ from optlayers.kernels.cpu.rows import over_rows
 TIE = 16 * np.finfo(float).eps  # roots this close to a leap, relative to the data, are taken to be there
 
 
-def search(v: Tensor, lower: Tensor, upper: Tensor, low_step: Tensor, high_step: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what `optlayers.sets.chain_search.search_rows` returns, of which this is the compiled form."""
+def search(
+    v: Tensor, lower: Tensor, upper: Tensor, low_step: Tensor, high_step: Tensor, interpreted: bool = False
+) -> tuple[Tensor, Tensor]:
+    """Return what `optlayers.sets.chain_search.search_rows` returns, by a loop over rows, compiled or interpreted."""
     tight = torch.zeros(low_step.shape, dtype=torch.int64)
     pinned = torch.zeros(v.shape, dtype=torch.int64)
     arrays = (t.contiguous().numpy() for t in (v, lower, upper, low_step, high_step))
-    over_rows(_search, *arrays, tight.numpy(), pinned.numpy())
+    over_rows(_search, *arrays, tight.numpy(), pinned.numpy(), interpreted=interpreted)
     return tight, pinned
 
 

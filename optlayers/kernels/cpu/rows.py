@@ -31,11 +31,15 @@ def compiled(function: Callable[..., None]) -> Callable[..., None]:
         return numba.njit(nogil=True, error_model="numpy")(function)
 
 
-def over_rows(function: Callable[..., None], *arrays: np.ndarray) -> None:
-    """Call a compiled function on matrices of equally many rows, in slices, one for each thread.
+def over_rows(function: Callable[..., None], *arrays: np.ndarray, interpreted: bool = False) -> None:
+    """Call a function on matrices of equally many rows: compiled, in slices, one for each thread; or as it is.
 
     Python's own threads, as those of numba survive neither a fork nor concurrent calls.
     """
+    if interpreted:
+        with np.errstate(all="ignore"):  # as compiled code does
+            function(*arrays)
+        return
     rows = len(arrays[0])
     threads = min(torch.get_num_threads(), rows, 1 + arrays[0].size // _LEAST_WORK)
     run = compiled(function)

@@ -9,11 +9,18 @@ from torch import Tensor
 from optlayers.kernels.cpu.rows import over_rows
 
 
-def search(v: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-    """Return what `optlayers.sets.total_variation_search.search_rows` returns, of which this is the compiled form."""
+def search(v: Tensor, radius: Tensor, interpreted: bool = False) -> tuple[Tensor, Tensor]:
+    """Return what `search_rows` of `total_variation_search` returns, by a loop over rows, compiled or interpreted."""
     rows, n = v.shape
     starts, sign = torch.empty((rows, n), dtype=torch.int64), torch.zeros((rows, n - 1), dtype=torch.int64)
-    over_rows(_search, v.contiguous().numpy(), radius.contiguous().numpy(), starts.numpy(), sign.numpy())
+    over_rows(
+        _search,
+        v.contiguous().numpy(),
+        radius.contiguous().numpy(),
+        starts.numpy(),
+        sign.numpy(),
+        interpreted=interpreted,
+    )
     return starts, sign
 
 
