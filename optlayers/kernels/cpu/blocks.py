@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import numpy as np
 
-from optlayers.kernels.cpu.compiled import compiled
+from optlayers.kernels.cpu.compiled import inner, kernel
 
 LARGEST = 1024  # entries of a block; few enough that a sum in single precision is right to a few units
 
 
-@compiled
+@inner
 def width_of(n: int) -> int:
     """Return the length of blocks of about equal size, a multiple of 64 but for short rows."""
     blocks = (n + LARGEST - 1) // LARGEST
     return n if blocks <= 1 else min((n // blocks + 63) // 64 * 64, LARGEST)
 
 
-@compiled
+@inner
 def part(row: np.ndarray, start: int, stop: int, n: int) -> np.ndarray:
     """Return a block of a row of `n` entries; of a shorter one, which is uniform, as many entries."""
     first = start if row.size == n else 0
     return row[first : first + stop - start]
 
 
-@compiled
+@inner
 def total(x: np.ndarray) -> float:
     """Return the sum of a block."""
     result = x.dtype.type(0)
@@ -32,7 +32,7 @@ def total(x: np.ndarray) -> float:
     return result
 
 
-@compiled
+@inner
 def peak(bits: np.ndarray) -> int:
     """Return the bits of the largest number of a block, given the bits of all: minima of integers are vectorised."""
     largest = bits[0]
@@ -46,7 +46,7 @@ def peak(bits: np.ndarray) -> int:
     return least
 
 
-@compiled
+@kernel
 def is_uniform(bits: np.ndarray) -> bool:
     """Return whether all entries are the same."""
     different = bits.dtype.type(0)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
@@ -10,13 +13,36 @@ import numba
 _F = TypeVar("_F", bound=Callable[..., Any])
 
 # Sums may be reordered, which lets them be vectorised; NaN and infinities keep their meaning.
-_FAST = {"nsz", "arcp", "contract", "reassoc"}
+_OPTIONS: dict[str, Any] = {"fastmath": {"nsz", "arcp", "contract", "reassoc"}, "nogil": True}
 
 
-def compiled(function: _F) -> _F:
-    """Compile a function when it is first called, for the types in use; it runs without the interpreter's lock."""
-    options: dict[str, Any] = {"fastmath": _FAST, "nogil": True}
+def inner(function: _F) -> _F:
+    """Compile what kernels call."""
+    return numba.njit(**_OPTIONS)(function)  # pyright: ignore[reportReturnType]
+
+
+def kernel(function: _F) -> _F:
+    """Compile a kernel when it is first called, for the types in use; it runs without the interpreter's lock."""
     try:
-        return numba.njit(**options, cache=True)(function)  # pyright: ignore[reportReturnType]
+        with _cache_of_these_sources():
+            return numba.njit(**_OPTIONS, cache=True)(function)  # pyright: ignore[reportReturnType]
     except RuntimeError:  # no directory for the cache can be written
-        return numba.njit(**options)(function)  # pyright: ignore[reportReturnType]
+        return inner(function)
+
+
+@contextmanager
+def _cache_of_these_sources() -> Iterator[None]:
+    """Keep compiled kernels apart by their sources: numba looks at the file of a kernel, not at what it calls."""
+    before = numba.config.CACHE_DIR
+    try:
+        root = Path(before) if before else Path.home() / ".cache" / "numba"
+    except RuntimeError:  # there is no home
+        yield
+        return
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    numba.config.CACHE_DIR = str(root / f"optlayers-{digest[:16]}")
+    try:
+        yield
+    finally:
+        numba.config.CACHE_DIR = before

@@ -10,14 +10,14 @@ from __future__ import annotations
 import numpy as np
 
 from optlayers.kernels.cpu.blocks import part, width_of
-from optlayers.kernels.cpu.compiled import compiled
+from optlayers.kernels.cpu.compiled import inner
 
 _MOST_STEPS = 200
 _SHARE = 8  # the start is the root of every so many entries, with the total in proportion
 _SHORT = 256  # shorter rows are taken as they are
 
 
-@compiled
+@inner
 def root(v: np.ndarray, a: np.ndarray, lower: np.ndarray, upper: np.ndarray, goal: float) -> tuple[float, float]:
     """Return the root as the sum of a number of the row's precision and a small one; the last step is exact.
 
@@ -28,14 +28,17 @@ def root(v: np.ndarray, a: np.ndarray, lower: np.ndarray, upper: np.ndarray, goa
     goal : float
         The total.
     """
-    tau, step, slope = 0.0, 0.0, 0.0
-    for share in (_SHARE, 1):
-        if share == 1 or v.size >= _SHORT:
-            tau, step, slope = _search(v, a, lower, upper, goal, tau + step, slope, share)
+    if v.size < _SHORT:
+        start, spread = _scale(v, a, 1)
+        tau, step, _ = _search(v, a, lower, upper, goal, start, spread, 0.0, 1)
+        return tau, step
+    start, spread = _scale(v, a, _SHARE)
+    tau, step, slope = _search(v, a, lower, upper, goal, start, spread, 0.0, _SHARE)
+    tau, step, _ = _search(v, a, lower, upper, goal, tau + step, spread, slope, 1)
     return tau, step
 
 
-@compiled
+@inner
 def _search(
     v: np.ndarray,
     a: np.ndarray,
@@ -43,27 +46,30 @@ def _search(
     upper: np.ndarray,
     goal: float,
     start: float,
+    reach: float,
     slope: float,
     share: int,
 ) -> tuple[float, float, float]:
-    """Return the root as two numbers, and the mean slope near it, all entries counted."""
-    tau, step, factor = v.dtype.type(start), 0.0, np.float64(share)
+    """Return the root as two numbers, and the mean slope near it, all entries counted.
+
+    `reach` is a step to try where nothing tells how far the root is; `slope` a guess, or 0.
+    """
+    number = v.dtype.type
+    eps, factor = np.finfo(v.dtype).eps, np.float64(share)
+    tau, step, mean = number(start), 0.0, slope
     left, right, above, below = -np.inf, np.inf, 0.0, 0.0
-    support, change, before, excess_before = -1.0, 0.0, 0.0, 0.0
-    mean = slope
+    support, change, before = -1.0, 0.0, 0.0
     for count in range(_MOST_STEPS):
         product, free = sums(v, a, lower, upper, tau, share)
-        product, free = factor * product, factor * free
-        excess = product - goal
+        excess, free = factor * product - goal, factor * free
         step = excess / free if free > 0 else 0.0
-        if excess == 0 or (free > 0 and v.dtype.type(tau + step) == tau):
+        if excess == 0 or (free > 0 and number(tau + step) == tau):
             break
-        if free == support or free == 0:  # the entries that were free, so that this step is rounding?
-            if free > 0 and abs(step) <= 8 * np.finfo(v.dtype).eps * abs(change):
+        if free == support or free == 0:  # the same entries are free as before: is this step rounding?
+            if free > 0 and abs(step) <= 8 * eps * abs(change):
                 break
-            if abs(excess) <= 4 * np.finfo(v.dtype).eps * (factor * _size(v, a, lower, upper, tau, share) + abs(goal)):
+            if abs(excess) <= 4 * eps * (factor * _size(v, a, lower, upper, tau, share) + abs(goal)):
                 break
-        secant = (excess_before - excess) / change if change != 0 else slope
         if excess > 0:
             left, above = np.float64(tau), excess
         else:
@@ -71,25 +77,22 @@ def _search(
         bracketed = np.isfinite(left) and np.isfinite(right)
         if bracketed:
             mean = (above - below) / (right - left)
-        following = tau + step
-        if free == 0 or (count % 2 == 1 and not 0.5 * secant < free < 2 * secant):
-            following = tau + excess / secant if secant > 0 else np.nan
-        if not left < following < right or count % 6 == 5:
-            if not bracketed:
-                first, last = _reach(v, a, lower, upper)
-                following = max(left, first) / 2 + min(right, last) / 2
-            elif count % 2 == 0:
-                following = left + above / mean
-            else:
-                following = left / 2 + right / 2
-        rounded = v.dtype.type(following)
-        if not left < rounded < right:
+        following = number(tau + step)
+        if free == 0 or abs(excess) > 0.5 * abs(before) > 0:
+            secant = (before - excess) / change if change != 0 else slope
+            following = number(tau + excess / secant) if secant > 0 else tau
+        if not left < following < right:
+            following = number(left + above / mean) if bracketed else tau
+        if not left < following < right or count % 8 == 7:
+            following = number(left / 2 + right / 2) if bracketed else number(tau + np.sign(excess) * reach)
+            reach = reach if bracketed else 2 * reach
+        if not left < following < right:
             break
-        support, excess_before, change, tau = free, excess, np.float64(rounded) - np.float64(tau), rounded
+        support, before, change, tau = free, excess, np.float64(following) - np.float64(tau), following
     return np.float64(tau), step, mean
 
 
-@compiled
+@inner
 def sums(
     v: np.ndarray, a: np.ndarray, lower: np.ndarray, upper: np.ndarray, tau: float, share: int
 ) -> tuple[float, float]:
@@ -106,7 +109,7 @@ def sums(
     return product, free
 
 
-@compiled
+@inner
 def _block(v: np.ndarray, a: np.ndarray, lower: np.ndarray, upper: np.ndarray, tau: float) -> tuple[float, float]:
     zero = v.dtype.type(0)
     product, free = zero, zero
@@ -119,31 +122,47 @@ def _block(v: np.ndarray, a: np.ndarray, lower: np.ndarray, upper: np.ndarray, t
     return product, free
 
 
-@compiled
+@inner
 def _size(v: np.ndarray, a: np.ndarray, lower: np.ndarray, upper: np.ndarray, tau: float, share: int) -> float:
     """Return the sum of the absolute products, of which the rounding of their sum is a small part."""
     n, width, result = v.size, width_of(v.size), 0.0
     for start in range(0, n, width):
         stop = min(n, start + max(1, width // share))
-        b, low, high = part(a, start, stop, n), part(lower, start, stop, n), part(upper, start, stop, n)
-        for i in range(stop - start):
-            result += abs(b[i] * min(max(v[start + i] - tau * b[i], low[i]), high[i]))
+        result += _block_size(
+            v[start:stop], part(a, start, stop, n), part(lower, start, stop, n), part(upper, start, stop, n), tau
+        )
     return result
 
 
-@compiled
-def _reach(v: np.ndarray, a: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> tuple[float, float]:
-    """Return multipliers before the first and after the last one at which an entry meets a bound."""
-    n, width, first, last = v.size, width_of(v.size), np.inf, -np.inf
+@inner
+def _block_size(v: np.ndarray, a: np.ndarray, lower: np.ndarray, upper: np.ndarray, tau: float) -> float:
+    result = v.dtype.type(0)
+    for i in range(v.size):
+        result += abs(a[i] * min(max(v[i] - tau * a[i], lower[i]), upper[i]))
+    return result
+
+
+@inner
+def _scale(v: np.ndarray, a: np.ndarray, share: int) -> tuple[float, float]:
+    """Return the multiplier that brings the largest part of `v` to zero, and by how much it is off for the rest."""
+    n, width = v.size, width_of(v.size)
+    square, product, rest = 0.0, 0.0, 0.0
     for start in range(0, n, width):
-        stop = min(n, start + width)
-        b, low, high = part(a, start, stop, n), part(lower, start, stop, n), part(upper, start, stop, n)
-        for i in range(stop - start):
-            for bound in (low[i], high[i]):
-                if b[i] != 0 and np.isfinite(bound):
-                    time = (np.float64(v[start + i]) - bound) / b[i]
-                    first, last = min(first, time), max(last, time)
-    if first > last:
-        return -1.0, 1.0
-    margin = last - first if last > first else max(abs(first), 1.0)
-    return first - margin, last + margin
+        stop = min(n, start + max(1, width // share))
+        p, s, r = _block_scale(v[start:stop], part(a, start, stop, n))
+        product += p
+        square += s
+        rest += r
+    center = product / square if square > 0 else 0.0
+    spread = np.sqrt(max(rest / square - center**2, 0.0)) if square > 0 else 0.0
+    return center, spread if spread > 0 else max(abs(center), 1.0)
+
+
+@inner
+def _block_scale(v: np.ndarray, a: np.ndarray) -> tuple[float, float, float]:
+    product, square, rest = v.dtype.type(0), v.dtype.type(0), v.dtype.type(0)
+    for i in range(v.size):
+        product += a[i] * v[i]
+        square += a[i] * a[i]
+        rest += v[i] * v[i]
+    return product, square, rest

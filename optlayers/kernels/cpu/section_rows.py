@@ -5,11 +5,11 @@ from __future__ import annotations
 import numpy as np
 
 from optlayers.kernels.cpu.blocks import part, width_of
-from optlayers.kernels.cpu.compiled import compiled
+from optlayers.kernels.cpu.compiled import inner, kernel
 from optlayers.kernels.cpu.section_root import root, sums
 
 
-@compiled
+@kernel
 def project_rows(
     first: int,
     last: int,
@@ -47,7 +47,7 @@ def project_rows(
             )
 
 
-@compiled
+@inner
 def _write(
     v: np.ndarray,
     a: np.ndarray,
@@ -61,7 +61,7 @@ def _write(
         y[i] = min(max((v[i] - tau * a[i]) - step * a[i], lower[i]), upper[i])
 
 
-@compiled
+@kernel
 def pull_rows(
     first: int,
     last: int,
@@ -93,7 +93,7 @@ def pull_rows(
             _remove(g, y[i, start:stop], own_a, low, high, slope, result[i, start:stop])
 
 
-@compiled
+@inner
 def _products(
     g: np.ndarray, y: np.ndarray, a: np.ndarray, lower: np.ndarray, upper: np.ndarray
 ) -> tuple[float, float]:
@@ -107,7 +107,7 @@ def _products(
     return product, square
 
 
-@compiled
+@inner
 def _remove(
     g: np.ndarray,
     y: np.ndarray,

@@ -11,10 +11,10 @@ from __future__ import annotations
 import numpy as np
 
 from optlayers.kernels.cpu.blocks import part, peak, total, width_of
-from optlayers.kernels.cpu.compiled import compiled
+from optlayers.kernels.cpu.compiled import inner, kernel
 
 
-@compiled
+@kernel
 def project_rows(
     first: int,
     last: int,
@@ -55,7 +55,7 @@ def project_rows(
             _write(w[start:stop], part(lower, start, stop, n), y.dtype.type(tau), y.dtype.type(step))
 
 
-@compiled
+@inner
 def _root(w: np.ndarray, room: float, amount: float, peaks: np.ndarray, active: np.ndarray) -> tuple[float, float]:
     """Return the root as the sum of a number of the row's precision and a small one; `amount` is the sum of `w`."""
     width, count, highest = width_of(w.size), peaks.size, peaks.max()
@@ -85,13 +85,13 @@ def _root(w: np.ndarray, room: float, amount: float, peaks: np.ndarray, active: 
     return np.float64(highest), -max(room, 0.0) / max(ties, 1)
 
 
-@compiled
+@inner
 def _subtract(v: np.ndarray, bound: np.ndarray, w: np.ndarray) -> None:
     for i in range(w.size):
         w[i] = v[i] - bound[i]
 
 
-@compiled
+@inner
 def _above(w: np.ndarray, tau: float) -> tuple[float, float]:
     """Return by how much entries are above `tau`, in sum, and how many are."""
     zero, one = w.dtype.type(0), w.dtype.type(1)
@@ -103,7 +103,7 @@ def _above(w: np.ndarray, tau: float) -> tuple[float, float]:
     return above, count
 
 
-@compiled
+@inner
 def _write(w: np.ndarray, bound: np.ndarray, tau: float, step: float) -> None:
     zero = w.dtype.type(0)
     for i in range(w.size):
