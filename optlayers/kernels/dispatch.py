@@ -7,6 +7,7 @@ from types import ModuleType
 
 import torch
 from torch import Tensor, nn
+from torch._C._functorch import is_legacy_batchedtensor
 from torch.autograd import forward_ad
 
 from optlayers.kernels import cpu
@@ -26,6 +27,18 @@ def find(family: str, v: Tensor, *data: Tensor | None) -> ModuleType | None:
     if any(forward_ad.unpack_dual(t).tangent is not None for t in (v, *tensors)):
         return None
     return import_module(f"optlayers.kernels.cpu.{family}")
+
+
+def is_batched(gradient: Tensor) -> bool:
+    """Whether a backward pass runs under `vmap`, of `torch.func` or of `torch.autograd.grad(is_grads_batched=True)`."""
+    return is_traced() or is_legacy_batchedtensor(gradient)
+
+
+def missing_packages() -> dict[str, str]:
+    """Return which packages kernels would need, and what happens without them."""
+    if cpu.is_installed():
+        return {}
+    return {"numba": 'large batches on the CPU take a slower form (pip install "optlayers[fast]")'}
 
 
 def batch_of(v: Tensor, *data: Tensor | None, numbers: tuple[Tensor | None, ...] = ()) -> torch.Size:

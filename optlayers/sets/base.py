@@ -32,10 +32,11 @@ class ClosedFormSet(ABC):
     leading dimensions of the fields are batch dimensions, and broadcast against those of the point.
 
     Must be defined: `name`, `constraints`, `match`, `project`, `examples`. May be overridden: `label`,
-    `infeasibility`, `relaxed`, `blame`.
+    `infeasibility`, `relaxed`, `blame`, `kernels`.
     """
 
     name: ClassVar[str]
+    kernels: ClassVar[str | None] = None  # the module in `optlayers.kernels.cpu` and `.gpu` with fused forms
 
     @staticmethod
     @abstractmethod

@@ -40,6 +40,7 @@ class BoxSection(ClosedFormSet):
     """
 
     name = "box section"
+    kernels = "box_section"
     normal: Tensor | None
     lower: Tensor | None
     upper: Tensor | None

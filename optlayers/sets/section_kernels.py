@@ -8,9 +8,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
-from optlayers.kernels.dispatch import as_data, as_rows, batch_of, find
+from optlayers.kernels.dispatch import as_data, as_rows, batch_of, find, is_batched
 from optlayers.kernels.follow import follow
-from optlayers.parametric.constants import is_traced
 from optlayers.sets.section_search import free_mask
 
 Section = tuple[Tensor | None, Tensor | None, Tensor | None]  # normal, lower, upper
@@ -24,22 +23,28 @@ def project_fused(
     if kernels is None:
         return None
     batch = batch_of(v, *section, numbers=(total_lower, total_upper))
-    v = v.expand(*batch, v.shape[-1])
-    data = tuple(as_data(t, batch) for t in section)
+    points, (normal, lower, upper) = as_rows(v, batch), (as_data(t, batch) for t in section)
     low = as_data(total_lower, batch, 0)
     high = low if total_upper is total_lower else as_data(total_upper, batch, 0)
-    y, tight = kernels.project(as_rows(v.detach(), batch), *data, low, high)
-    y = y.view(v.shape)
-    if not (v.requires_grad and torch.is_grad_enabled()):
-        return y
-    return follow(y, v, functools.partial(_pull, kernels, section, data), y, tight)
+    y, tight = kernels.project(points.detach(), normal, lower, upper, low, high)
+    if points.requires_grad and torch.is_grad_enabled():
+        y = follow(y, points, functools.partial(_pull, kernels, section, (normal, lower, upper), batch), y, tight)
+    return y.view(*batch, v.shape[-1])
 
 
-def _pull(kernels: ModuleType, section: Section, data: Section, gradient: Tensor, y: Tensor, tight: Tensor) -> Tensor:
-    if torch.is_grad_enabled() or is_traced():  # for second derivatives, and batches of gradients
-        return pull(gradient, y, tight.view(y.shape[:-1]), *section)
-    batch = y.shape[:-1]
-    return kernels.pull(as_rows(gradient, batch), as_rows(y, batch), tight, *data).view(y.shape)
+def _pull(
+    kernels: ModuleType,
+    section: Section,
+    data: Section,
+    batch: torch.Size,
+    gradient: Tensor,
+    y: Tensor,
+    tight: Tensor,
+) -> Tensor:
+    if torch.is_grad_enabled() or is_batched(gradient):  # for second derivatives, and batches of gradients
+        shape = (*batch, y.shape[-1])
+        return pull(gradient.reshape(shape), y.view(shape), tight.view(batch), *section).reshape(y.shape)
+    return kernels.pull(gradient, y, tight, *data)
 
 
 def pull(
