@@ -14,12 +14,12 @@ from optlayers.kernels import cpu
 from optlayers.parametric.constants import is_traced
 
 
-def find(family: str, v: Tensor, *data: Tensor | None) -> ModuleType | None:
+def find(family: str | None, v: Tensor, *data: Tensor | None) -> ModuleType | None:
     """Return the module of fused kernels for points and a set's data; None where the plain form has to serve.
 
     Kernels look at values, and know derivatives in the points only, in reverse mode.
     """
-    if is_traced() or type(v) not in (Tensor, nn.Parameter) or not cpu.available(v):
+    if family is None or is_traced() or type(v) not in (Tensor, nn.Parameter) or not cpu.available(v):
         return None
     tensors = [t for t in data if t is not None]
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
