@@ -1,8 +1,8 @@
 """Closed forms against `torch.softmax`, `torch.clamp`, other projections and the sort formula: same tensors, one run.
 
 Every contestant is checked against a float64 oracle first (the sort formula; bisection for weights and bounds), and no
-time is printed for a wrong one. The contestants are timed in turn, and ratios to softmax are what counts. The script is the
-same on a GPU, where it also tells the share of the measured copy bandwidth. Peers come with
+time is printed for a wrong one. The contestants are timed in turn, and ratios to softmax are what counts. The script is
+the same on a GPU, where it also tells the share of the measured copy bandwidth. Peers come with
 `pip install "optlayers[peers]"`. Run with `python benchmarks/closed_forms.py`; `--device cuda` for a GPU.
 """
 
@@ -32,7 +32,17 @@ _SIZES = {
 _TOLERANCE = {torch.float64: 1e-10, torch.float32: 1e-5, torch.bfloat16: 8e-3, torch.float16: 1e-3}
 _LARGEST_EXACT = 1 << 27  # entries of which the oracle is taken
 _ROUNDS = 7
-_TITLES = ("size", "dtype", "support", "contestant", "error", "forward, ms", "/ softmax", "with gradient, ms", "/ softmax")
+_TITLES = (
+    "size",
+    "dtype",
+    "support",
+    "contestant",
+    "error",
+    "forward, ms",
+    "/ softmax",
+    "with gradient, ms",
+    "/ softmax",
+)
 
 
 @dataclass
@@ -229,7 +239,7 @@ def main() -> None:
             head = ["x".join(map(str, v.shape)), str(dtype).removeprefix("torch."), name]
             results.append([*head, *_cells(contestant, contestant, v, None)])
     notes = (
-        "Ratios are to `torch.softmax` on the same tensor. Errors are the largest of all entries, relative to the data, "
+        "Ratios are to `torch.softmax` on the same tensor. Errors are the largest of all, relative to the data, "
         "against a float64 oracle."
     )
     publish("\n".join([heading("Closed forms"), notes, "", table(_TITLES, results)]), arguments.output)

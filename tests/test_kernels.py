@@ -68,10 +68,6 @@ def points(rows, n, dtype, scale):
     return v.to(dtype)
 
 
-
-
-
-
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=["double", "single"])
 @pytest.mark.parametrize("n", SIZES)
 @pytest.mark.parametrize("kind", KINDS)
@@ -145,7 +141,13 @@ def test_strides(fused):
     x = cp.Variable(n)
     simplex = FeasibleSet([x >= 0, cp.sum(x) == 1])
     wide = torch.randn(20, 2 * n)
-    for v in (wide[:, ::2], wide[:, :n], wide[::3, :n], wide[:, : n // 100 * 100].T[:, :20].T, wide[0, :n].expand(4, n)):
+    for v in (
+        wide[:, ::2],
+        wide[:, :n],
+        wide[::3, :n],
+        wide[:, : n // 100 * 100].T[:, :20].T,
+        wide[0, :n].expand(4, n),
+    ):
         torch.testing.assert_close(simplex.project(v), simplex.project(v.contiguous()))
     leaf = wide[:, :n].clone().requires_grad_()
     (gradient,) = torch.autograd.grad(simplex.project(leaf).sum(), leaf)  # a gradient that is one number, expanded

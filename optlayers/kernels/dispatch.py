@@ -43,7 +43,11 @@ def missing_packages() -> dict[str, str]:
 
 def batch_of(v: Tensor, *data: Tensor | None, numbers: tuple[Tensor | None, ...] = ()) -> torch.Size:
     """Return the batch that points ``(*batch, n)``, data of the same kind, and `numbers` ``(*batch,)`` make."""
-    shapes = [v.shape[:-1], *(t.shape[:-1] for t in data if t is not None), *(t.shape for t in numbers if t is not None)]
+    shapes = [
+        v.shape[:-1],
+        *(t.shape[:-1] for t in data if t is not None),
+        *(t.shape for t in numbers if t is not None),
+    ]
     return torch.broadcast_shapes(*shapes)
 
 
@@ -52,10 +56,8 @@ def as_rows(tensor: Tensor, batch: torch.Size) -> Tensor:
     return tensor.expand(*batch, tensor.shape[-1]).reshape(-1, tensor.shape[-1])
 
 
-def as_data(tensor: Tensor | None, batch: torch.Size, event: int = 1) -> Tensor | None:
+def as_data(tensor: Tensor, batch: torch.Size, event: int = 1) -> Tensor:
     """Return data as ``(rows or a divisor, *event)``: what later batch dimensions repeat is not copied."""
-    if tensor is None:
-        return None
     split = tensor.ndim - event
     own, size = tensor.shape[:split], tensor.shape[split:]
     while own and own[0] == 1:

@@ -12,8 +12,8 @@ from torch import Tensor
 def follow(value: Tensor, v: Tensor, derivative: Callable[..., Tensor], *saved: Tensor) -> Tensor:
     """Return `value` as a function of `v`, near which it is affine.
 
-    ``derivative(gradient, *saved)`` is called in the backward pass only; it takes `value` from `saved`, where changes of
-    the result in place are noticed. This saves the graph of a formula where the points alone carry derivatives, in
+    ``derivative(gradient, *saved)`` is called in the backward pass only; it takes `value` from `saved`, where changes
+    of the result in place are noticed. This saves the graph of a formula where the points alone carry derivatives, in
     reverse mode.
     """
     return _Follow.apply(v, [value], derivative, saved)

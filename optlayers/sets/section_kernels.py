@@ -15,17 +15,15 @@ from optlayers.sets.section_search import free_mask
 Section = tuple[Tensor | None, Tensor | None, Tensor | None]  # normal, lower, upper
 
 
-def project_fused(
-    v: Tensor, section: Section, total_lower: Tensor | None, total_upper: Tensor | None
-) -> Tensor | None:
+def project_fused(v: Tensor, section: Section, total_lower: Tensor | None, total_upper: Tensor | None) -> Tensor | None:
     """Return the projection with its derivatives; None where the plain form has to serve; see `BoxSection`."""
     kernels = find("box_section", v, *section, total_lower, total_upper)
     if kernels is None:
         return None
     batch = batch_of(v, *section, numbers=(total_lower, total_upper))
-    points, (normal, lower, upper) = as_rows(v, batch), (as_data(t, batch) for t in section)
-    low = as_data(total_lower, batch, 0)
-    high = low if total_upper is total_lower else as_data(total_upper, batch, 0)
+    points = as_rows(v, batch)
+    normal, lower, upper = (None if t is None else as_data(t, batch) for t in section)
+    low, high = (None if t is None else as_data(t, batch, 0) for t in (total_lower, total_upper))
     y, tight = kernels.project(points.detach(), normal, lower, upper, low, high)
     if points.requires_grad and torch.is_grad_enabled():
         y = follow(y, points, functools.partial(_pull, kernels, section, (normal, lower, upper), batch), y, tight)

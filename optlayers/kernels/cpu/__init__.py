@@ -1,4 +1,4 @@
-"""Row kernels for the CPU, compiled with numba; one module a family, with the names and signatures of those for GPUs."""
+"""Row kernels for the CPU, compiled with numba: one module a family, with the signatures of those for GPUs."""
 
 from __future__ import annotations
 

@@ -55,8 +55,8 @@ def pull(
 ) -> Tensor:
     """Return the derivative of `project` in `v`, which is symmetric, times the gradient; arguments as for `project`.
 
-    Entries strictly between their bounds are free: their part of the gradient loses its component along the normal where
-    the total is tight. All others are zero.
+    Entries strictly between their bounds are free: their part of the gradient loses its component along the normal
+    where the total is tight. All others are zero.
     """
     result = torch.empty(y.shape, dtype=y.dtype)
     target = array(result)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -33,7 +34,8 @@ def kernel(function: _F) -> _F:
 @contextmanager
 def _cache_of_these_sources() -> Iterator[None]:
     """Keep compiled kernels apart by their sources: numba looks at the file of a kernel, not at what it calls."""
-    before = numba.config.CACHE_DIR
+    config: Any = import_module("numba.core.config")
+    before = config.CACHE_DIR
     try:
         root = Path(before) if before else Path.home() / ".cache" / "numba"
     except RuntimeError:  # there is no home
@@ -41,8 +43,8 @@ def _cache_of_these_sources() -> Iterator[None]:
         return
     sources = sorted(Path(__file__).parent.glob("*.py"))
     digest = hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
-    numba.config.CACHE_DIR = str(root / f"optlayers-{digest[:16]}")
+    config.CACHE_DIR = str(root / f"optlayers-{digest[:16]}")
     try:
         yield
     finally:
-        numba.config.CACHE_DIR = before
+        config.CACHE_DIR = before

@@ -12,7 +12,7 @@ from optlayers.kernels.cpu.threads import over_rows
 
 
 def project(v: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the projection (Best and Chakravarti, "Active set algorithms for isotonic regression", 1990), and its pools.
+    """Return the projection, and pools (Best and Chakravarti, "Active set algorithms for isotonic regression", 1990).
 
     Parameters
     ----------

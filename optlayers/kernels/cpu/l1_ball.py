@@ -98,9 +98,7 @@ def _pull(
         slope = y.dtype.type(product / square if square > 0 else 0.0)
         for start in range(0, n, width):
             stop = min(n, start + width)
-            _remove(
-                gradient[i, start:stop], y[i, start:stop], part(w, start, stop, n), slope, result[i, start:stop]
-            )
+            _remove(gradient[i, start:stop], y[i, start:stop], part(w, start, stop, n), slope, result[i, start:stop])
 
 
 @inner

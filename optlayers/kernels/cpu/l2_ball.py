@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from optlayers.kernels.cpu.arrays import array, totals
-from optlayers.kernels.cpu.norms import dot, norm_of
 from optlayers.kernels.cpu.compiled import kernel
+from optlayers.kernels.cpu.norms import dot, norm_of
 from optlayers.kernels.cpu.threads import over_rows
 
 

@@ -94,9 +94,7 @@ def pull_rows(
 
 
 @inner
-def _products(
-    g: np.ndarray, y: np.ndarray, a: np.ndarray, lower: np.ndarray, upper: np.ndarray
-) -> tuple[float, float]:
+def _products(g: np.ndarray, y: np.ndarray, a: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> tuple[float, float]:
     """Return ``a @ g`` and ``a @ a`` over the free entries."""
     zero = g.dtype.type(0)
     product, square = zero, zero

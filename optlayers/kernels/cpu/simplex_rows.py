@@ -1,9 +1,9 @@
 """Rows onto ``{y >= lower, total_lower <= sum(y) <= total_upper}``, without sorting; the result's row is the workspace.
 
 The root `tau` of ``sum_i max(w_i - tau, 0) = room``, ``w = v - lower``, by Newton's method from the left, where it is
-monotone, so that the support only shrinks (Michelot, "A finite algorithm for finding the projection of a point onto the
-canonical simplex of R^n", 1986), over the blocks whose largest entry is above `tau` (after Condat, "Fast projection onto
-the simplex and the l1 ball", 2016, who filters entries).
+monotone, so that the support only shrinks (Michelot, "A finite algorithm for finding the projection of a point onto
+the canonical simplex of R^n", 1986), over the blocks whose largest entry is above `tau` (after Condat, "Fast projection
+onto the simplex and the l1 ball", 2016, who filters entries).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Rows shared out among threads.
 
-Compiled kernels run without the interpreter's lock, so that plain threads serve: they may be called from any thread, and
-survive a fork, which numba's own threading layers do not.
+Compiled kernels run without the interpreter's lock, so that plain threads serve: they may be called from any thread,
+and survive a fork, which numba's own threading layers do not.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -25,8 +26,7 @@ def over_rows(kernel: Callable[..., None], rows: int, n: int, *arguments: Any) -
         return
     cuts = [rows * k // count for k in range(count + 1)]
     others = [
-        _pool(count - 1, os.getpid()).submit(kernel, start, stop, *arguments)
-        for start, stop in zip(cuts[1:-1], cuts[2:], strict=True)
+        _pool(count - 1, os.getpid()).submit(kernel, start, stop, *arguments) for start, stop in pairwise(cuts[1:])
     ]
     kernel(cuts[0], cuts[1], *arguments)
     for other in others:
