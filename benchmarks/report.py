@@ -19,7 +19,20 @@ from typing import TypeVar
 import torch
 
 RESULTS = Path(__file__).parent / "results"
-_PACKAGES = ("torch", "numpy", "cvxpy", "clarabel", "cvxpylayers", "diffcp", "moreau", "proxsuite", "qpth", "piqp")
+_PACKAGES = (
+    "torch",
+    "numpy",
+    "numba",
+    "entmax",
+    "cvxpy",
+    "clarabel",
+    "cvxpylayers",
+    "diffcp",
+    "moreau",
+    "proxsuite",
+    "qpth",
+    "piqp",
+)
 T = TypeVar("T")
 
 

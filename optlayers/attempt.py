@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from optlayers.inputs import Problem
+from optlayers.kernels.finite import surely_finite
 from optlayers.parametric.maps import Values
 from optlayers.projection.compiled_set import CompiledSet, Outcome
 from optlayers.solvers.status import Status
@@ -42,9 +43,7 @@ def attempt(
     options: Options,
 ) -> Outcome:
     """Return the projection of points ``(*batch, n)`` and each sample's status; samples without answer are NaN."""
-    valid = v.isfinite().all(-1)
-    for tensor in values.tensors:
-        valid = valid & tensor.isfinite().all(-1)
+    valid = _valid((v, *values.tensors), options.look)
     for _, bad in problems:
         valid = valid & ~bad
     if options.look and not bool(valid.all()):
@@ -68,6 +67,17 @@ def attempt(
         answered = answered & ((found.status == _SOLVED) | ((found.status == _INFEASIBLE) & options.relax))
     y = torch.where(answered.unsqueeze(-1), found.value, torch.nan)
     return dataclasses.replace(found, value=y, status=status)
+
+
+def _valid(tensors: Sequence[Tensor], look: bool) -> Tensor:
+    """Return which samples are finite; as a rule one look at each tensor tells that all are."""
+    if look and all(surely_finite(tensor) for tensor in tensors):
+        batch = torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))
+        return torch.ones(batch, dtype=torch.bool, device=tensors[0].device)
+    valid = tensors[0].isfinite().all(-1)
+    for tensor in tensors[1:]:
+        valid = valid & tensor.isfinite().all(-1)
+    return valid
 
 
 def _attempt_valid(

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import cvxpy as cp
 import numpy as np
 
+from optlayers.kernels.dispatch import missing_packages
 from optlayers.projection.compiled_set import CompiledSet
 from optlayers.projection.dykstra_piece import DykstraPiece
 from optlayers.projection.reference_piece import ReferencePiece
@@ -32,6 +33,8 @@ def explain(compiled: CompiledSet, variables: Sequence[cp.Variable]) -> str:
                 how = _DYKSTRA.format(", ".join(piece.labels(k)))
             where = f"{_entries(block.size)}, of {_place(block.columns, variables)}" if block.size else "no entry"
             lines.append(f"- {where} ({block.summary()}): {how}{_origin(compiled, [block])}")
+    if any(piece.kind.kernels for piece in compiled.pieces):
+        lines += [f"- {package} is not installed: {what}." for package, what in missing_packages().items()]
     return "\n".join(lines)
 
 

@@ -296,7 +296,8 @@ class FeasibleSet:
 
     def _pack(self, y: Tensor, points: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
         """Return the flat result in the variables' shapes and the points' dtypes."""
-        parts = y.split([v.size for v in self.variables], -1)
+        sizes = [v.size for v in self.variables]
+        parts = y.split(sizes, -1) if len(sizes) > 1 else (y,)
         shaped = tuple(
             part.reshape((*y.shape[:-1], *variable.shape)).to(point.dtype)
             for part, variable, point in zip(parts, self.variables, points, strict=True)

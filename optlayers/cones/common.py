@@ -26,7 +26,7 @@ def normalise(z: Tensor) -> tuple[Tensor, Tensor]:
     size = primal(z).abs().amax(-1, keepdim=True)
     size = size.where(size > 0, 1.0)
     v = z / size
-    return v.where(v.abs() >= torch.finfo(v.dtype).tiny, 0.0), size
+    return v.where((v == 0) | (v.abs() >= torch.finfo(v.dtype).tiny), 0.0), size
 
 
 def dyad(vector: Tensor) -> Tensor:

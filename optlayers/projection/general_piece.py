@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.autograd import forward_ad
 
 from optlayers.cones.common import primal
-from optlayers.differentiation.follow import follow
 from optlayers.differentiation.reattach import is_polyhedral, reattach, tangent
+from optlayers.kernels.follow import follow
 from optlayers.parametric.constants import Constant, is_traced
 from optlayers.parametric.maps import Map, Values
 from optlayers.parametric.symbolic import Affine, stack

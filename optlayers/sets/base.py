@@ -32,11 +32,12 @@ class ClosedFormSet(ABC):
     leading dimensions of the fields are batch dimensions, and broadcast against those of the point.
 
     Must be defined: `name`, `constraints`, `match`, `project`, `examples`. May be overridden: `label`,
-    `infeasibility`, `relaxed`, `blame`; and `is_twice_differentiable`, where second derivatives raise
+    `infeasibility`, `relaxed`, `blame`; `kernels`; and `is_twice_differentiable`, where second derivatives raise
     NotImplementedError (see `optlayers.cones.first_order`).
     """
 
     name: ClassVar[str]
+    kernels: ClassVar[str | None] = None  # the module in `optlayers.kernels.cpu` and `.gpu` with fused forms
     is_twice_differentiable: ClassVar[bool] = True
 
     @staticmethod

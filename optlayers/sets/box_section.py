@@ -17,6 +17,7 @@ from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
 from optlayers.sets.base import ClosedFormSet, register, relative
 from optlayers.sets.box import Box, clamp
+from optlayers.sets.section_kernels import project_fused
 from optlayers.sets.section_search import free_mask, search
 
 
@@ -39,6 +40,7 @@ class BoxSection(ClosedFormSet):
     """
 
     name = "box section"
+    kernels = "box_section"
     normal: Tensor | None
     lower: Tensor | None
     upper: Tensor | None
@@ -92,6 +94,9 @@ class BoxSection(ClosedFormSet):
 
         An entry exactly at a bound takes the derivative of the bound, a total exactly at its bound that of the bound.
         """
+        fused = project_fused(v, (self.normal, self.lower, self.upper), self.total_lower, self.total_upper)
+        if fused is not None:
+            return fused
         if self.total_lower is not None and self.total_lower is self.total_upper:
             return self._section(v, self.total_lower)
         inside = clamp(v, self.lower, self.upper)

@@ -1,1 +1,23 @@
-"""Compiled loops for the CPU (numba, an optional dependency)."""
+"""Row kernels for the CPU, compiled with numba: one module a family, with the signatures of those for GPUs."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+
+import torch
+from torch import Tensor
+
+SMALLEST = 1 << 13  # entries for which loading (once compiling) kernels pays
+
+
+def available(tensor: Tensor) -> bool:
+    """Whether the modules of this package can be imported, and pay for such a tensor."""
+    single_or_double = tensor.dtype in (torch.float32, torch.float64)
+    return tensor.numel() >= SMALLEST and single_or_double and tensor.device.type == "cpu" and is_installed()
+
+
+@cache
+def is_installed() -> bool:
+    """Whether numba is; the extra `fast` brings it."""
+    return find_spec("numba") is not None

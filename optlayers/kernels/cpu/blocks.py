@@ -1,0 +1,55 @@
+"""Rows in blocks: sums over a block are taken in the row's precision, sums of blocks in double precision."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from optlayers.kernels.cpu.compiled import inner, kernel
+
+LARGEST = 1024  # entries of a block; few enough that a sum in single precision is right to a few units
+
+
+@inner
+def width_of(n: int) -> int:
+    """Return the length of blocks of about equal size, a multiple of 64 but for short rows."""
+    blocks = (n + LARGEST - 1) // LARGEST
+    return n if blocks <= 1 else min((n // blocks + 63) // 64 * 64, LARGEST)
+
+
+@inner
+def part(row: np.ndarray, start: int, stop: int, n: int) -> np.ndarray:
+    """Return a block of a row of `n` entries; of a shorter one, which is uniform, as many entries."""
+    first = start if row.size == n else 0
+    return row[first : first + stop - start]
+
+
+@inner
+def total(x: np.ndarray) -> float:
+    """Return the sum of a block."""
+    result = x.dtype.type(0)
+    for i in range(x.size):
+        result += x[i]
+    return result
+
+
+@inner
+def peak(bits: np.ndarray) -> int:
+    """Return the bits of the largest number of a block, given the bits of all: minima of integers are vectorised."""
+    largest = bits[0]
+    for i in range(bits.size):
+        largest = max(largest, bits[i])
+    if largest >= 0:
+        return largest
+    least = bits[0]  # of negative numbers, the largest has the least bits
+    for i in range(bits.size):
+        least = min(least, bits[i])
+    return least
+
+
+@kernel
+def is_uniform(bits: np.ndarray) -> bool:
+    """Return whether all entries are the same."""
+    different = bits.dtype.type(0)
+    for i in range(bits.size):
+        different |= bits[i] ^ bits[0]
+    return different == 0

@@ -1,0 +1,66 @@
+"""Sections of boxes, see `optlayers.sets.box_section.BoxSection`: the projection of rows, and its derivative."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from optlayers.kernels.cpu import section_rows, simplex_rows
+from optlayers.kernels.cpu.arrays import array, bits, data, totals
+from optlayers.kernels.cpu.threads import over_rows
+
+
+def project(
+    v: Tensor,
+    normal: Tensor | None,
+    lower: Tensor | None,
+    upper: Tensor | None,
+    total_lower: Tensor | None,
+    total_upper: Tensor | None,
+) -> tuple[Tensor, Tensor]:
+    """Return the projection, and whether the total is at its bound.
+
+    Parameters
+    ----------
+    v : Tensor, shape (rows, n)
+        In single or double precision.
+    normal, lower, upper : Tensor, shape (rows or a divisor, n), or None
+        Several rows of data take turns.
+    total_lower, total_upper : Tensor, shape (rows or a divisor,), or None
+        One object for both says that the total is fixed.
+
+    Returns
+    -------
+    y : Tensor, shape (rows, n)
+    tight : Tensor of bool, shape (rows,)
+    """
+    y, tight = torch.empty(v.shape, dtype=v.dtype), torch.empty(len(v), dtype=torch.bool)
+    target = array(y)
+    source = array(v) if v.is_contiguous() else array(y.copy_(v.detach()))
+    below = data(lower, -np.inf, target)
+    limits = totals(total_lower, -np.inf), totals(total_upper, np.inf)
+    if normal is None and upper is None and np.isfinite(below.sum()):
+        over_rows(simplex_rows.project_rows, *v.shape, source, below, *limits, target, bits(target), array(tight))
+    else:
+        bounds = below, data(upper, np.inf, target)
+        over_rows(
+            section_rows.project_rows, *v.shape, source, data(normal, 1, target), *bounds, *limits, target, array(tight)
+        )
+    return y, tight
+
+
+def pull(
+    gradient: Tensor, y: Tensor, tight: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None
+) -> Tensor:
+    """Return the derivative of `project` in `v`, which is symmetric, times the gradient; arguments as for `project`.
+
+    Entries strictly between their bounds are free: their part of the gradient loses its component along the normal
+    where the total is tight. All others are zero.
+    """
+    result = torch.empty(y.shape, dtype=y.dtype)
+    target = array(result)
+    source = array(gradient) if gradient.is_contiguous() else array(result.copy_(gradient))
+    own = data(normal, 1, target), data(lower, -np.inf, target), data(upper, np.inf, target)
+    over_rows(section_rows.pull_rows, *y.shape, source, array(y), array(tight), *own, target)
+    return result

@@ -1,0 +1,68 @@
+"""Which kernel serves some tensors, and how these become the rows that it takes."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from types import ModuleType
+
+import torch
+from torch import Tensor, nn
+from torch._C._functorch import is_legacy_batchedtensor
+from torch.autograd import forward_ad
+
+from optlayers.kernels import cpu
+from optlayers.parametric.constants import is_traced
+
+
+def find(family: str | None, v: Tensor, *data: Tensor | None) -> ModuleType | None:
+    """Return the module of fused kernels for points and a set's data; None where the plain form has to serve.
+
+    Kernels look at values, and know derivatives in the points only, in reverse mode.
+    """
+    if family is None or is_traced() or type(v) not in (Tensor, nn.Parameter) or not cpu.available(v):
+        return None
+    tensors = [t for t in data if t is not None]
+    if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
+        return None
+    if any(forward_ad.unpack_dual(t).tangent is not None for t in (v, *tensors)):
+        return None
+    return import_module(f"optlayers.kernels.cpu.{family}")
+
+
+def is_batched(gradient: Tensor) -> bool:
+    """Whether a backward pass runs under `vmap`, of `torch.func` or of `torch.autograd.grad(is_grads_batched=True)`."""
+    return is_traced() or is_legacy_batchedtensor(gradient)
+
+
+def missing_packages() -> dict[str, str]:
+    """Return which packages kernels would need, and what happens without them."""
+    if cpu.is_installed():
+        return {}
+    return {"numba": 'large batches on the CPU take a slower form (pip install "optlayers[fast]")'}
+
+
+def batch_of(v: Tensor, *data: Tensor | None, numbers: tuple[Tensor | None, ...] = ()) -> torch.Size:
+    """Return the batch that points ``(*batch, n)``, data of the same kind, and `numbers` ``(*batch,)`` make."""
+    shapes = [
+        v.shape[:-1],
+        *(t.shape[:-1] for t in data if t is not None),
+        *(t.shape for t in numbers if t is not None),
+    ]
+    return torch.broadcast_shapes(*shapes)
+
+
+def as_rows(tensor: Tensor, batch: torch.Size) -> Tensor:
+    """Return points ``(*batch, n)`` as ``(rows, n)``."""
+    return tensor.expand(*batch, tensor.shape[-1]).reshape(-1, tensor.shape[-1])
+
+
+def as_data(tensor: Tensor, batch: torch.Size, event: int = 1) -> Tensor:
+    """Return data as ``(rows or a divisor, *event)``: what later batch dimensions repeat is not copied."""
+    split = tensor.ndim - event
+    own, size = tensor.shape[:split], tensor.shape[split:]
+    while own and own[0] == 1:
+        own = own[1:]
+    if own != batch[len(batch) - len(own) :]:
+        own = batch
+        tensor = tensor.expand(*batch, *size)
+    return tensor.reshape(-1, *size)
