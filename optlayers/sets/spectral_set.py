@@ -50,7 +50,7 @@ class SpectralSet(ClosedFormSet):
 
     @staticmethod
     def constraints(x: cp.Variable, **data: Any) -> list[cp.Constraint]:
-        return [x == x.T, *_eigenvalue_constraints(x, **data)]
+        return [x == x.T, *eigenvalue_constraints(x, **data)]
 
     @classmethod
     def match(cls, block: Block) -> Mapping[str, Data | None] | None:
@@ -89,9 +89,10 @@ class SpectralSet(ClosedFormSet):
     def project(self, v: Tensor) -> Tensor:
         """Project the eigenvalues; one exactly at a bound takes the derivative of the bound."""
         matrix = v.unflatten(-1, self.center.shape[-2:])
-        return (self.center + self._project((matrix + matrix.mT) / 2 - self.center)).flatten(-2)
+        return (self.center + self.project_symmetric((matrix + matrix.mT) / 2 - self.center)).flatten(-2)
 
-    def _project(self, symmetric: Tensor) -> Tensor:
+    def project_symmetric(self, symmetric: Tensor) -> Tensor:
+        """Project symmetric matrices ``(*batch, n, n)`` onto the set around zero."""
         return project_eigenvalues(symmetric, self._section())
 
     def _section(self) -> Box | BoxSection:
@@ -138,33 +139,7 @@ class SpectralSet(ClosedFormSet):
         yield {"size": (3, 3), "upper": one, "total_lower": -one, "total_upper": np.array(0.5)}
 
 
-@register
-@dataclass(frozen=True, eq=False)
-class SymmetricPart(SpectralSet):
-    """Matrices whose symmetric part lies in a `SpectralSet`: what ``X >> 0`` says of a variable that is not symmetric.
-
-    The other part is orthogonal to all symmetric matrices, and stays as it is.
-    """
-
-    name = "spectral set of the symmetric part"
-    is_symmetric = False
-
-    @staticmethod
-    def constraints(x: cp.Variable, **data: Any) -> list[cp.Constraint]:
-        return _eigenvalue_constraints(x, **data)
-
-    def project(self, v: Tensor) -> Tensor:
-        matrix = v.unflatten(-1, self.center.shape[-2:])
-        symmetric = (matrix + matrix.mT) / 2 - self.center
-        return (matrix + (self._project(symmetric) - symmetric)).flatten(-2)
-
-    @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
-        yield {"size": (3, 3), "lower": np.array(0.0)}
-        yield {"size": (2, 2), "lower": np.array(-0.5), "upper": np.array(1.0), "total": np.array(1.0)}
-
-
-def _eigenvalue_constraints(
+def eigenvalue_constraints(
     x: cp.Variable,
     center: Any = 0,
     lower: Any = None,

@@ -1,0 +1,57 @@
+"""Balls of the largest singular value."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import torch
+from torch import Tensor
+
+from optlayers.cones.common import primal
+from optlayers.parametric.symbolic import Data, smallest
+from optlayers.recognition.block import Block
+from optlayers.sets.base import register
+from optlayers.sets.matrix_cones import is_zero, norm_bound
+from optlayers.sets.matrix_norm_ball import MatrixNormBall
+from optlayers.sets.spectral_functions import SingularValues
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class SpectralNormBall(MatrixNormBall):
+    """``{Y : sigma_max(Y - center) <= radius}``, for matrices ``(n, m)``."""
+
+    name = "spectral norm ball"
+
+    @staticmethod
+    def constraints(x: cp.Variable, center: Any, radius: Any) -> list[cp.Constraint]:
+        return [cp.sigma_max(x - center) <= radius]
+
+    @classmethod
+    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+        if block.rows or block.has_bounds or block.auxiliary or not block.cones:
+            return None
+        found = [norm_bound(cone, block.size) for cone in block.cones]
+        norms = [norm for norm in found if norm is not None]
+        if len(norms) < len(found) or not all(is_zero(norms[0][0] - c, norms[0][0], c) for c, _ in norms[1:]):
+            return None
+        return {"center": norms[0][0], "radius": smallest([radius for _, radius in norms])}
+
+    def project_values(self, s: Tensor) -> Tensor:
+        return torch.minimum(s, self.radius.clamp_min(0.0).unsqueeze(-1))
+
+    def expand(self, order: int, matrix: Tensor, factors: tuple[Tensor, Tensor, Tensor]) -> Tensor:
+        """Take away what the projection onto the polar set, by Moreau's identity, leaves of the singular values."""
+        radius = self.radius.clamp_min(0.0)
+        outside = (factors[1] >= primal(radius).unsqueeze(-1)).to(matrix.dtype)
+        return matrix - SingularValues.of(order, matrix, factors, outside).shrunk(radius)
+
+    @staticmethod
+    def examples() -> Iterable[Mapping[str, Any]]:
+        yield {"size": (3, 3), "center": np.zeros((3, 3)), "radius": np.array(1.5)}
+        yield {"size": (2, 4), "center": np.arange(8.0).reshape(2, 4) / 4, "radius": np.array(2.0)}
+        yield {"size": (4, 2), "center": np.zeros((4, 2)), "radius": np.array(1e-2)}
