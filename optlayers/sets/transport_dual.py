@@ -1,7 +1,7 @@
 """The dual of the projection onto a transport polytope, and its maximisation by a semismooth Newton method.
 
 With a multiplier for each total, ``Y = clamp(V - a 1' - 1 b', lower, upper)``, and the gradient of the dual function is
-by how much the sums of `Y` miss the totals. It is piecewise linear; its generalised Jacobian is that of a bipartite
+by how much the sums of `Y` exceed the totals. It is piecewise linear; its generalised Jacobian is that of a bipartite
 graph, whose edges are the entries strictly between their bounds.
 """
 
@@ -16,40 +16,53 @@ from torch import Tensor
 from optlayers.sets.section_search import search
 
 _MOST_STEPS = 200
+_MOST_ROUNDS = 30
 _RIDGE = 1e-8  # relative; lets a component of the graph move as a whole until another entry is free
 _GOOD = 0.5  # a full step that reduces the residual to this part of the smallest one so far needs no line search
 _STAGE = 16.0  # factor between the scales of the points
 _MOST_SCALE = 1e12
 _ROUGH = 1e-3  # accuracy at scales that only lead to the next one, relative to the totals
+_SLOPE = 1e6  # of the total in its multiplier, where it is between its bounds
+_ROOT = _SLOPE**0.5
 
 
 @dataclass(frozen=True, eq=False)
 class Totals:
-    """Bounds on the sums of one side, ``(samples or 1, m)``, and which of them are one number."""
+    """Bounds on the sums of one side, ``(samples or 1, m)``.
+
+    The dual function has a kink where the multiplier of an inequality is zero. The proximal point method rounds it off:
+    the sum that belongs to a multiplier `a` is ``clamp(center + slope * a, lower, upper)``. Where the center is that
+    sum itself, the multiplier is zero, and nothing has been rounded off.
+    """
 
     lower: Tensor
     upper: Tensor
+    center: Tensor
+    is_fixed: bool
 
-    @property
-    def fixed(self) -> Tensor:
-        return self.lower == self.upper
+    @classmethod
+    def of(cls, lower: Tensor, upper: Tensor) -> Totals:
+        zero = torch.zeros_like(lower)
+        return cls(lower, upper, zero.maximum(lower).minimum(upper), bool((lower == upper).all()))
 
-    def clamp(self, product: Tensor) -> Tensor:
-        return product.maximum(self.lower).minimum(self.upper)
+    def at(self, multiplier: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the sums that belong to multipliers, and where they are between their bounds."""
+        if self.is_fixed:
+            return self.upper, torch.zeros_like(multiplier, dtype=torch.bool)
+        total = (self.center + _SLOPE * multiplier).maximum(self.lower).minimum(self.upper)
+        return total, (total > self.lower) & (total < self.upper)
 
-    def excess(self, product: Tensor, multiplier: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        """Return by how much sums exceed the bound that the multiplier belongs to, that bound, and where there is one.
-
-        A multiplier of zero belongs to the bound that is violated, and to none where none is.
-        """
-        above = (multiplier > 0) | ((multiplier == 0) & (product > self.upper)) | self.fixed
-        below = ~above & ((multiplier < 0) | (product < self.lower))
-        target = torch.where(above, self.upper, torch.where(below, self.lower, product))
-        return product - target, target, above | below
+    def entries(self, multiplier: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Return points and bounds of entries whose sections with the normal ``_ROOT`` stand for minus the totals."""
+        return tuple(-t / _ROOT for t in (self.center + _SLOPE * multiplier, self.upper, self.lower))  # pyright: ignore
 
     def size(self) -> Tensor:
         """Return the largest finite total of each sample."""
         return torch.stack([torch.where(t.isfinite(), t.abs(), 0.0).amax(-1) for t in (self.lower, self.upper)]).amax(0)
+
+    def __getitem__(self, index: Tensor) -> Totals:
+        lower, upper, center = (t if len(t) == 1 else t[index] for t in (self.lower, self.upper, self.center))
+        return Totals(lower, upper, center, self.is_fixed)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,41 +82,55 @@ class Dual:
         return Dual(v, lower, upper, self.columns, self.rows)
 
     def __getitem__(self, index: Tensor) -> Dual:
-        def take(t: Tensor) -> Tensor:
-            return t if len(t) == 1 else t[index]
-
-        lower, upper = (None if t is None else take(t) for t in (self.lower, self.upper))
-        rows, columns = (Totals(take(t.lower), take(t.upper)) for t in (self.rows, self.columns))
-        return Dual(self.v[index], lower, upper, rows, columns)
+        lower, upper = (t if t is None or len(t) == 1 else t[index] for t in (self.lower, self.upper))
+        return Dual(self.v[index], lower, upper, self.rows[index], self.columns[index])
 
     def clamp(self, x: Tensor) -> Tensor:
         return x if self.lower is None and self.upper is None else torch.clamp(x, self.lower, self.upper)
 
+    def magnitude(self) -> Tensor:
+        """Return the size of the totals."""
+        return torch.maximum(self.rows.size(), self.columns.size())
+
     def best_row_multipliers(self, b: Tensor) -> Tensor:
         """Maximise over the multipliers of the rows, those of the columns fixed: one box section for each row."""
         x = self.v - b.unsqueeze(-2)
-        inside = self.clamp(x).sum(-1)
-        a = search(x, None, self.lower, self.upper, self.rows.clamp(inside))
-        return torch.where((inside != self.rows.clamp(inside)) | self.rows.fixed, a, 0.0)
+        if self.rows.is_fixed:
+            return search(x, None, self.lower, self.upper, self.rows.upper.expand(x.shape[:-1]))
+        own, low, high = self.rows.entries(torch.zeros_like(x[..., 0]))
+        bounds = [
+            _joined(torch.full_like(x[:1], absent) if t is None else t, extra)
+            for t, extra, absent in ((self.lower, low, -torch.inf), (self.upper, high, torch.inf))
+        ]
+        normal = x.new_ones(x.shape[-1] + 1)
+        normal[-1] = _ROOT
+        return search(_joined(x, own), normal, *bounds, x.new_zeros(x.shape[:-1]))
+
+
+def _joined(grid: Tensor, extra: Tensor) -> Tensor:
+    samples = max(len(grid), len(extra))
+    return torch.cat([grid.expand(samples, -1, -1), extra.expand(samples, -1).unsqueeze(-1)], -1)
 
 
 def maximise(dual: Dual) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the multipliers ``(samples, m)`` and ``(samples, n)``, and by how much sums miss the totals, ``(samples,)``.
+    """Return the multipliers ``(samples, m)``, ``(samples, n)``, and by how much sums miss the totals, ``(samples,)``.
 
     Points that are far away compared to the totals make the projection all but a linear programme; they are
     approached in stages, from ``V / s`` with a large `s` down to 1.
     """
-    a, b = dual.v.new_zeros(dual.v.shape[:-1]), dual.v.new_zeros(dual.v.shape[0], dual.v.shape[-1])
+    a = dual.v.new_zeros(dual.v.shape[:-1])
     b = dual.mT.best_row_multipliers(a)
     scale = _scale(dual)
-    a, b = a / scale.unsqueeze(-1), b / scale.unsqueeze(-1)
+    b = b / scale.unsqueeze(-1)
     while True:
         far = (scale > 1).nonzero().squeeze(-1)
         if len(far) == 0:
-            return _newton(dual, a, b, rough=False)
+            return _proximal(dual, a, b)
         s = scale[far].unsqueeze(-1)
         part = dual[far]
-        a[far], b[far], _ = _newton(dataclasses.replace(part, v=part.v / s.unsqueeze(-1)), a[far], b[far], rough=True)
+        a[far], b[far], _ = _newton(
+            dataclasses.replace(part, v=part.v / s.unsqueeze(-1)), a[far], b[far], rough=True
+        )
         scale[far] = (scale[far] / _STAGE).clamp_min(1.0)
         ratio = s / scale[far].unsqueeze(-1)
         a[far], b[far] = a[far] * ratio, b[far] * ratio
@@ -113,8 +140,25 @@ def _scale(dual: Dual) -> Tensor:
     """Return by how much the points' spread exceeds the totals', at least 1."""
     v = dual.v - dual.v.mean(-1, keepdim=True)
     v = v - v.mean(-2, keepdim=True)
-    size = torch.maximum(dual.rows.size(), dual.columns.size())
-    return (v.abs().amax((-2, -1)) / (3 * size)).nan_to_num(1.0).clamp(1.0, _MOST_SCALE)
+    return (v.abs().amax((-2, -1)) / (3 * dual.magnitude())).nan_to_num(1.0).clamp(1.0, _MOST_SCALE)
+
+
+def _proximal(dual: Dual, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Repeat Newton's method until no kink is rounded off."""
+    for _ in range(_MOST_ROUNDS):
+        a, b, missed = _newton(dual, a, b, rough=False)
+        rows, columns = dual.rows, dual.columns
+        (ta, between_a), (tb, between_b) = rows.at(a), columns.at(b)
+        wrong = torch.maximum((a * between_a).abs().amax(-1), (b * between_b).abs().amax(-1))
+        if bool((wrong <= 1e-15 * dual.magnitude()).all()):
+            break
+        dual = dataclasses.replace(
+            dual,
+            rows=dataclasses.replace(rows, center=ta.expand_as(a)),
+            columns=dataclasses.replace(columns, center=tb.expand_as(b)),
+        )
+        a, b = torch.where(between_a, 0.0, a), torch.where(between_b, 0.0, b)
+    return torch.where(between_a, 0.0, a), torch.where(between_b, 0.0, b), missed
 
 
 def _newton(dual: Dual, a: Tensor, b: Tensor, *, rough: bool) -> tuple[Tensor, Tensor, Tensor]:
@@ -134,9 +178,10 @@ def _newton(dual: Dual, a: Tensor, b: Tensor, *, rough: bool) -> tuple[Tensor, T
     for _ in range(_MOST_STEPS):
         x = part.v - own_a.unsqueeze(-1) - own_b.unsqueeze(-2)
         y = part.clamp(x)
-        (fa, ta, ua), (fb, tb, ub) = part.rows.excess(y.sum(-1), own_a), part.columns.excess(y.sum(-2), own_b)
+        (ta, between_a), (tb, between_b) = part.rows.at(own_a), part.columns.at(own_b)
+        fa, fb = y.sum(-1) - ta, y.sum(-2) - tb
         missed = torch.maximum(fa.abs().amax(-1), fb.abs().amax(-1))
-        size = torch.maximum(part.rows.size(), part.columns.size())
+        size = part.magnitude()
         magnitude = size + own_a.abs().amax(-1) + own_b.abs().amax(-1) + part.v.abs().amax((-2, -1))
         tolerance = 2 * torch.finfo(a.dtype).eps * max(m, n) * magnitude
         if rough:
@@ -150,40 +195,37 @@ def _newton(dual: Dual, a: Tensor, b: Tensor, *, rough: bool) -> tuple[Tensor, T
             open_ = open_[left]
             part, own_a, own_b, smallest = part[left], own_a[left], own_b[left], smallest[left]
             flip = part.mT
-            x, y, fa, ta, ua, fb, tb, ub = (t[left] for t in (x, y, fa, ta, ua, fb, tb, ub))
-        da, db = _direction(part, y, fa, ua, fb, ub)
-        new_a, new_b = _kept_sign(own_a, own_a + da, part.rows), _kept_sign(own_b, own_b + db, part.columns)
+            x, y, fa, between_a, fb, between_b = (t[left] for t in (x, y, fa, between_a, fb, between_b))
+        da, db = _direction(part, y, fa, between_a, fb, between_b)
+        new_a, new_b = own_a + da, own_b + db
         trial = part.clamp(part.v - new_a.unsqueeze(-1) - new_b.unsqueeze(-2))
         missed = torch.maximum(
-            part.rows.excess(trial.sum(-1), new_a)[0].abs().amax(-1),
-            part.columns.excess(trial.sum(-2), new_b)[0].abs().amax(-1),
+            (trial.sum(-1) - part.rows.at(new_a)[0]).abs().amax(-1),
+            (trial.sum(-2) - part.columns.at(new_b)[0]).abs().amax(-1),
         )
         hard = (~(missed <= _GOOD * smallest)).nonzero().squeeze(-1)
         if len(hard):
             some = part[hard]
-            total = (da * ta).sum(-1)[hard] + (db * tb).sum(-1)[hard]
-            step = _line_search(some, x[hard], own_a[hard], own_b[hard], da[hard], db[hard], total).unsqueeze(-1)
-            move = _kept_sign(own_b[hard], own_b[hard] + step * db[hard], some.columns)
-            new_a[hard] = some.best_row_multipliers(move)
+            step = _line_search(some, x[hard], own_a[hard], own_b[hard], da[hard], db[hard]).unsqueeze(-1)
+            new_a[hard] = some.best_row_multipliers(own_b[hard] + step * db[hard])
             new_b[hard] = (flip if len(hard) == len(own_a) else flip[hard]).best_row_multipliers(new_a[hard])
         own_a, own_b = new_a, new_b
     return a, b, residual
 
 
-def _kept_sign(before: Tensor, after: Tensor, totals: Totals) -> Tensor:
-    """Stop multipliers of inequalities at zero, rather than let them change sign."""
-    return torch.where(~totals.fixed & (before * after < 0), 0.0, after)
-
-
-def _direction(dual: Dual, y: Tensor, fa: Tensor, ua: Tensor, fb: Tensor, ub: Tensor) -> tuple[Tensor, Tensor]:
+def _direction(
+    dual: Dual, y: Tensor, fa: Tensor, between_a: Tensor, fb: Tensor, between_b: Tensor
+) -> tuple[Tensor, Tensor]:
     """Solve for Newton's step; the rows are eliminated."""
     free = torch.ones_like(y)
     if dual.lower is not None:
         free = free * (y > dual.lower)
     if dual.upper is not None:
         free = free * (y < dual.upper)
-    da, db = (torch.where(u, f * (1 + _RIDGE) + _RIDGE, 1.0) for u, f in ((ua, free.sum(-1)), (ub, free.sum(-2))))
-    free = free * ua.unsqueeze(-1) * ub.unsqueeze(-2)
+    da, db = (
+        count * (1 + _RIDGE) + _RIDGE + _SLOPE * between
+        for count, between in ((free.sum(-1), between_a), (free.sum(-2), between_b))
+    )
     scaled = free / da.unsqueeze(-1)
     schur = torch.diag_embed(db) - free.mT @ scaled
     factor = torch.linalg.cholesky_ex(schur)[0]
@@ -192,14 +234,27 @@ def _direction(dual: Dual, y: Tensor, fa: Tensor, ua: Tensor, fb: Tensor, ub: Te
     return (fa - (free @ step).squeeze(-1)) / da, step.squeeze(-1)
 
 
-def _line_search(
-    dual: Dual, x: Tensor, a: Tensor, b: Tensor, da: Tensor, db: Tensor, total: Tensor
-) -> Tensor:
-    """Return the best step along a direction, up to where a multiplier of an inequality becomes zero."""
-    normal = da.unsqueeze(-1) + db.unsqueeze(-2)
-    lower, upper = (None if t is None else t.flatten(1) for t in (dual.lower, dual.upper))
-    step = search(x.flatten(1), normal.flatten(1), lower, upper, total)
+def _line_search(dual: Dual, x: Tensor, a: Tensor, b: Tensor, da: Tensor, db: Tensor) -> Tensor:
+    """Return the best step along a direction."""
+    normals = [(da.unsqueeze(-1) + db.unsqueeze(-2)).flatten(1)]
+    points = [x.flatten(1)]
+    bounds = [[None if t is None else t.flatten(1)] for t in (dual.lower, dual.upper)]
+    total = torch.zeros_like(a[:, 0])
     for value, change, totals in ((a, da, dual.rows), (b, db, dual.columns)):
-        crossing = ~totals.fixed & (value * change < 0)
-        step = step.minimum(torch.where(crossing, -value / change, torch.inf).amin(-1))
+        if totals.is_fixed:
+            total = total + (change * totals.upper).sum(-1)
+            continue
+        point, low, high = totals.entries(value)
+        points.append(point)
+        normals.append(change * _ROOT)
+        bounds[0].append(low)
+        bounds[1].append(high)
+    if len(points) == 1:
+        lower, upper = bounds[0][0], bounds[1][0]
+    else:
+        lower, upper = (
+            torch.cat([(torch.full_like(points[0], absent) if t is None else t).expand(len(x), -1) for t in parts], -1)
+            for parts, absent in zip(bounds, (-torch.inf, torch.inf), strict=True)
+        )
+    step = search(torch.cat(points, -1), torch.cat(normals, -1), lower, upper, total)
     return torch.where(step.isfinite() & (step > 0), step, 0.0)
