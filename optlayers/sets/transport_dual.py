@@ -19,6 +19,7 @@ _MOST_STEPS = 200
 _MOST_ROUNDS = 30
 _RIDGE = 1e-8  # relative; lets a component of the graph move as a whole until another entry is free
 _GOOD = 0.5  # a full step that reduces the residual to this part of the smallest one so far needs no line search
+_BEYOND = 0.1  # so far beyond the best step it may go, in parts of the slope
 _STAGE = 16.0  # factor between the scales of the points
 _MOST_SCALE = 1e12
 _ROUGH = 1e-3  # accuracy at scales that only lead to the next one, relative to the totals
@@ -199,11 +200,11 @@ def _newton(dual: Dual, a: Tensor, b: Tensor, *, rough: bool) -> tuple[Tensor, T
         da, db = _direction(part, y, fa, between_a, fb, between_b)
         new_a, new_b = own_a + da, own_b + db
         trial = part.clamp(part.v - new_a.unsqueeze(-1) - new_b.unsqueeze(-2))
-        missed = torch.maximum(
-            (trial.sum(-1) - part.rows.at(new_a)[0]).abs().amax(-1),
-            (trial.sum(-2) - part.columns.at(new_b)[0]).abs().amax(-1),
-        )
-        hard = (~(missed <= _GOOD * smallest)).nonzero().squeeze(-1)
+        ga, gb = trial.sum(-1) - part.rows.at(new_a)[0], trial.sum(-2) - part.columns.at(new_b)[0]
+        before, after = ((da * one).sum(-1) + (db * other).sum(-1) for one, other in ((fa, fb), (ga, gb)))
+        missed = torch.maximum(ga.abs().amax(-1), gb.abs().amax(-1))
+        good = (missed <= _GOOD * smallest) & (after >= -_BEYOND * before)
+        hard = (~good).nonzero().squeeze(-1)
         if len(hard):
             some = part[hard]
             step = _line_search(some, x[hard], own_a[hard], own_b[hard], da[hard], db[hard]).unsqueeze(-1)
