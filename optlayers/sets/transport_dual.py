@@ -41,6 +41,15 @@ class Totals:
     center: Tensor
     is_fixed: bool
 
+    @staticmethod
+    def balanced(rows: Totals, columns: Totals) -> tuple[Totals, Totals]:
+        """Return totals whose sums agree to rounding, or where no side is fixed, what was given."""
+        if not (rows.is_fixed and columns.is_fixed):
+            return rows, columns
+        gap = (rows.upper.sum(-1, keepdim=True) - columns.upper.sum(-1, keepdim=True)) / 2
+        levels = rows.upper - gap / rows.upper.shape[-1], columns.upper + gap / columns.upper.shape[-1]
+        return tuple(Totals(level, level, level, True) for level in levels)  # pyright: ignore
+
     @classmethod
     def of(cls, lower: Tensor, upper: Tensor) -> Totals:
         zero = torch.zeros_like(lower)
@@ -56,6 +65,14 @@ class Totals:
     def entries(self, multiplier: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return points and bounds of entries whose sections with the normal ``_ROOT`` stand for minus the totals."""
         return tuple(-t / _ROOT for t in (self.center + _SLOPE * multiplier, self.upper, self.lower))  # pyright: ignore
+
+    def hold(self, total: Tensor, multiplier: Tensor) -> Tensor:
+        """Return which sums are held by a bound."""
+        return (self.lower == self.upper) | (multiplier != 0) | (total <= self.lower) | (total >= self.upper)
+
+    def missed(self, total: Tensor) -> Tensor:
+        """Return by how much the sums of each sample are outside their bounds."""
+        return (total - total.maximum(self.lower).minimum(self.upper)).abs().amax(-1)
 
     def size(self) -> Tensor:
         """Return the largest finite total of each sample."""
@@ -113,8 +130,8 @@ def _joined(grid: Tensor, extra: Tensor) -> Tensor:
     return torch.cat([grid.expand(samples, -1, -1), extra.expand(samples, -1).unsqueeze(-1)], -1)
 
 
-def maximise(dual: Dual) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the multipliers ``(samples, m)``, ``(samples, n)``, and by how much sums miss the totals, ``(samples,)``.
+def maximise(dual: Dual) -> tuple[Tensor, Tensor]:
+    """Return the multipliers ``(samples, m)``, ``(samples, n)``.
 
     Points that are far away compared to the totals make the projection all but a linear programme; they are
     approached in stages, from ``V / s`` with a large `s` down to 1.
@@ -129,9 +146,7 @@ def maximise(dual: Dual) -> tuple[Tensor, Tensor, Tensor]:
             return _proximal(dual, a, b)
         s = scale[far].unsqueeze(-1)
         part = dual[far]
-        a[far], b[far], _ = _newton(
-            dataclasses.replace(part, v=part.v / s.unsqueeze(-1)), a[far], b[far], rough=True
-        )
+        a[far], b[far] = _newton(dataclasses.replace(part, v=part.v / s.unsqueeze(-1)), a[far], b[far], rough=True)
         scale[far] = (scale[far] / _STAGE).clamp_min(1.0)
         ratio = s / scale[far].unsqueeze(-1)
         a[far], b[far] = a[far] * ratio, b[far] * ratio
@@ -144,10 +159,10 @@ def _scale(dual: Dual) -> Tensor:
     return (v.abs().amax((-2, -1)) / (3 * dual.magnitude())).nan_to_num(1.0).clamp(1.0, _MOST_SCALE)
 
 
-def _proximal(dual: Dual, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _proximal(dual: Dual, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
     """Repeat Newton's method until no kink is rounded off."""
     for _ in range(_MOST_ROUNDS):
-        a, b, missed = _newton(dual, a, b, rough=False)
+        a, b = _newton(dual, a, b, rough=False)
         rows, columns = dual.rows, dual.columns
         (ta, between_a), (tb, between_b) = rows.at(a), columns.at(b)
         wrong = torch.maximum((a * between_a).abs().amax(-1), (b * between_b).abs().amax(-1))
@@ -159,10 +174,10 @@ def _proximal(dual: Dual, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]
             columns=dataclasses.replace(columns, center=tb.expand_as(b)),
         )
         a, b = torch.where(between_a, 0.0, a), torch.where(between_b, 0.0, b)
-    return torch.where(between_a, 0.0, a), torch.where(between_b, 0.0, b), missed
+    return torch.where(between_a, 0.0, a), torch.where(between_b, 0.0, b)
 
 
-def _newton(dual: Dual, a: Tensor, b: Tensor, *, rough: bool) -> tuple[Tensor, Tensor, Tensor]:
+def _newton(dual: Dual, a: Tensor, b: Tensor, *, rough: bool) -> tuple[Tensor, Tensor]:
     """Take Newton's steps with an exact line search, and best multipliers of rows and columns in turn.
 
     Each line search and each turn increases the dual function, and full steps without a line search halve the smallest
@@ -172,9 +187,8 @@ def _newton(dual: Dual, a: Tensor, b: Tensor, *, rough: bool) -> tuple[Tensor, T
     m, n = dual.v.shape[-2:]
     own_a, own_b = a, b
     a, b = a.clone(), b.clone()
-    residual = a.new_full((len(a),), torch.inf)
     open_ = torch.arange(len(a), device=a.device)
-    part, smallest = dual, residual.clone()
+    part, smallest = dual, a.new_full((len(a),), torch.inf)
     flip = dual.mT
     for _ in range(_MOST_STEPS):
         x = part.v - own_a.unsqueeze(-1) - own_b.unsqueeze(-2)
@@ -187,7 +201,7 @@ def _newton(dual: Dual, a: Tensor, b: Tensor, *, rough: bool) -> tuple[Tensor, T
         tolerance = 2 * torch.finfo(a.dtype).eps * max(m, n) * magnitude
         if rough:
             tolerance = tolerance + _ROUGH * size
-        a[open_], b[open_], residual[open_] = own_a, own_b, missed
+        a[open_], b[open_] = own_a, own_b
         smallest = torch.minimum(smallest, missed)
         left = (missed > tolerance).nonzero().squeeze(-1)
         if len(left) == 0:
@@ -211,7 +225,7 @@ def _newton(dual: Dual, a: Tensor, b: Tensor, *, rough: bool) -> tuple[Tensor, T
             new_a[hard] = some.best_row_multipliers(own_b[hard] + step * db[hard])
             new_b[hard] = (flip if len(hard) == len(own_a) else flip[hard]).best_row_multipliers(new_a[hard])
         own_a, own_b = new_a, new_b
-    return a, b, residual
+    return a, b
 
 
 def _direction(

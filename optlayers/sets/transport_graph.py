@@ -1,0 +1,91 @@
+"""Bipartite graphs, many at once: which edges connect them, and their Laplacians' linear systems."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def connect(free: Tensor, cost: Tensor, movable: Tensor, loose_rows: Tensor, loose_columns: Tensor) -> Tensor:
+    """Return the free edges and those of least cost that join their components: Borůvka's spanning forest.
+
+    Parameters
+    ----------
+    free, movable : Tensor of bool, shape (samples, m, n)
+        The edges that are there, and those that may be.
+    cost : Tensor, shape (samples, m, n)
+    loose_rows, loose_columns : Tensor of bool, shape (samples, m), (samples, n)
+        The nodes that are joined whatever the edges are: the ground.
+    """
+    samples, m, n = free.shape
+    edge_cost = torch.where(free, -1.0, torch.where(movable, cost, torch.inf)).flatten(1)
+    order = edge_cost.argsort(dim=-1, stable=True)  # ranks tell equal costs apart, so that no cycle is closed
+    rank = torch.empty_like(order).scatter_(1, order, torch.arange(m * n, device=free.device).expand_as(order))
+    never = m * n
+    rank = torch.where(edge_cost.isinf(), never, rank).reshape(samples, m, n)
+    nodes = m + n + 1
+    label = torch.arange(nodes, device=free.device).expand(samples, nodes)
+    loose = torch.cat([loose_rows, loose_columns, torch.ones_like(loose_rows[:, :1])], -1)
+    label = torch.where(loose, nodes - 1, label)
+    chosen = torch.zeros(samples, never + 1, dtype=torch.bool, device=free.device)
+    for _ in range(math.ceil(math.log2(nodes)) + 1):
+        rows, columns = label[:, :m], label[:, m:-1]
+        open_ = torch.where(rows.unsqueeze(-1) != columns.unsqueeze(-2), rank, never)
+        best = torch.full_like(label, never)
+        best.scatter_reduce_(1, label[:, :-1], torch.cat([open_.amin(-1), open_.amin(-2)], -1), "amin")
+        found = best < never
+        if not bool(found.any()):
+            break
+        edge = order.gather(1, torch.where(found, best, 0))
+        chosen.scatter_(1, torch.where(found, edge, never), True)
+        ends = rows.gather(1, edge // n) + columns.gather(1, edge % n)
+        own = torch.arange(nodes, device=free.device).expand_as(label)
+        parent = torch.where(found, ends - own, own)
+        parent = torch.where((parent.gather(1, parent) == own) & (own < parent), own, parent)
+        for _ in range(math.ceil(math.log2(nodes))):
+            parent = parent.gather(1, parent)
+        label = parent.gather(1, label)
+    return free | chosen[:, :-1].reshape_as(free), label
+
+
+def potentials(
+    free: Tensor, rows: Tensor, columns: Tensor, label: Tensor, ra: Tensor, rb: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Solve ``[D_a F; F' D_b] (a, b) = (ra, rb)`` for the degrees `D` and the adjacency `F` of bipartite graphs.
+
+    It is linear in the right-hand side and differentiable in it alone. A component without loose node determines its
+    potentials but for a constant, and right-hand sides that have a solution but for their balance.
+
+    Parameters
+    ----------
+    free : Tensor, shape (*batch, m, n)
+        1 for edges, else 0.
+    rows, columns : Tensor, shape (*batch, m), (*batch, n)
+        0 for loose nodes, whose potential is zero, else 1.
+    label : Tensor of int, shape (*batch, m + n + 1)
+        Of the components; the last one is that of the loose nodes.
+    ra, rb : Tensor, shape (*batch, m), (*batch, n)
+    """
+    m, n = free.shape[-2:]
+    if n > m:
+        swapped = torch.cat([label[..., m:-1], label[..., :m], label[..., -1:]], -1)
+        b, a = potentials(free.mT, columns, rows, swapped, rb, ra)
+        return a, b
+    degree_a, degree_b = (
+        torch.where(active * count > 0, count, 1.0) for active, count in ((rows, free.sum(-1)), (columns, free.sum(-2)))
+    )
+    inner = free * rows.unsqueeze(-1) * columns.unsqueeze(-2)
+    scaled = inner / degree_a.unsqueeze(-1)
+    own = label[..., m:-1]
+    floating = (own != label[..., -1:]) & (columns > 0)
+    same = (own.unsqueeze(-1) == own.unsqueeze(-2)) & floating.unsqueeze(-1) & floating.unsqueeze(-2)
+    isolated = columns * free.sum(-2) == 0
+    degree_b = torch.where(isolated, 1.0, degree_b)
+    schur = torch.diag_embed(degree_b) - inner.mT @ scaled + same.to(free.dtype)
+    factor = torch.linalg.cholesky_ex(schur)[0]
+    right = rb - (scaled.mT @ ra.unsqueeze(-1)).squeeze(-1)
+    b = torch.cholesky_solve(right.unsqueeze(-1), factor).squeeze(-1) * columns
+    a = (ra - (inner @ b.unsqueeze(-1)).squeeze(-1)) / degree_a * rows
+    return a, b

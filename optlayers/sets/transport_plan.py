@@ -1,0 +1,335 @@
+"""Transport plans: matrices with bounds on the sums of their rows and columns, and on their entries."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cvxpy as cp
+import numpy as np
+import torch
+from torch import Tensor
+
+from optlayers.cones.common import primal
+from optlayers.parametric.constants import is_traced
+from optlayers.parametric.symbolic import Affine, Data, as_number, gather
+from optlayers.recognition.block import Block, Row
+from optlayers.recognition.transport_rows import TransportRows, find_transport_rows
+from optlayers.sets.base import ClosedFormSet, register, relative
+from optlayers.sets.box import Box, clamp
+from optlayers.sets.transport_graph import potentials
+from optlayers.sets.transport_search import find_face
+
+_MOST_ROUNDS = 50
+_EMPTY = 1e-9  # by how much the sums of an empty polytope miss the totals, relative to these
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class TransportPlan(ClosedFormSet):
+    """``{Y : lower <= Y <= upper, row_lower <= Y 1 <= row_upper, column_lower <= Y' 1 <= column_upper}``.
+
+    ``Y = clamp(V - a 1' - 1 b', lower, upper)`` with a multiplier for each total, found by a semismooth Newton method
+    on the dual (Li, Sun and Toh, "On the efficient computation of a projector over the Birkhoff polytope", 2020). Some
+    of the matrix's entries may be absent.
+
+    Attributes
+    ----------
+    lower, upper : Tensor, shape (*batch, k), or None
+    row_lower, row_upper : Tensor, shape (*batch, m)
+    column_lower, column_upper : Tensor, shape (*batch, n)
+        Infinite where there is no bound; one object for both says that all totals of a side are fixed.
+    entry : Tensor, shape (*batch, m * n), or None
+        Which entry of a point stands at each place of the matrix, `k` where there is none; None for a point that is
+        the matrix in C order.
+    place : Tensor, shape (*batch, k), or None
+        Where each entry stands.
+    """
+
+    name = "transport polytope"
+    lower: Tensor | None
+    upper: Tensor | None
+    row_lower: Tensor
+    row_upper: Tensor
+    column_lower: Tensor
+    column_upper: Tensor
+    entry: Tensor | None
+    place: Tensor | None
+
+    @staticmethod
+    def constraints(
+        x: cp.Variable,
+        rows: Any = None,
+        columns: Any = None,
+        shares: Any = None,
+        rows_lower: Any = None,
+        rows_upper: Any = None,
+        columns_lower: Any = None,
+        columns_upper: Any = None,
+        lower: Any = None,
+        upper: Any = None,
+        absent: Any = None,
+    ) -> list[cp.Constraint]:
+        """Define the set; `shares` are the columns' parts of the sum of all rows, `absent` marks entries that are 0."""
+        by_row, by_column = cp.sum(x, axis=1), cp.sum(x, axis=0)
+        result = [x >= lower] * (lower is not None) + [x <= upper] * (upper is not None)
+        result += [by_row == rows] * (rows is not None) + [by_column == columns] * (columns is not None)
+        result += [by_column == shares * cp.sum(rows)] if shares is not None else []
+        result += [by_row >= rows_lower] * (rows_lower is not None) + [by_row <= rows_upper] * (rows_upper is not None)
+        result += [by_column >= columns_lower] * (columns_lower is not None)
+        result += [by_column <= columns_upper] * (columns_upper is not None)
+        return result + ([x[np.nonzero(absent)] == 0] if absent is not None else [])
+
+    @classmethod
+    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+        found = _arranged(block)
+        if found is None:
+            return None
+        fields: dict[str, Data | None] = {"lower": block.lower, "upper": block.upper}
+        for side, rows in (("row", found.rows), ("column", found.columns)):
+            lower, upper = ([None if row is None else bound(row) for row in rows] for bound in (_lower, _upper))
+            fields[f"{side}_lower"] = gather(lower, -np.inf, block.parameters)
+            fixed = all(row is not None and row.is_equality for row in rows)
+            fields[f"{side}_upper"] = fields[f"{side}_lower"] if fixed else gather(upper, np.inf, block.parameters)
+        for name, index in (("entry", found.entry.ravel()), ("place", found.place)):
+            fields[name] = None if found.is_full else Affine.of(index, block.parameters)
+        return fields
+
+    @classmethod
+    def label(cls, block: Block) -> str:
+        found = _arranged(block)
+        assert found is not None
+        m, n = found.entry.shape
+        totals = {(as_number(r.lower, -np.inf), as_number(r.upper, np.inf)) for r in (*found.rows, *found.columns) if r}
+        (low, high) = next(iter(totals))
+        nonnegative = isinstance(block.lower, Affine) and block.lower.is_zero
+        capped = block.upper is not None
+        if isinstance(block.upper, Affine) and block.upper.is_constant:
+            capped = bool((block.upper.constant < high).any())
+        if found.entry.size == block.size and m == n and len(totals) == 1 and low == high and nonnegative:
+            return cls.name if capped else "Birkhoff polytope"
+        return cls.name
+
+    def project(self, v: Tensor) -> Tensor:
+        """Search for the face, then solve for the multipliers with this fixed, in double precision.
+
+        An entry exactly at a bound takes the derivative of the bound, a total exactly at its bound that of the bound.
+        """
+        grid = self._grid(v.double())
+        y = self._matrix(grid, *self._bounds(grid)).flatten(-2)
+        if self.place is not None:
+            place = self.place.long()
+            batch = torch.broadcast_shapes(y.shape[:-1], place.shape[:-1])
+            y = y.expand(*batch, y.shape[-1]).gather(-1, place.expand(*batch, place.shape[-1]))
+        return y.to(v.dtype)
+
+    def _matrix(self, v: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
+        """Project matrices ``(*batch, m, n)``."""
+        totals = [t.double() for t in (self.row_lower, self.row_upper, self.column_lower, self.column_upper)]
+        face = find_face(v, lower, upper, *totals)
+        x = v - face.a.unsqueeze(-1) - face.b.unsqueeze(-2)
+        y = x if lower is None and upper is None else clamp(x, lower, upper)
+        ra = _excess(y.sum(-1), face.a, face.rows, *totals[:2])
+        rb = _excess(y.sum(-2), face.b, face.columns, *totals[2:])
+        a, b = potentials(face.free, face.rows, face.columns, face.label, ra, rb)
+        y = y - face.free * (a.unsqueeze(-1) + b.unsqueeze(-2))
+        value = primal(y)
+        inside = value if lower is None and upper is None else clamp(value, _primal(lower), _primal(upper))
+        return y + (inside - value)
+
+    def _grid(self, tensor: Tensor, absent: float = 0.0) -> Tensor:
+        """Arrange entries as matrices ``(*batch, m, n)``."""
+        m, n = self.row_lower.shape[-1], self.column_lower.shape[-1]
+        if self.entry is None:
+            return tensor.reshape(*tensor.shape[:-1], m, n)
+        entry = self.entry.long()
+        padded = torch.cat([tensor, tensor.new_full((*tensor.shape[:-1], 1), absent)], -1)
+        batch = torch.broadcast_shapes(tensor.shape[:-1], entry.shape[:-1])
+        padded, entry = (t.expand(*batch, t.shape[-1]) for t in (padded, entry))
+        return padded.gather(-1, entry).reshape(*batch, m, n)
+
+    def _bounds(self, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
+        """Return the bounds as matrices; entries that are absent are fixed at zero."""
+        if self.entry is None:
+            return tuple(None if t is None else self._grid(t.double()) for t in (self.lower, self.upper))  # pyright: ignore
+        size = self.place.shape[-1] if self.place is not None else 0
+        free = like.new_full((size,), torch.inf)
+        lower, upper = (-free if self.lower is None else self.lower), (free if self.upper is None else self.upper)
+        return self._grid(lower.double()), self._grid(upper.double())
+
+    @property
+    def _totals(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        return self.row_lower, self.row_upper, self.column_lower, self.column_upper
+
+    def infeasibility(self) -> Tensor | None:
+        """Check that no totals and no bounds cross, and that some matrix within its bounds has such sums."""
+        checks = [
+            relative(torch.where(low > high, low - high, -1.0), _finite(low), _finite(high))
+            for low, high in (self._totals[:2], self._totals[2:])
+        ]
+        if self.lower is None or self.upper is None:
+            checks.append(torch.full_like(checks[0][..., :1], -1.0))
+        else:
+            checks.append(relative(self.lower - self.upper, self.lower, self.upper))
+        checks.append(self._missed().unsqueeze(-1))
+        batch = torch.broadcast_shapes(*(check.shape[:-1] for check in checks))
+        checks = [check.expand(*batch, -1) for check in checks]
+        crossed = torch.cat(checks[:-1], -1).amax(-1, keepdim=True) > 0
+        return torch.cat([*checks[:-1], torch.where(crossed, -1.0, checks[-1])], -1)
+
+    def _missed(self) -> Tensor:
+        """Return by how much the sums of the matrix nearest to zero miss the totals, relative to these."""
+        totals = [t.double() for t in self._totals]
+        lower, upper = self._bounds(totals[0])
+        m, n = totals[0].shape[-1], totals[2].shape[-1]
+        face = find_face(totals[0].new_zeros(m, n), lower, upper, *totals)
+        size = torch.stack([_finite(t).amax(-1).expand_as(face.missed) for t in totals]).amax(0)
+        return (face.missed / size.clamp_min(1.0)).to(self.row_lower.dtype)
+
+    def relaxed(self) -> TransportPlan:
+        """Minimise squared violations: bounds that cross meet halfway; then the totals give way.
+
+        The least-squares problem in the totals is solved by the proximal point method, whose steps are projections onto
+        a transport polytope with one more row and column for what the sums miss.
+        """
+        box = Box(self.lower, self.upper).relaxed()
+        sides = [
+            (low, high) if low is high else _uncrossed(low, high) for low, high in (self._totals[:2], self._totals[2:])
+        ]
+        plan = replace(
+            self,
+            lower=box.lower,
+            upper=box.upper,
+            **dict(
+                zip(("row_lower", "row_upper", "column_lower", "column_upper"), (*sides[0], *sides[1]), strict=True)
+            ),
+        )
+        empty = (plan._missed() > _EMPTY).unsqueeze(-1)
+        if not is_traced() and not bool(empty.any()):
+            return plan
+        y = plan._least_violation()
+        rows = _given_way(empty, y.sum(-1).to(empty.device, self.row_lower.dtype), *plan._totals[:2])
+        columns = _given_way(empty, y.sum(-2).to(empty.device, self.row_lower.dtype), *plan._totals[2:])
+        return replace(plan, row_lower=rows[0], row_upper=rows[1], column_lower=columns[0], column_upper=columns[1])
+
+    def _least_violation(self) -> Tensor:
+        """Return a matrix within its bounds whose sums miss the totals least, ``(*batch, m, n)``."""
+        totals = [primal(t.double()) for t in self._totals]
+        m, n = totals[0].shape[-1], totals[2].shape[-1]
+        bounds = [None if t is None else primal(t) for t in self._bounds(totals[0])]
+        lower, upper = (
+            totals[0].new_full((m, n), absent) if t is None else t
+            for t, absent in zip(bounds, (-torch.inf, torch.inf), strict=True)
+        )
+        lower, upper = (_framed(t, absent) for t, absent in ((lower, -torch.inf), (upper, torch.inf)))
+        totals = [
+            torch.nn.functional.pad(t, (0, 1), value=w)
+            for t, w in zip(totals, (-torch.inf, torch.inf) * 2, strict=True)
+        ]
+        y = totals[0].new_zeros(m + 1, n + 1).maximum(lower).minimum(upper)
+        for _ in range(_MOST_ROUNDS):
+            point = _framed(y[..., :-1, :-1], 0.0)
+            face = find_face(point, lower, upper, *totals)
+            y = clamp(point - face.a.unsqueeze(-1) - face.b.unsqueeze(-2), lower, upper)
+        return y[..., :-1, :-1]
+
+    @classmethod
+    def blame(cls, block: Block, check: int) -> set[int]:
+        found = _arranged(block)
+        assert found is not None
+        totals = [*found.rows, *found.columns]
+        if check < len(totals):
+            row = totals[check]
+            return set() if row is None else set(row.sources)
+        entry = check - len(totals)
+        if block.lower is not None and block.upper is not None and entry < block.size:
+            return block.bound_sources(np.array([entry]))
+        return block.sources
+
+    @staticmethod
+    def examples() -> Iterable[Mapping[str, Any]]:
+        one, zero = np.ones(3), np.zeros((3, 3))
+        yield {"size": (3, 3), "rows": one, "columns": one, "lower": zero, "fixed": ("rows", "columns", "lower")}
+        rows, shares = np.array([1.0, 0.4]), np.array([0.2, 0.5, 0.3])
+        wide = np.zeros((2, 3))
+        yield {"size": (2, 3), "rows": rows, "shares": shares, "lower": wide, "fixed": ("shares", "lower")}
+        caps = np.array([[0.6, 0.45, 0.31], [0.27, 0.5, 0.4]])
+        yield {"size": (2, 3), "rows": rows, "shares": shares, "lower": wide, "upper": caps, "fixed": ("shares",)}
+        yield {
+            "size": (3, 2),
+            "rows_upper": np.array([1.0, 0.5, 0.7]),
+            "columns": np.array([0.6, 0.9]),
+            "lower": wide.T,
+        }
+        yield {
+            "size": (2, 3),
+            "rows_lower": np.array([0.2, 0.3]),
+            "rows_upper": np.array([1.0, 0.9]),
+            "columns_lower": np.array([0.1, 0.0, 0.2]),
+            "columns_upper": np.array([0.5, 0.8, 0.6]),
+            "lower": wide - 0.1,
+            "upper": caps,
+        }
+        yield {
+            "size": (2, 3),
+            "rows_upper": np.array([1.0, 0.9]),
+            "columns": np.array([0.5, 0.3, 0.4]),
+            "lower": wide,
+            "absent": np.array([[0, 1, 0], [0, 0, 1]]),
+            "fixed": ("absent", "lower"),
+        }
+
+
+def _arranged(block: Block) -> TransportRows | None:
+    if len(block.rows) < 2 or block.cones or block.auxiliary:
+        return None
+    if not block.has_bounds and all(row.is_equality for row in block.rows):
+        return None
+    return find_transport_rows(block)
+
+
+def _lower(row: Row) -> Data | None:
+    return row.lower
+
+
+def _upper(row: Row) -> Data | None:
+    return row.upper
+
+
+def _excess(total: Tensor, multiplier: Tensor, held: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Return by how much sums exceed the bounds that hold them."""
+    above = (multiplier > 0) | ((multiplier == 0) & (total >= upper)) | (lower == upper)
+    target = torch.where(held > 0, torch.where(above, upper, lower), total)
+    return total - target
+
+
+def _finite(tensor: Tensor) -> Tensor:
+    return torch.where(tensor.isfinite(), tensor.abs(), 0.0)
+
+
+def _primal(tensor: Tensor | None) -> Tensor | None:
+    return None if tensor is None else primal(tensor)
+
+
+def _framed(matrix: Tensor, value: float) -> Tensor:
+    """Append a row and a column; their common entry is zero."""
+    framed = torch.nn.functional.pad(matrix, (0, 1, 0, 1), value=value)
+    corner = torch.zeros_like(framed, dtype=torch.bool)
+    corner[..., -1, -1] = True
+    return torch.where(corner, 0.0, framed)
+
+
+def _uncrossed(lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+    middle, crossed = (lower + upper) / 2, lower > upper
+    return torch.where(crossed, middle, lower), torch.where(crossed, middle, upper)
+
+
+def _given_way(empty: Tensor, sums: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
+    """Replace the totals of empty samples by sums that can be had."""
+    size = _EMPTY * torch.maximum(_finite(lower), _finite(upper)).amax(-1, keepdim=True).clamp_min(1.0)
+    missed = (sums < lower - size) | (sums > upper + size)
+    low = torch.where(empty, torch.where(missed | (lower == upper), sums, lower.minimum(sums)), lower)
+    if lower is upper:
+        return low, low
+    return low, torch.where(empty, torch.where(missed | (lower == upper), sums, upper.maximum(sums)), upper)
