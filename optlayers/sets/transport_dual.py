@@ -17,6 +17,8 @@ from optlayers.sets.section_search import search
 
 _MOST_STEPS = 200
 _MOST_ROUNDS = 30
+_KINK = 1e-15  # of multipliers that are zero, relative to the totals
+_EMPTY = 1e-9  # relative excess of a total over its reach
 _RIDGE = 1e-8  # relative; lets a component of the graph move as a whole until another entry is free
 _GOOD = 0.5  # a full step that reduces the residual to this part of the smallest one so far needs no line search
 _BEYOND = 0.1  # so far beyond the best step it may go, in parts of the slope
@@ -25,6 +27,7 @@ _MOST_SCALE = 1e12
 _ROUGH = 1e-3  # accuracy at scales that only lead to the next one, relative to the totals
 _SLOPE = 1e6  # of the total in its multiplier, where it is between its bounds
 _ROOT = _SLOPE**0.5
+_ROUNDING, _RAY = 1e-10, 1e-7  # of directions; and the slope, relative to the totals, that proves a polytope empty
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,6 +113,16 @@ class Dual:
         """Return the size of the totals."""
         return torch.maximum(self.rows.size(), self.columns.size())
 
+    def out_of_reach(self) -> Tensor:
+        """Whether some row's or column's total cannot be had from its own entries: the set of the sample is empty."""
+        result = torch.zeros((), dtype=torch.bool, device=self.v.device)
+        for dim, totals in ((-1, self.rows), (-2, self.columns)):
+            for bound, total, sign in ((self.lower, totals.upper, 1.0), (self.upper, totals.lower, -1.0)):
+                if bound is not None:
+                    reach, size = bound.sum(dim), bound.abs().sum(dim) + total.abs()
+                    result = result | (sign * (reach - total) > _EMPTY * size).any(-1)
+        return result
+
     def best_row_multipliers(self, b: Tensor) -> Tensor:
         """Maximise over the multipliers of the rows, those of the columns fixed: one box section for each row."""
         x = self.v - b.unsqueeze(-2)
@@ -137,17 +150,17 @@ def maximise(dual: Dual) -> tuple[Tensor, Tensor]:
     approached in stages, from ``V / s`` with a large `s` down to 1.
     """
     a = dual.v.new_zeros(dual.v.shape[:-1])
-    b = dual.mT.best_row_multipliers(a)
-    scale = _scale(dual)
-    b = b / scale.unsqueeze(-1)
+    lost = dual.out_of_reach().expand(len(a)).clone()
+    scale = torch.where(lost, 1.0, _scale(dual))
+    b = dual.mT.best_row_multipliers(a) / scale.unsqueeze(-1)
     while True:
         far = (scale > 1).nonzero().squeeze(-1)
         if len(far) == 0:
-            return _proximal(dual, a, b)
-        s = scale[far].unsqueeze(-1)
-        part = dual[far]
-        a[far], b[far] = _newton(dataclasses.replace(part, v=part.v / s.unsqueeze(-1)), a[far], b[far], rough=True)
-        scale[far] = (scale[far] / _STAGE).clamp_min(1.0)
+            return _proximal(dual, a, b, lost)
+        s, part = scale[far].unsqueeze(-1), dual[far]
+        part = dataclasses.replace(part, v=part.v / s.unsqueeze(-1))
+        a[far], b[far], lost[far] = _newton(part, a[far], b[far], lost[far], rough=True)
+        scale[far] = torch.where(lost[far], 1.0, (scale[far] / _STAGE).clamp_min(1.0))
         ratio = s / scale[far].unsqueeze(-1)
         a[far], b[far] = a[far] * ratio, b[far] * ratio
 
@@ -159,25 +172,26 @@ def _scale(dual: Dual) -> Tensor:
     return (v.abs().amax((-2, -1)) / (3 * dual.magnitude())).nan_to_num(1.0).clamp(1.0, _MOST_SCALE)
 
 
-def _proximal(dual: Dual, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
+def _proximal(dual: Dual, a: Tensor, b: Tensor, lost: Tensor) -> tuple[Tensor, Tensor]:
     """Repeat Newton's method until no kink is rounded off."""
+    todo = torch.arange(len(a), device=a.device)
     for _ in range(_MOST_ROUNDS):
-        a, b = _newton(dual, a, b, rough=False)
+        own_a, own_b, own_lost = _newton(dual, a[todo], b[todo], lost[todo], rough=False)
         rows, columns = dual.rows, dual.columns
-        (ta, between_a), (tb, between_b) = rows.at(a), columns.at(b)
-        wrong = torch.maximum((a * between_a).abs().amax(-1), (b * between_b).abs().amax(-1))
-        if bool((wrong <= 1e-15 * dual.magnitude()).all()):
+        (ta, between_a), (tb, between_b) = rows.at(own_a), columns.at(own_b)
+        wrong = torch.maximum((own_a * between_a).abs().amax(-1), (own_b * between_b).abs().amax(-1))
+        a[todo], b[todo] = torch.where(between_a, 0.0, own_a), torch.where(between_b, 0.0, own_b)
+        left = ((wrong > _KINK * dual.magnitude()) & ~own_lost).nonzero().squeeze(-1)
+        if len(left) == 0:
             break
-        dual = dataclasses.replace(
-            dual,
-            rows=dataclasses.replace(rows, center=ta.expand_as(a)),
-            columns=dataclasses.replace(columns, center=tb.expand_as(b)),
-        )
-        a, b = torch.where(between_a, 0.0, a), torch.where(between_b, 0.0, b)
-    return torch.where(between_a, 0.0, a), torch.where(between_b, 0.0, b)
+        todo = todo[left]
+        rows = dataclasses.replace(rows, center=ta.expand_as(own_a))
+        columns = dataclasses.replace(columns, center=tb.expand_as(own_b))
+        dual = dataclasses.replace(dual, rows=rows, columns=columns)[left]
+    return a, b
 
 
-def _newton(dual: Dual, a: Tensor, b: Tensor, *, rough: bool) -> tuple[Tensor, Tensor]:
+def _newton(dual: Dual, a: Tensor, b: Tensor, lost: Tensor, *, rough: bool) -> tuple[Tensor, Tensor, Tensor]:
     """Take Newton's steps with an exact line search, and best multipliers of rows and columns in turn.
 
     Each line search and each turn increases the dual function, and full steps without a line search halve the smallest
@@ -188,7 +202,8 @@ def _newton(dual: Dual, a: Tensor, b: Tensor, *, rough: bool) -> tuple[Tensor, T
     own_a, own_b = a, b
     a, b = a.clone(), b.clone()
     open_ = torch.arange(len(a), device=a.device)
-    part, smallest = dual, a.new_full((len(a),), torch.inf)
+    part, smallest, own_lost = dual, a.new_full((len(a),), torch.inf), lost
+    lost = lost.clone()
     flip = dual.mT
     for _ in range(_MOST_STEPS):
         x = part.v - own_a.unsqueeze(-1) - own_b.unsqueeze(-2)
@@ -201,14 +216,14 @@ def _newton(dual: Dual, a: Tensor, b: Tensor, *, rough: bool) -> tuple[Tensor, T
         tolerance = 2 * torch.finfo(a.dtype).eps * max(m, n) * magnitude
         if rough:
             tolerance = tolerance + _ROUGH * size
-        a[open_], b[open_] = own_a, own_b
+        a[open_], b[open_], lost[open_] = own_a, own_b, own_lost
         smallest = torch.minimum(smallest, missed)
-        left = (missed > tolerance).nonzero().squeeze(-1)
+        left = ((missed > tolerance) & ~own_lost).nonzero().squeeze(-1)
         if len(left) == 0:
             break
         if len(left) < len(open_):
             open_ = open_[left]
-            part, own_a, own_b, smallest = part[left], own_a[left], own_b[left], smallest[left]
+            part, own_a, own_b, smallest, own_lost = (t[left] for t in (part, own_a, own_b, smallest, own_lost))
             flip = part.mT
             x, y, fa, between_a, fb, between_b = (t[left] for t in (x, y, fa, between_a, fb, between_b))
         da, db = _direction(part, y, fa, between_a, fb, between_b)
@@ -221,11 +236,12 @@ def _newton(dual: Dual, a: Tensor, b: Tensor, *, rough: bool) -> tuple[Tensor, T
         hard = (~good).nonzero().squeeze(-1)
         if len(hard):
             some = part[hard]
+            own_lost[hard] = _is_ray(some, da[hard], db[hard])
             step = _line_search(some, x[hard], own_a[hard], own_b[hard], da[hard], db[hard]).unsqueeze(-1)
             new_a[hard] = some.best_row_multipliers(own_b[hard] + step * db[hard])
             new_b[hard] = (flip if len(hard) == len(own_a) else flip[hard]).best_row_multipliers(new_a[hard])
         own_a, own_b = new_a, new_b
-    return a, b
+    return a, b, lost
 
 
 def _direction(
@@ -247,6 +263,25 @@ def _direction(
     right = fb - (fa.unsqueeze(-2) @ scaled).squeeze(-2)
     step = torch.cholesky_solve(right.unsqueeze(-1), factor)
     return (fa - (free @ step).squeeze(-1)) / da, step.squeeze(-1)
+
+
+def _is_ray(dual: Dual, da: Tensor, db: Tensor) -> Tensor:
+    """Whether the dual function increases along a direction for ever: a certificate that the polytope is empty."""
+    normal = da.unsqueeze(-1) + db.unsqueeze(-2)
+    size = torch.maximum(da.abs().amax(-1), db.abs().amax(-1))
+    rounding = (_ROUNDING * size).unsqueeze(-1)
+    slope = -_RAY * size * dual.magnitude()
+    for change, totals in ((da, dual.rows), (db, dual.columns)):
+        slope = slope - _extreme(change, rounding, totals.upper, totals.lower).sum(-1)
+    return slope + _extreme(normal, rounding.unsqueeze(-1), dual.lower, dual.upper).sum((-2, -1)) > 0
+
+
+def _extreme(normal: Tensor, rounding: Tensor, above: Tensor | None, below: Tensor | None) -> Tensor:
+    """Return the products of a normal with the bound that it meets, by its sign."""
+    high, low = (
+        torch.full_like(normal, absent) if t is None else t for t, absent in ((above, -torch.inf), (below, torch.inf))
+    )
+    return torch.where(normal > rounding, normal * high, torch.where(normal < -rounding, normal * low, 0.0))
 
 
 def _line_search(dual: Dual, x: Tensor, a: Tensor, b: Tensor, da: Tensor, db: Tensor) -> Tensor:

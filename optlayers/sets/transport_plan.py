@@ -272,11 +272,11 @@ class TransportPlan(ClosedFormSet):
             "upper": caps,
         }
         yield {
-            "size": (2, 3),
-            "rows_upper": np.array([1.0, 0.9]),
+            "size": (3, 3),
+            "rows_upper": np.array([1.0, 0.9, 0.3]),
             "columns": np.array([0.5, 0.3, 0.4]),
-            "lower": wide,
-            "absent": np.array([[0, 1, 0], [0, 0, 1]]),
+            "lower": zero,
+            "absent": np.eye(3),
             "fixed": ("absent", "lower"),
         }
 
