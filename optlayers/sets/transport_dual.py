@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from optlayers.sets.section_search import search
+from optlayers.sets.section_search import free_mask, search
 
 _MOST_STEPS = 200
 _MOST_ROUNDS = 30
@@ -79,7 +79,8 @@ class Totals:
 
     def size(self) -> Tensor:
         """Return the largest finite total of each sample."""
-        return torch.stack([torch.where(t.isfinite(), t.abs(), 0.0).amax(-1) for t in (self.lower, self.upper)]).amax(0)
+        low, high = (torch.where(t.isfinite(), t.abs(), 0.0).amax(-1) for t in (self.lower, self.upper))
+        return torch.maximum(low, high)
 
     def __getitem__(self, index: Tensor) -> Totals:
         lower, upper, center = (t if len(t) == 1 else t[index] for t in (self.lower, self.upper, self.center))
@@ -108,6 +109,10 @@ class Dual:
 
     def clamp(self, x: Tensor) -> Tensor:
         return x if self.lower is None and self.upper is None else torch.clamp(x, self.lower, self.upper)
+
+    def free(self, y: Tensor) -> Tensor:
+        """Return 1 for entries strictly between their bounds, else 0."""
+        return torch.ones_like(y) if self.lower is self.upper is None else free_mask(y, self.lower, self.upper)
 
     def magnitude(self) -> Tensor:
         """Return the size of the totals."""
@@ -162,7 +167,16 @@ def maximise(dual: Dual) -> tuple[Tensor, Tensor]:
         a[far], b[far], lost[far] = _newton(part, a[far], b[far], lost[far], rough=True)
         scale[far] = torch.where(lost[far], 1.0, (scale[far] / _STAGE).clamp_min(1.0))
         ratio = s / scale[far].unsqueeze(-1)
-        a[far], b[far] = a[far] * ratio, b[far] * ratio
+        a[far], b[far] = _followed(part, a[far], b[far], ratio)
+
+
+def _followed(dual: Dual, a: Tensor, b: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
+    """Return multipliers for ``ratio * V`` that keep free entries where they are, as well as multipliers can."""
+    y = dual.clamp(dual.v - a.unsqueeze(-1) - b.unsqueeze(-2))
+    free = dual.free(y)
+    kept = free * y
+    da, db = _direction(free, kept.sum(-1), kept.sum(-2), dual.rows.at(a)[1], dual.columns.at(b)[1])
+    return ratio * a + (ratio - 1) * da, ratio * b + (ratio - 1) * db
 
 
 def _scale(dual: Dual) -> Tensor:
@@ -226,7 +240,7 @@ def _newton(dual: Dual, a: Tensor, b: Tensor, lost: Tensor, *, rough: bool) -> t
             part, own_a, own_b, smallest, own_lost = (t[left] for t in (part, own_a, own_b, smallest, own_lost))
             flip = part.mT
             x, y, fa, between_a, fb, between_b = (t[left] for t in (x, y, fa, between_a, fb, between_b))
-        da, db = _direction(part, y, fa, between_a, fb, between_b)
+        da, db = _direction(part.free(y), fa, fb, between_a, between_b)
         new_a, new_b = own_a + da, own_b + db
         trial = part.clamp(part.v - new_a.unsqueeze(-1) - new_b.unsqueeze(-2))
         ga, gb = trial.sum(-1) - part.rows.at(new_a)[0], trial.sum(-2) - part.columns.at(new_b)[0]
@@ -244,15 +258,8 @@ def _newton(dual: Dual, a: Tensor, b: Tensor, lost: Tensor, *, rough: bool) -> t
     return a, b, lost
 
 
-def _direction(
-    dual: Dual, y: Tensor, fa: Tensor, between_a: Tensor, fb: Tensor, between_b: Tensor
-) -> tuple[Tensor, Tensor]:
+def _direction(free: Tensor, fa: Tensor, fb: Tensor, between_a: Tensor, between_b: Tensor) -> tuple[Tensor, Tensor]:
     """Solve for Newton's step; the rows are eliminated."""
-    free = torch.ones_like(y)
-    if dual.lower is not None:
-        free = free * (y > dual.lower)
-    if dual.upper is not None:
-        free = free * (y < dual.upper)
     da, db = (
         count * (1 + _RIDGE) + _RIDGE + _SLOPE * between
         for count, between in ((free.sum(-1), between_a), (free.sum(-2), between_b))

@@ -251,30 +251,30 @@ class TransportPlan(ClosedFormSet):
     def examples() -> Iterable[Mapping[str, Any]]:
         one, zero = np.ones(3), np.zeros((3, 3))
         yield {"size": (3, 3), "rows": one, "columns": one, "lower": zero, "fixed": ("rows", "columns", "lower")}
-        rows, shares = np.array([1.0, 0.4]), np.array([0.2, 0.5, 0.3])
+        rows, shares = np.array([1.03, 0.41]), np.array([0.23, 0.46, 0.31])
         wide = np.zeros((2, 3))
         yield {"size": (2, 3), "rows": rows, "shares": shares, "lower": wide, "fixed": ("shares", "lower")}
-        caps = np.array([[0.6, 0.45, 0.31], [0.27, 0.5, 0.4]])
+        caps = np.array([[0.61, 0.47, 0.33], [0.27, 0.52, 0.43]])
         yield {"size": (2, 3), "rows": rows, "shares": shares, "lower": wide, "upper": caps, "fixed": ("shares",)}
         yield {
             "size": (3, 2),
-            "rows_upper": np.array([1.0, 0.5, 0.7]),
-            "columns": np.array([0.6, 0.9]),
+            "rows_upper": np.array([1.01, 0.53, 0.74]),
+            "columns": np.array([0.62, 0.95]),
             "lower": wide.T,
         }
         yield {
             "size": (2, 3),
-            "rows_lower": np.array([0.2, 0.3]),
-            "rows_upper": np.array([1.0, 0.9]),
-            "columns_lower": np.array([0.1, 0.0, 0.2]),
-            "columns_upper": np.array([0.5, 0.8, 0.6]),
+            "rows_lower": np.array([0.21, 0.34]),
+            "rows_upper": np.array([1.02, 0.91]),
+            "columns_lower": np.array([0.11, 0.03, 0.24]),
+            "columns_upper": np.array([0.53, 0.86, 0.62]),
             "lower": wide - 0.1,
             "upper": caps,
         }
         yield {
             "size": (3, 3),
-            "rows_upper": np.array([1.0, 0.9, 0.3]),
-            "columns": np.array([0.5, 0.3, 0.4]),
+            "rows_upper": np.array([1.03, 0.92, 0.31]),
+            "columns": np.array([0.53, 0.34, 0.46]),
             "lower": zero,
             "absent": np.eye(3),
             "fixed": ("absent", "lower"),
