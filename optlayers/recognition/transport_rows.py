@@ -63,14 +63,17 @@ def find_transport_rows(block: Block) -> TransportRows | None:
         number[lines[k]] = np.arange(len(lines[k]))
         own = side[row] == k
         at[k, entry[own]] = number[row[own]]
-    counts = [_place_others(at, k, len(lines[k])) for k in (0, 1)]
-    place = at[0] * counts[1] + at[1]
+    m, n = (_place_others(at, k, len(lines[k])) for k in (0, 1))
+    place = at[0] * n + at[1]
     if len(np.unique(place)) < len(place):
         return None
-    grid = np.full(counts[0] * counts[1], block.size)
-    grid[place] = np.arange(block.size)
-    totals = [tuple(block.rows[r] for r in lines[k]) + (None,) * (counts[k] - len(lines[k])) for k in (0, 1)]
-    return TransportRows(*totals, grid.reshape(counts), place)
+    entry_at = np.full(m * n, block.size)
+    entry_at[place] = np.arange(block.size)
+    rows, columns = (
+        tuple(block.rows[r] for r in own) + (None,) * (count - len(own))
+        for own, count in zip(lines, (m, n), strict=True)
+    )
+    return TransportRows(rows, columns, entry_at.reshape(m, n), place)
 
 
 def _members(block: Block) -> list[np.ndarray] | None:

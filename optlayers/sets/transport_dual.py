@@ -1,4 +1,4 @@
-"""The dual of the projection onto a transport polytope, and its maximisation by a semismooth Newton method.
+"""The dual of the projection onto a transport polytope.
 
 With a multiplier for each total, ``Y = clamp(V - a 1' - 1 b', lower, upper)``, and the gradient of the dual function is
 by how much the sums of `Y` exceed the totals. It is piecewise linear; its generalised Jacobian is that of a bipartite
@@ -7,7 +7,6 @@ graph, whose edges are the entries strictly between their bounds.
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 
 import torch
@@ -15,18 +14,9 @@ from torch import Tensor
 
 from optlayers.sets.section_search import free_mask, search
 
-_MOST_STEPS = 200
-_MOST_ROUNDS = 30
-_KINK = 1e-15  # of multipliers that are zero, relative to the totals
+SLOPE = 1e6  # of the total in its multiplier, where it is between its bounds
+_ROOT = SLOPE**0.5
 _EMPTY = 1e-9  # relative excess of a total over its reach
-_RIDGE = 1e-8  # relative; lets a component of the graph move as a whole until another entry is free
-_GOOD = 0.5  # a full step that reduces the residual to this part of the smallest one so far needs no line search
-_BEYOND = 0.1  # so far beyond the best step it may go, in parts of the slope
-_STAGE = 16.0  # factor between the scales of the points
-_MOST_SCALE = 1e12
-_ROUGH = 1e-3  # accuracy at scales that only lead to the next one, relative to the totals
-_SLOPE = 1e6  # of the total in its multiplier, where it is between its bounds
-_ROOT = _SLOPE**0.5
 _ROUNDING, _RAY = 1e-10, 1e-7  # of directions; and the slope, relative to the totals, that proves a polytope empty
 
 
@@ -62,12 +52,12 @@ class Totals:
         """Return the sums that belong to multipliers, and where they are between their bounds."""
         if self.is_fixed:
             return self.upper, torch.zeros_like(multiplier, dtype=torch.bool)
-        total = (self.center + _SLOPE * multiplier).maximum(self.lower).minimum(self.upper)
+        total = (self.center + SLOPE * multiplier).maximum(self.lower).minimum(self.upper)
         return total, (total > self.lower) & (total < self.upper)
 
     def entries(self, multiplier: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Return points and bounds of entries whose sections with the normal ``_ROOT`` stand for minus the totals."""
-        return tuple(-t / _ROOT for t in (self.center + _SLOPE * multiplier, self.upper, self.lower))  # pyright: ignore
+        return tuple(-t / _ROOT for t in (self.center + SLOPE * multiplier, self.upper, self.lower))  # pyright: ignore
 
     def hold(self, total: Tensor, multiplier: Tensor) -> Tensor:
         """Return which sums are held by a bound."""
@@ -85,6 +75,42 @@ class Totals:
     def __getitem__(self, index: Tensor) -> Totals:
         lower, upper, center = (t if len(t) == 1 else t[index] for t in (self.lower, self.upper, self.center))
         return Totals(lower, upper, center, self.is_fixed)
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """What multipliers lead to.
+
+    Attributes
+    ----------
+    x, y : Tensor, shape (samples, m, n)
+        The point minus the multipliers, and that within the bounds.
+    rows, columns : Tensor, shape (samples, m), (samples, n)
+        By how much sums exceed the totals: the gradient of the dual function.
+    between_rows, between_columns : Tensor of bool
+        Whether the totals are between their bounds.
+    """
+
+    x: Tensor
+    y: Tensor
+    rows: Tensor
+    columns: Tensor
+    between_rows: Tensor
+    between_columns: Tensor
+
+    def __getitem__(self, index: Tensor) -> Sums:
+        own = (self.x, self.y, self.rows, self.columns, self.between_rows, self.between_columns)
+        x, y, rows, columns, between_rows, between_columns = (t[index] for t in own)
+        return Sums(x, y, rows, columns, between_rows, between_columns)
+
+    def along(self, da: Tensor, db: Tensor) -> Tensor:
+        """Return the slope of the dual function along a direction."""
+        return (self.rows * da).sum(-1) + (self.columns * db).sum(-1)
+
+    @property
+    def missed(self) -> Tensor:
+        """The largest excess of each sample."""
+        return torch.maximum(self.rows.abs().amax(-1), self.columns.abs().amax(-1))
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,6 +139,13 @@ class Dual:
     def free(self, y: Tensor) -> Tensor:
         """Return 1 for entries strictly between their bounds, else 0."""
         return torch.ones_like(y) if self.lower is self.upper is None else free_mask(y, self.lower, self.upper)
+
+    def sums(self, a: Tensor, b: Tensor) -> Sums:
+        """Return what multipliers lead to."""
+        x = self.v - a.unsqueeze(-1) - b.unsqueeze(-2)
+        y = self.clamp(x)
+        (rows, between_rows), (columns, between_columns) = self.rows.at(a), self.columns.at(b)
+        return Sums(x, y, y.sum(-1) - rows, y.sum(-2) - columns, between_rows, between_columns)
 
     def magnitude(self) -> Tensor:
         """Return the size of the totals."""
@@ -148,131 +181,7 @@ def _joined(grid: Tensor, extra: Tensor) -> Tensor:
     return torch.cat([grid.expand(samples, -1, -1), extra.expand(samples, -1).unsqueeze(-1)], -1)
 
 
-def maximise(dual: Dual) -> tuple[Tensor, Tensor]:
-    """Return the multipliers ``(samples, m)``, ``(samples, n)``.
-
-    Points that are far away compared to the totals make the projection all but a linear programme; they are
-    approached in stages, from ``V / s`` with a large `s` down to 1.
-    """
-    a = dual.v.new_zeros(dual.v.shape[:-1])
-    lost = dual.out_of_reach().expand(len(a)).clone()
-    scale = torch.where(lost, 1.0, _scale(dual))
-    b = dual.mT.best_row_multipliers(a) / scale.unsqueeze(-1)
-    while True:
-        far = (scale > 1).nonzero().squeeze(-1)
-        if len(far) == 0:
-            return _proximal(dual, a, b, lost)
-        s, part = scale[far].unsqueeze(-1), dual[far]
-        part = dataclasses.replace(part, v=part.v / s.unsqueeze(-1))
-        a[far], b[far], lost[far] = _newton(part, a[far], b[far], lost[far], rough=True)
-        scale[far] = torch.where(lost[far], 1.0, (scale[far] / _STAGE).clamp_min(1.0))
-        ratio = s / scale[far].unsqueeze(-1)
-        a[far], b[far] = _followed(part, a[far], b[far], ratio)
-
-
-def _followed(dual: Dual, a: Tensor, b: Tensor, ratio: Tensor) -> tuple[Tensor, Tensor]:
-    """Return multipliers for ``ratio * V`` that keep free entries where they are, as well as multipliers can."""
-    y = dual.clamp(dual.v - a.unsqueeze(-1) - b.unsqueeze(-2))
-    free = dual.free(y)
-    kept = free * y
-    da, db = _direction(free, kept.sum(-1), kept.sum(-2), dual.rows.at(a)[1], dual.columns.at(b)[1])
-    return ratio * a + (ratio - 1) * da, ratio * b + (ratio - 1) * db
-
-
-def _scale(dual: Dual) -> Tensor:
-    """Return by how much the points' spread exceeds the totals', at least 1."""
-    v = dual.v - dual.v.mean(-1, keepdim=True)
-    v = v - v.mean(-2, keepdim=True)
-    return (v.abs().amax((-2, -1)) / (3 * dual.magnitude())).nan_to_num(1.0).clamp(1.0, _MOST_SCALE)
-
-
-def _proximal(dual: Dual, a: Tensor, b: Tensor, lost: Tensor) -> tuple[Tensor, Tensor]:
-    """Repeat Newton's method until no kink is rounded off."""
-    todo = torch.arange(len(a), device=a.device)
-    for _ in range(_MOST_ROUNDS):
-        own_a, own_b, own_lost = _newton(dual, a[todo], b[todo], lost[todo], rough=False)
-        rows, columns = dual.rows, dual.columns
-        (ta, between_a), (tb, between_b) = rows.at(own_a), columns.at(own_b)
-        wrong = torch.maximum((own_a * between_a).abs().amax(-1), (own_b * between_b).abs().amax(-1))
-        a[todo], b[todo] = torch.where(between_a, 0.0, own_a), torch.where(between_b, 0.0, own_b)
-        left = ((wrong > _KINK * dual.magnitude()) & ~own_lost).nonzero().squeeze(-1)
-        if len(left) == 0:
-            break
-        todo = todo[left]
-        rows = dataclasses.replace(rows, center=ta.expand_as(own_a))
-        columns = dataclasses.replace(columns, center=tb.expand_as(own_b))
-        dual = dataclasses.replace(dual, rows=rows, columns=columns)[left]
-    return a, b
-
-
-def _newton(dual: Dual, a: Tensor, b: Tensor, lost: Tensor, *, rough: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Take Newton's steps with an exact line search, and best multipliers of rows and columns in turn.
-
-    Each line search and each turn increases the dual function, and full steps without a line search halve the smallest
-    residual, so that the method converges; on the piece of the solution a step is exact (Li, Sun and Toh, "On the
-    efficient computation of a projector over the Birkhoff polytope", 2020).
-    """
-    m, n = dual.v.shape[-2:]
-    own_a, own_b = a, b
-    a, b = a.clone(), b.clone()
-    open_ = torch.arange(len(a), device=a.device)
-    part, smallest, own_lost = dual, a.new_full((len(a),), torch.inf), lost
-    lost = lost.clone()
-    flip = dual.mT
-    for _ in range(_MOST_STEPS):
-        x = part.v - own_a.unsqueeze(-1) - own_b.unsqueeze(-2)
-        y = part.clamp(x)
-        (ta, between_a), (tb, between_b) = part.rows.at(own_a), part.columns.at(own_b)
-        fa, fb = y.sum(-1) - ta, y.sum(-2) - tb
-        missed = torch.maximum(fa.abs().amax(-1), fb.abs().amax(-1))
-        size = part.magnitude()
-        magnitude = size + own_a.abs().amax(-1) + own_b.abs().amax(-1) + part.v.abs().amax((-2, -1))
-        tolerance = 2 * torch.finfo(a.dtype).eps * max(m, n) * magnitude
-        if rough:
-            tolerance = tolerance + _ROUGH * size
-        a[open_], b[open_], lost[open_] = own_a, own_b, own_lost
-        smallest = torch.minimum(smallest, missed)
-        left = ((missed > tolerance) & ~own_lost).nonzero().squeeze(-1)
-        if len(left) == 0:
-            break
-        if len(left) < len(open_):
-            open_ = open_[left]
-            part, own_a, own_b, smallest, own_lost = (t[left] for t in (part, own_a, own_b, smallest, own_lost))
-            flip = part.mT
-            x, y, fa, between_a, fb, between_b = (t[left] for t in (x, y, fa, between_a, fb, between_b))
-        da, db = _direction(part.free(y), fa, fb, between_a, between_b)
-        new_a, new_b = own_a + da, own_b + db
-        trial = part.clamp(part.v - new_a.unsqueeze(-1) - new_b.unsqueeze(-2))
-        ga, gb = trial.sum(-1) - part.rows.at(new_a)[0], trial.sum(-2) - part.columns.at(new_b)[0]
-        before, after = ((da * one).sum(-1) + (db * other).sum(-1) for one, other in ((fa, fb), (ga, gb)))
-        missed = torch.maximum(ga.abs().amax(-1), gb.abs().amax(-1))
-        good = (missed <= _GOOD * smallest) & (after >= -_BEYOND * before)
-        hard = (~good).nonzero().squeeze(-1)
-        if len(hard):
-            some = part[hard]
-            own_lost[hard] = _is_ray(some, da[hard], db[hard])
-            step = _line_search(some, x[hard], own_a[hard], own_b[hard], da[hard], db[hard]).unsqueeze(-1)
-            new_a[hard] = some.best_row_multipliers(own_b[hard] + step * db[hard])
-            new_b[hard] = (flip if len(hard) == len(own_a) else flip[hard]).best_row_multipliers(new_a[hard])
-        own_a, own_b = new_a, new_b
-    return a, b, lost
-
-
-def _direction(free: Tensor, fa: Tensor, fb: Tensor, between_a: Tensor, between_b: Tensor) -> tuple[Tensor, Tensor]:
-    """Solve for Newton's step; the rows are eliminated."""
-    da, db = (
-        count * (1 + _RIDGE) + _RIDGE + _SLOPE * between
-        for count, between in ((free.sum(-1), between_a), (free.sum(-2), between_b))
-    )
-    scaled = free / da.unsqueeze(-1)
-    schur = torch.diag_embed(db) - free.mT @ scaled
-    factor = torch.linalg.cholesky_ex(schur)[0]
-    right = fb - (fa.unsqueeze(-2) @ scaled).squeeze(-2)
-    step = torch.cholesky_solve(right.unsqueeze(-1), factor)
-    return (fa - (free @ step).squeeze(-1)) / da, step.squeeze(-1)
-
-
-def _is_ray(dual: Dual, da: Tensor, db: Tensor) -> Tensor:
+def is_ray(dual: Dual, da: Tensor, db: Tensor) -> Tensor:
     """Whether the dual function increases along a direction for ever: a certificate that the polytope is empty."""
     normal = da.unsqueeze(-1) + db.unsqueeze(-2)
     size = torch.maximum(da.abs().amax(-1), db.abs().amax(-1))
@@ -291,7 +200,7 @@ def _extreme(normal: Tensor, rounding: Tensor, above: Tensor | None, below: Tens
     return torch.where(normal > rounding, normal * high, torch.where(normal < -rounding, normal * low, 0.0))
 
 
-def _line_search(dual: Dual, x: Tensor, a: Tensor, b: Tensor, da: Tensor, db: Tensor) -> Tensor:
+def line_search(dual: Dual, x: Tensor, a: Tensor, b: Tensor, da: Tensor, db: Tensor) -> Tensor:
     """Return the best step along a direction."""
     normals = [(da.unsqueeze(-1) + db.unsqueeze(-2)).flatten(1)]
     points = [x.flatten(1)]

@@ -8,8 +8,12 @@ import torch
 from torch import Tensor
 
 
-def connect(free: Tensor, cost: Tensor, movable: Tensor, loose_rows: Tensor, loose_columns: Tensor) -> Tensor:
-    """Return the free edges and those of least cost that join their components: Borůvka's spanning forest.
+def connect(
+    free: Tensor, cost: Tensor, movable: Tensor, loose_rows: Tensor, loose_columns: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Return the free edges with those of least cost that join their components, by Borůvka's spanning forest.
+
+    Also returns each node's component, ``(samples, m + n + 1)``: of the rows, the columns, and the ground.
 
     Parameters
     ----------

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,9 +19,9 @@ from optlayers.recognition.transport_rows import TransportRows, find_transport_r
 from optlayers.sets.base import ClosedFormSet, register, relative
 from optlayers.sets.box import Box, clamp
 from optlayers.sets.transport_graph import potentials
+from optlayers.sets.transport_relaxation import finite, give_way, least_violating_sums, uncrossed
 from optlayers.sets.transport_search import find_face
 
-_MOST_ROUNDS = 50
 _EMPTY = 1e-9  # by how much the sums of an empty polytope miss the totals, relative to these
 
 
@@ -165,7 +165,7 @@ class TransportPlan(ClosedFormSet):
     def infeasibility(self) -> Tensor | None:
         """Check that no totals and no bounds cross, and that some matrix within its bounds has such sums."""
         checks = [
-            relative(torch.where(low > high, low - high, -1.0), _finite(low), _finite(high))
+            relative(torch.where(low > high, low - high, -1.0), finite(low), finite(high))
             for low, high in (self._totals[:2], self._totals[2:])
         ]
         if self.lower is None or self.upper is None:
@@ -184,55 +184,26 @@ class TransportPlan(ClosedFormSet):
         lower, upper = self._bounds(totals[0])
         m, n = totals[0].shape[-1], totals[2].shape[-1]
         face = find_face(totals[0].new_zeros(m, n), lower, upper, *totals)
-        size = torch.stack([_finite(t).amax(-1).expand_as(face.missed) for t in totals]).amax(0)
+        size = torch.stack([finite(t).amax(-1).expand_as(face.missed) for t in totals]).amax(0)
         return (face.missed / size.clamp_min(1.0)).to(self.row_lower.dtype)
 
     def relaxed(self) -> TransportPlan:
-        """Minimise squared violations: bounds that cross meet halfway; then the totals give way.
-
-        The least-squares problem in the totals is solved by the proximal point method, whose steps are projections onto
-        a transport polytope with one more row and column for what the sums miss.
-        """
+        """Minimise squared violations: bounds that cross meet halfway; then the totals give way."""
         box = Box(self.lower, self.upper).relaxed()
-        sides = [
-            (low, high) if low is high else _uncrossed(low, high) for low, high in (self._totals[:2], self._totals[2:])
-        ]
-        plan = replace(
-            self,
-            lower=box.lower,
-            upper=box.upper,
-            **dict(
-                zip(("row_lower", "row_upper", "column_lower", "column_upper"), (*sides[0], *sides[1]), strict=True)
-            ),
-        )
-        empty = (plan._missed() > _EMPTY).unsqueeze(-1)
+        totals = [*uncrossed(*self._totals[:2]), *uncrossed(*self._totals[2:])]
+        plan = self._with(totals, lower=box.lower, upper=box.upper)
+        empty = plan._missed() > _EMPTY
         if not is_traced() and not bool(empty.any()):
             return plan
-        y = plan._least_violation()
-        rows = _given_way(empty, y.sum(-1).to(empty.device, self.row_lower.dtype), *plan._totals[:2])
-        columns = _given_way(empty, y.sum(-2).to(empty.device, self.row_lower.dtype), *plan._totals[2:])
-        return replace(plan, row_lower=rows[0], row_upper=rows[1], column_lower=columns[0], column_upper=columns[1])
+        lower, upper = plan._bounds(totals[0])
+        sums = least_violating_sums(lower, upper, *(t.double() for t in totals))
+        sides = (give_way(empty.unsqueeze(-1), sums[k].to(totals[0].dtype), *totals[2 * k : 2 * k + 2]) for k in (0, 1))
+        return plan._with([total for side in sides for total in side])
 
-    def _least_violation(self) -> Tensor:
-        """Return a matrix within its bounds whose sums miss the totals least, ``(*batch, m, n)``."""
-        totals = [primal(t.double()) for t in self._totals]
-        m, n = totals[0].shape[-1], totals[2].shape[-1]
-        bounds = [None if t is None else primal(t) for t in self._bounds(totals[0])]
-        lower, upper = (
-            totals[0].new_full((m, n), absent) if t is None else t
-            for t, absent in zip(bounds, (-torch.inf, torch.inf), strict=True)
-        )
-        lower, upper = (_framed(t, absent) for t, absent in ((lower, -torch.inf), (upper, torch.inf)))
-        totals = [
-            torch.nn.functional.pad(t, (0, 1), value=w)
-            for t, w in zip(totals, (-torch.inf, torch.inf) * 2, strict=True)
-        ]
-        y = totals[0].new_zeros(m + 1, n + 1).maximum(lower).minimum(upper)
-        for _ in range(_MOST_ROUNDS):
-            point = _framed(y[..., :-1, :-1], 0.0)
-            face = find_face(point, lower, upper, *totals)
-            y = clamp(point - face.a.unsqueeze(-1) - face.b.unsqueeze(-2), lower, upper)
-        return y[..., :-1, :-1]
+    def _with(self, totals: Sequence[Tensor], **changes: Any) -> TransportPlan:
+        row_lower, row_upper, column_lower, column_upper = totals
+        names = {"row_lower": row_lower, "row_upper": row_upper}
+        return replace(self, **names, column_lower=column_lower, column_upper=column_upper, **changes)
 
     @classmethod
     def blame(cls, block: Block, check: int) -> set[int]:
@@ -304,32 +275,5 @@ def _excess(total: Tensor, multiplier: Tensor, held: Tensor, lower: Tensor, uppe
     return total - target
 
 
-def _finite(tensor: Tensor) -> Tensor:
-    return torch.where(tensor.isfinite(), tensor.abs(), 0.0)
-
-
 def _primal(tensor: Tensor | None) -> Tensor | None:
     return None if tensor is None else primal(tensor)
-
-
-def _framed(matrix: Tensor, value: float) -> Tensor:
-    """Append a row and a column; their common entry is zero."""
-    framed = torch.nn.functional.pad(matrix, (0, 1, 0, 1), value=value)
-    corner = torch.zeros_like(framed, dtype=torch.bool)
-    corner[..., -1, -1] = True
-    return torch.where(corner, 0.0, framed)
-
-
-def _uncrossed(lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-    middle, crossed = (lower + upper) / 2, lower > upper
-    return torch.where(crossed, middle, lower), torch.where(crossed, middle, upper)
-
-
-def _given_way(empty: Tensor, sums: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-    """Replace the totals of empty samples by sums that can be had."""
-    size = _EMPTY * torch.maximum(_finite(lower), _finite(upper)).amax(-1, keepdim=True).clamp_min(1.0)
-    missed = (sums < lower - size) | (sums > upper + size)
-    low = torch.where(empty, torch.where(missed | (lower == upper), sums, lower.minimum(sums)), lower)
-    if lower is upper:
-        return low, low
-    return low, torch.where(empty, torch.where(missed | (lower == upper), sums, upper.maximum(sums)), upper)

@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, library
 
 from optlayers.cones.common import primal
-from optlayers.sets.transport_dual import Dual, Totals, maximise
+from optlayers.sets.transport_dual import Dual, Totals
 from optlayers.sets.transport_graph import connect
+from optlayers.sets.transport_newton import maximise
 
 _NAME = "optlayers::transport_face"
 _EVENTS = (2, 2, 2, 1, 1, 1, 1)  # dimensions of the arguments besides those of the batch
@@ -71,31 +72,30 @@ def find_face(
     return TransportFace(*torch.ops.optlayers.transport_face(*(None if t is None else primal(t) for t in tensors)))
 
 
-def _transport_face(v: Tensor, *data: Tensor | None) -> tuple[Tensor, ...]:
-    tensors = (v, *data)
+def _transport_face(
+    v: Tensor,
+    lower: Tensor | None,
+    upper: Tensor | None,
+    row_lower: Tensor,
+    row_upper: Tensor,
+    column_lower: Tensor,
+    column_upper: Tensor,
+) -> tuple[Tensor, ...]:
+    tensors = (v, lower, upper, row_lower, row_upper, column_lower, column_upper)
     batch = _batch(tensors)
     m, n = v.shape[-2:]
-    v, lower, upper, *totals = (
-        None if t is None else _flat(t, batch, event) for t, event in zip(tensors, _EVENTS, strict=True)
-    )
-    v = v.expand(math.prod(batch), m, n)
-    if v.numel() == 0:
+    if math.prod(batch) == 0:
         return _fake_transport_face(*tensors)
-    rows, columns = Totals.of(*totals[:2]), Totals.of(*totals[2:])
+    v = _flat(v, batch, 2).expand(math.prod(batch), m, n)
+    lower, upper = (None if t is None else _flat(t, batch, 2) for t in (lower, upper))
+    rows = Totals.of(_flat(row_lower, batch, 1), _flat(row_upper, batch, 1))
+    columns = Totals.of(_flat(column_lower, batch, 1), _flat(column_upper, batch, 1))
     dual = Dual(v, lower, upper, *Totals.balanced(rows, columns))
-    if n > m:
-        b, a = maximise(dual.mT)
-    else:
-        a, b = maximise(dual)
+    a, b = maximise(dual) if n <= m else reversed(maximise(dual.mT))
     x = v - a.unsqueeze(-1) - b.unsqueeze(-2)
     y = dual.clamp(x)
-    free, movable = torch.ones_like(y, dtype=torch.bool), torch.ones_like(y, dtype=torch.bool)
-    if lower is not None:
-        free &= y > lower
-    if upper is not None:
-        free &= y < upper
-    if lower is not None and upper is not None:
-        movable &= lower < upper
+    free = dual.free(y) > 0
+    movable = torch.ones_like(free) if lower is None or upper is None else (lower < upper).expand_as(free)
     missed = torch.maximum(rows.missed(y.sum(-1)), columns.missed(y.sum(-2)))
     held = rows.hold(y.sum(-1), a), columns.hold(y.sum(-2), b)
     free, label = connect(free, (x - y).abs(), movable, *(~side for side in held))
