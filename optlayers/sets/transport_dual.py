@@ -167,13 +167,13 @@ class Dual:
         if self.rows.is_fixed:
             return search(x, None, self.lower, self.upper, self.rows.upper.expand(x.shape[:-1]))
         own, low, high = self.rows.entries(torch.zeros_like(x[..., 0]))
-        bounds = [
+        lower, upper = (
             _joined(torch.full_like(x[:1], absent) if t is None else t, extra)
             for t, extra, absent in ((self.lower, low, -torch.inf), (self.upper, high, torch.inf))
-        ]
+        )
         normal = x.new_ones(x.shape[-1] + 1)
         normal[-1] = _ROOT
-        return search(_joined(x, own), normal, *bounds, x.new_zeros(x.shape[:-1]))
+        return search(_joined(x, own), normal, lower, upper, x.new_zeros(x.shape[:-1]))
 
 
 def _joined(grid: Tensor, extra: Tensor) -> Tensor:

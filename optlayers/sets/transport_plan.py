@@ -22,6 +22,7 @@ from optlayers.sets.transport_graph import potentials
 from optlayers.sets.transport_relaxation import finite, give_way, least_violating_sums, uncrossed
 from optlayers.sets.transport_search import find_face
 
+_UNSOLVED = {torch.float64: 1e-8, torch.float32: 1e-4}  # of the totals and the point: more than any rounding
 _EMPTY = 1e-9  # by how much the sums of an empty polytope miss the totals, relative to these
 
 
@@ -115,6 +116,7 @@ class TransportPlan(ClosedFormSet):
         """Search for the face, then solve for the multipliers with this fixed, in double precision.
 
         An entry exactly at a bound takes the derivative of the bound, a total exactly at its bound that of the bound.
+        An empty polytope's points are NaN.
         """
         grid = self._grid(v.double())
         y = self._matrix(grid, *self._bounds(grid)).flatten(-2)
@@ -130,13 +132,15 @@ class TransportPlan(ClosedFormSet):
         face = find_face(v, lower, upper, *totals)
         x = v - face.a.unsqueeze(-1) - face.b.unsqueeze(-2)
         y = x if lower is None and upper is None else clamp(x, lower, upper)
-        ra = _excess(y.sum(-1), face.a, face.rows, *totals[:2])
-        rb = _excess(y.sum(-2), face.b, face.columns, *totals[2:])
+        ra = _excess(y.sum(-1), face.rows, *totals[:2])
+        rb = _excess(y.sum(-2), face.columns, *totals[2:])
         a, b = potentials(face.free, face.rows, face.columns, face.label, ra, rb)
         y = y - face.free * (a.unsqueeze(-1) + b.unsqueeze(-2))
+        scale = torch.stack([finite(primal(t)).amax(-1).expand_as(face.missed) for t in totals]).amax(0)
+        unsolved = face.missed > _UNSOLVED[self.row_lower.dtype] * (scale + primal(v).abs().amax((-2, -1)))
         value = primal(y)
         inside = value if lower is None and upper is None else clamp(value, _primal(lower), _primal(upper))
-        return y + (inside - value)
+        return torch.where(unsolved[..., None, None], torch.nan, y + (inside - value))
 
     def _grid(self, tensor: Tensor, absent: float = 0.0) -> Tensor:
         """Arrange entries as matrices ``(*batch, m, n)``."""
@@ -268,11 +272,10 @@ def _upper(row: Row) -> Data | None:
     return row.upper
 
 
-def _excess(total: Tensor, multiplier: Tensor, held: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """Return by how much sums exceed the bounds that hold them."""
-    above = (multiplier > 0) | ((multiplier == 0) & (total >= upper)) | (lower == upper)
-    target = torch.where(held > 0, torch.where(above, upper, lower), total)
-    return total - target
+def _excess(total: Tensor, held: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
+    """Return by how much sums that are held by a bound exceed it: the nearer one."""
+    above = upper - total <= total - lower
+    return total - torch.where(held > 0, torch.where(above, upper, lower), total)
 
 
 def _primal(tensor: Tensor | None) -> Tensor | None:
