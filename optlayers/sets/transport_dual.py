@@ -8,6 +8,7 @@ graph, whose edges are the entries strictly between their bounds.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
@@ -107,7 +108,7 @@ class Sums:
         """Return the slope of the dual function along a direction."""
         return (self.rows * da).sum(-1) + (self.columns * db).sum(-1)
 
-    @property
+    @cached_property
     def missed(self) -> Tensor:
         """The largest excess of each sample."""
         return torch.maximum(self.rows.abs().amax(-1), self.columns.abs().amax(-1))
@@ -147,6 +148,7 @@ class Dual:
         (rows, between_rows), (columns, between_columns) = self.rows.at(a), self.columns.at(b)
         return Sums(x, y, y.sum(-1) - rows, y.sum(-2) - columns, between_rows, between_columns)
 
+    @cached_property
     def magnitude(self) -> Tensor:
         """Return the size of the totals."""
         return torch.maximum(self.rows.size(), self.columns.size())
@@ -186,7 +188,7 @@ def is_ray(dual: Dual, da: Tensor, db: Tensor) -> Tensor:
     normal = da.unsqueeze(-1) + db.unsqueeze(-2)
     size = torch.maximum(da.abs().amax(-1), db.abs().amax(-1))
     rounding = (_ROUNDING * size).unsqueeze(-1)
-    slope = -_RAY * size * dual.magnitude()
+    slope = -_RAY * size * dual.magnitude
     for change, totals in ((da, dual.rows), (db, dual.columns)):
         slope = slope - _extreme(change, rounding, totals.upper, totals.lower).sum(-1)
     return slope + _extreme(normal, rounding.unsqueeze(-1), dual.lower, dual.upper).sum((-2, -1)) > 0

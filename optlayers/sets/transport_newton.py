@@ -15,6 +15,8 @@ _KINK = 1e-15  # of multipliers that are zero, relative to the totals
 _RIDGE = 1e-8  # relative; lets a component of the graph move as a whole until another entry is free
 _GOOD = 0.5  # a full step that reduces the residual to this part of the smallest one so far needs no line search
 _BEYOND = 0.1  # so far beyond the best step it may go, in parts of the slope
+_TURN = 3  # after so many line searches the best multipliers of the rows are taken, and of the columns
+_NEAR = 16.0  # spread of points that need no stage, relative to the totals
 _STAGE = 16.0  # factor between the scales of the points
 _MOST_SCALE = 1e12
 _ROUGH = 1e-3  # accuracy at scales that only lead to the next one, relative to the totals
@@ -55,7 +57,7 @@ def _scale(dual: Dual) -> Tensor:
     """Return by how much the points' spread exceeds the totals', at least 1."""
     v = dual.v - dual.v.mean(-1, keepdim=True)
     v = v - v.mean(-2, keepdim=True)
-    return (v.abs().amax((-2, -1)) / (3 * dual.magnitude())).nan_to_num(1.0).clamp(1.0, _MOST_SCALE)
+    return (v.abs().amax((-2, -1)) / (_NEAR * dual.magnitude)).nan_to_num(1.0).clamp(1.0, _MOST_SCALE)
 
 
 def _proximal(dual: Dual, a: Tensor, b: Tensor, lost: Tensor) -> tuple[Tensor, Tensor]:
@@ -67,7 +69,7 @@ def _proximal(dual: Dual, a: Tensor, b: Tensor, lost: Tensor) -> tuple[Tensor, T
         (ta, between_a), (tb, between_b) = rows.at(own_a), columns.at(own_b)
         wrong = torch.maximum((own_a * between_a).abs().amax(-1), (own_b * between_b).abs().amax(-1))
         a[todo], b[todo] = torch.where(between_a, 0.0, own_a), torch.where(between_b, 0.0, own_b)
-        left = ((wrong > _KINK * dual.magnitude()) & ~own_lost).nonzero().squeeze(-1)
+        left = ((wrong > _KINK * dual.magnitude) & ~own_lost).nonzero().squeeze(-1)
         if len(left) == 0:
             break
         todo = todo[left]
@@ -78,7 +80,7 @@ def _proximal(dual: Dual, a: Tensor, b: Tensor, lost: Tensor) -> tuple[Tensor, T
 
 
 def _newton(dual: Dual, a: Tensor, b: Tensor, lost: Tensor, *, rough: bool) -> tuple[Tensor, Tensor, Tensor]:
-    """Take Newton's steps; where one is not good, search the line, then take the best multipliers of rows and columns.
+    """Take Newton's steps; where one is not good, search the line, now and then also all rows and all columns.
 
     Each line search and each best multiplier increases the dual function, and other steps halve the smallest residual
     so far, so that the method converges; on the piece of the solution a step is exact (Li, Sun and Toh, "On the
@@ -88,7 +90,7 @@ def _newton(dual: Dual, a: Tensor, b: Tensor, lost: Tensor, *, rough: bool) -> t
     a, b, lost = a.clone(), b.clone(), lost.clone()
     todo = torch.arange(len(a), device=a.device)
     part, flip, smallest = dual, dual.mT, a.new_full((len(a),), torch.inf)
-    for _ in range(_MOST_STEPS):
+    for count in range(1, _MOST_STEPS + 1):
         now = part.sums(a[todo], b[todo])
         smallest = torch.minimum(smallest, now.missed)
         left = ((now.missed > _tolerance(part, a[todo], b[todo], rough=rough)) & ~lost[todo]).nonzero().squeeze(-1)
@@ -107,15 +109,17 @@ def _newton(dual: Dual, a: Tensor, b: Tensor, lost: Tensor, *, rough: bool) -> t
             da, db = da[hard], db[hard]
             lost[todo[hard]] = is_ray(some, da, db)
             step = line_search(some, now.x[hard], a[todo[hard]], b[todo[hard]], da, db).unsqueeze(-1)
-            new_a[hard] = some.best_row_multipliers(b[todo[hard]] + step * db)
-            new_b[hard] = turned.best_row_multipliers(new_a[hard])
+            new_a[hard], new_b[hard] = a[todo[hard]] + step * da, b[todo[hard]] + step * db
+            if count % _TURN == 0:
+                new_a[hard] = some.best_row_multipliers(new_b[hard])
+                new_b[hard] = turned.best_row_multipliers(new_a[hard])
         a[todo], b[todo] = new_a, new_b
     return a, b, lost
 
 
 def _tolerance(dual: Dual, a: Tensor, b: Tensor, *, rough: bool) -> Tensor:
     """Return the rounding of sums; for stages that only lead to the next one, a part of the totals."""
-    size = dual.magnitude()
+    size = dual.magnitude
     terms = size + a.abs().amax(-1) + b.abs().amax(-1) + dual.v.abs().amax((-2, -1))
     rounding = 2 * torch.finfo(a.dtype).eps * max(dual.v.shape[-2:]) * terms
     return rounding + _ROUGH * size if rough else rounding
