@@ -116,15 +116,15 @@ def test_what_cannot_be_solved_is_said():
     x = cp.Variable(3, name="x")
     constraints = [cp.norm(x) <= 1, x[0] >= 1]  # one point, without Slater's condition: duals are unbounded
     v = number([2.0, 1.0, 0.0], [3.0, 0.0, 0.0])
-    solution = FeasibleSet(constraints, x, on_failure="nan").solve(v)
+    solution = FeasibleSet(constraints, x, method="general", on_failure="nan").solve(v)
     assert solution.status.tolist() == [Status.UNSOLVED, Status.SOLVED]
     assert solution.value.isnan().any(-1).tolist() == [True, False]
     with pytest.raises(NotSolvedError, match=r"did not reach its accuracy for 1 of 2 samples \(row 0\)") as info:
-        FeasibleSet(constraints, x).project(v)
+        FeasibleSet(constraints, x, method="general").project(v)
     assert list(info.value.rows) == [0]
     assert list(pickle.loads(pickle.dumps(info.value)).rows) == [0]
     with pytest.warns(RuntimeWarning, match="did not reach its accuracy"):
-        FeasibleSet(constraints, x, on_failure="warn").project(v)
+        FeasibleSet(constraints, x, method="general", on_failure="warn").project(v)
 
 
 def warm_problem(cone):

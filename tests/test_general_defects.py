@@ -51,7 +51,7 @@ def test_duals_of_a_scalar_constraint_without_batch():
 
 def test_second_derivatives_in_an_upper_bound_are_refused_with_cones():
     x, p = cp.Variable(3), cp.Parameter(3)
-    feasible_set = FeasibleSet([cp.norm(x) <= 1, x <= p], x, [p])
+    feasible_set = FeasibleSet([cp.norm(x) <= 1, x <= p], x, [p], method="general")
     v = points(3)
     with pytest.raises(NotImplementedError, match="second derivatives"):
         torch.func.hessian(lambda p: feasible_set.bind(p).project(v).sum())(torch.tensor([0.1, 0.2, 0.3]).double())
