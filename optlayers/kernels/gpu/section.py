@@ -8,8 +8,10 @@ import triton.language as tl
 from torch import Tensor
 
 from optlayers.kernels.gpu.launch import accumulator, arguments, launch, tile
-from optlayers.kernels.gpu.rows import clamp, load, load_number, place, store
-from optlayers.kernels.gpu.section_search import on_section, on_simplex, weighted
+from optlayers.kernels.gpu.rows import clamp, load_number, place, store
+from optlayers.kernels.gpu.section_data import bounded_total, load_section, weighted
+from optlayers.kernels.gpu.section_passes import in_passes
+from optlayers.kernels.gpu.section_search import on_section, on_simplex
 
 
 def project(
@@ -27,28 +29,15 @@ def project(
     cut = tile(v, normal, lower, upper)
     told = arguments(cut, {"v": v, "y": y}, normal=normal, lower=lower, upper=upper)
     equality = total_lower is not None and total_lower is total_upper
-    totals = {"low": total_lower, "high": None if equality else total_upper}
-    told |= {name: None if t is None else t.expand(rows) for name, t in totals.items()}
-    told |= {f"{name}_stride": 0 if t is None else t.expand(rows).stride(0) for name, t in totals.items()}
-    told |= {"EQUALITY": equality, "ABSOLUTE": absolute, "ACC": accumulator(v)[1]}
-    launch(_project, cut.programs, cut.warps, **told, tight=tight)
+    for name, total in {"low": total_lower, "high": total_upper}.items():
+        total = None if total is None else total.expand(rows)
+        told |= {name: total, f"{name}_stride": 0 if total is None else total.stride(0)}
+    told |= {"tight": tight, "EQUALITY": equality, "ABSOLUTE": absolute, "ACC": accumulator(v)[1]}
+    if cut.across == 1:
+        launch(_project, cut.programs, cut.warps, **told)
+    else:
+        in_passes(cut, told)
     return y, tight
-
-
-@triton.jit
-def bounded_total(product, low, low_stride, high, high_stride, row, rows, ACC: tl.constexpr):
-    """Return the total to reach, and whether it is active, given that of the projection onto the box, ``(HEIGHT,)``.
-
-    A total exactly at its bound is active; NaN is.
-    """
-    total, loose = product, product == product
-    if low is not None:
-        bound = load_number(low, low_stride, row, rows, ACC)
-        total, loose = tl.where(total < bound, bound, total), loose & (product > bound)
-    if high is not None:
-        bound = load_number(high, high_stride, row, rows, ACC)
-        total, loose = tl.where(total > bound, bound, total), loose & (product < bound)
-    return total, loose == 0
 
 
 @triton.jit
@@ -62,14 +51,11 @@ def _project(
     n = units * ALIGN
     row, column, _ = place(rows, n, HEIGHT, WIDTH)
     inside = column[None, :] < n
-    point = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
-    a = load(normal, normal_stride, normal_step, row, column, rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
-    least = load(lower, lower_stride, lower_step, row, column, rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
-    most = load(upper, upper_stride, upper_step, row, column, rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
-    x = point
-    if ABSOLUTE:
-        x = tl.abs(point)
-        least = tl.zeros((1, 1), ACC)
+    point, x, a, least, most = load_section(
+        v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
+        upper, upper_stride, upper_step, row, column, rows, n,
+        ALIGN, NORMAL_WIDE, LOWER_WIDE, UPPER_WIDE, ABSOLUTE, ACC,
+    )  # fmt: skip
     answer = x
     if EQUALITY:
         total, active = load_number(low, low_stride, row, rows, ACC), tl.full((HEIGHT,), 1, tl.int1)

@@ -9,27 +9,10 @@ import triton
 import triton.language as tl
 
 from optlayers.kernels.gpu.rows import clamp, strictly_inside
+from optlayers.kernels.gpu.section_data import epsilon, slope_of, weighted
 
 MOST_STEPS = tl.constexpr(200)
 BISECTION_PERIOD = tl.constexpr(4)
-
-
-@triton.jit
-def epsilon(ACC: tl.constexpr):
-    """Return the spacing of floating-point numbers at one."""
-    return 2.220446049250313e-16 if ACC == tl.float64 else 1.1920928955078125e-07
-
-
-@triton.jit
-def weighted(y, normal, inside):
-    """Return ``normal * y`` in the columns that exist, zero elsewhere; a normal of None is ones."""
-    return tl.where(inside, y if normal is None else y * normal, 0.0)
-
-
-@triton.jit
-def slope_of(free, normal, ACC: tl.constexpr):
-    """Return the sum of the squared normal over the free entries."""
-    return tl.sum(free.to(ACC) if normal is None else tl.where(free, normal * normal, 0.0), 1)
 
 
 @triton.jit

@@ -1,0 +1,61 @@
+"""Sections of boxes: what their kernels load and sum."""
+
+from __future__ import annotations
+
+import triton
+import triton.language as tl
+
+from optlayers.kernels.gpu.rows import load, load_number
+
+
+@triton.jit
+def load_section(
+    v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
+    upper, upper_stride, upper_step, row, column, rows, n,
+    ALIGN: tl.constexpr, NORMAL_WIDE: tl.constexpr, LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr,
+    ABSOLUTE: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """Return the points, what is projected of them (absolute values, or themselves), normal, and bounds."""
+    point = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
+    a = load(normal, normal_stride, normal_step, row, column, rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
+    least = load(lower, lower_stride, lower_step, row, column, rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
+    most = load(upper, upper_stride, upper_step, row, column, rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
+    x = point
+    if ABSOLUTE:
+        x = tl.abs(point)
+        least = tl.zeros((1, 1), ACC)
+    return point, x, a, least, most
+
+
+@triton.jit
+def bounded_total(product, low, low_stride, high, high_stride, row, rows, ACC: tl.constexpr):
+    """Return the total to reach, and whether it is active, given that of the projection onto the box, ``(HEIGHT,)``.
+
+    A total exactly at its bound is active; NaN is.
+    """
+    total, loose = product, product == product
+    if low is not None:
+        bound = load_number(low, low_stride, row, rows, ACC)
+        total, loose = tl.where(total < bound, bound, total), loose & (product > bound)
+    if high is not None:
+        bound = load_number(high, high_stride, row, rows, ACC)
+        total, loose = tl.where(total > bound, bound, total), loose & (product < bound)
+    return total, loose == 0
+
+
+@triton.jit
+def epsilon(ACC: tl.constexpr):
+    """Return the spacing of floating-point numbers at one."""
+    return 2.220446049250313e-16 if ACC == tl.float64 else 1.1920928955078125e-07
+
+
+@triton.jit
+def weighted(y, normal, inside):
+    """Return ``normal * y`` in the columns that exist, zero elsewhere; a normal of None is ones."""
+    return tl.where(inside, y if normal is None else y * normal, 0.0)
+
+
+@triton.jit
+def slope_of(free, normal, ACC: tl.constexpr):
+    """Return the sum of the squared normal over the free entries."""
+    return tl.sum(free.to(ACC) if normal is None else tl.where(free, normal * normal, 0.0), 1)

@@ -1,0 +1,311 @@
+"""Sections of boxes whose rows do not fit on chip: a few passes over parts of rows.
+
+A sample of the row gives a bracket that the multiplier is expected in. One pass sums what the entries contribute that
+meet no bound within the bracket, and lists the others. Newton steps then read the lists only; where a step leaves the
+bracket, or a list is full, they read the parts again: the guess costs time when it fails, never accuracy. A last pass
+writes. The multiplier is kept as a sum of two numbers, so that ``v - multiplier`` is exact where `v` is large.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import triton
+import triton.language as tl
+
+from optlayers.kernels.gpu.launch import Tile, launch
+from optlayers.kernels.gpu.rows import clamp, place, store, strictly_inside
+from optlayers.kernels.gpu.section_data import bounded_total, epsilon, load_section, slope_of, weighted
+from optlayers.kernels.gpu.section_search import breakpoints, multiplier
+
+_SAMPLE = 4096
+_LISTED = 4  # at most every so many entries of a part are listed
+_STEPS_A_LOOK = 4  # before the host looks whether all rows are done
+_MOST_STEPS = 200
+# the numbers of a row: the multiplier, its remainder, its bracket, the total; whether it is searched for, and where
+TAU, REST, LEFT, RIGHT, TOTAL, GOING, FROM, TO = (tl.constexpr(k) for k in range(8))
+# the numbers of a part: sums over the entries that are not listed, the listed ones' count, the sums on the whole part
+VALUE, SLOPE, SIZE, COUNT, PRODUCT, FIRST, LAST = (tl.constexpr(k) for k in range(7))
+_BISECTION_PERIOD = tl.constexpr(4)
+_FEW = tl.constexpr(32)
+_DEVIATIONS = tl.constexpr(6.0)
+_NEVER = tl.constexpr(1e37)
+
+
+def in_passes(cut: Tile, told: dict[str, Any]) -> None:
+    """Project, with the arguments of the kernel for rows that fit on chip."""
+    rows, device = cut.rows, told["v"].device
+    state = torch.empty(rows, 8, dtype=torch.float64, device=device)
+    parts = torch.empty(7, rows, cut.across, dtype=torch.float64, device=device)
+    sums = torch.empty(3, rows, cut.across, dtype=torch.float64, device=device)
+    listed = torch.empty(rows, cut.across, cut.width // _LISTED, dtype=torch.int32, device=device)
+    y = {name: told[name] for name in ("y", "y_stride", "y_step")}
+    totals = {name: told[name] for name in ("low", "low_stride", "high", "high_stride")}
+    data = {name: value for name, value in told.items() if name not in {"tight", "EQUALITY", *y, *totals}}
+    row = {"state": state, "rows": rows, "across": cut.across, "ACC": told["ACC"]}
+    convex = told["ABSOLUTE"] or (told["normal"] is None and told["upper"] is None)
+    launch(_guess, rows, 8, **data | totals | {"HEIGHT": 1, "WIDTH": _SAMPLE}, state=state, CONVEX=convex)
+    launch(_sift, cut.programs, cut.warps, **data, state=state, parts=parts, listed=listed, LISTED=_LISTED)
+    launch(_settle, rows, 4, **row | totals, parts=parts, tight=told["tight"])
+    sifted = {"state": state, "parts": parts, "listed": listed, "LISTED": _LISTED}
+    for step in range(1, _MOST_STEPS):
+        launch(_evaluate, cut.programs, cut.warps, **data | sifted, sums=sums)
+        launch(_update, rows, 4, **row, parts=parts, sums=sums, step=step)
+        if step % _STEPS_A_LOOK == 0 and not bool(state[:, GOING.value].any()):
+            break
+    launch(_write, cut.programs, cut.warps, **data | y, state=state)
+
+
+@triton.jit
+def _guess(
+    v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
+    upper, upper_stride, upper_step, low, low_stride, high, high_stride, state, rows, units,
+    ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, NORMAL_WIDE: tl.constexpr,
+    LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr, ABSOLUTE: tl.constexpr, CONVEX: tl.constexpr,
+    ACC: tl.constexpr,
+):  # fmt: skip
+    """Solve for the multiplier of evenly spaced entries, with their share of the total.
+
+    The bracket is some standard deviations wide. Where few of the entries are free, these mean nothing; where the
+    excess is convex, the multiplier of some entries and the whole total is a lower bound.
+    """
+    n = units * ALIGN
+    row = tl.program_id(0).to(tl.int64) + tl.arange(0, 1)
+    column = (tl.arange(0, WIDTH).to(tl.int64) * n // WIDTH).to(tl.int32)
+    inside = column[None, :] < n
+    _, x, a, least, most = load_section(
+        v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
+        upper, upper_stride, upper_step, row, column, rows, n,
+        ALIGN, NORMAL_WIDE, LOWER_WIDE, UPPER_WIDE, ABSOLUTE, ACC,
+    )  # fmt: skip
+    share = n.to(ACC) / WIDTH
+    product = tl.sum(weighted(clamp(x, least, most), a, inside), 1) * share
+    total, active = bounded_total(product, low, low_stride, high, high_stride, row, rows, ACC)
+    tau = multiplier(x, a, least, most, total / share, active, inside, WIDTH, ACC)
+    y = clamp(x - (tau[:, None] if a is None else tau[:, None] * a), least, most)
+    slope = slope_of(strictly_inside(y, least, most, inside), a, ACC)
+    mean = total / n
+    variance = tl.sum(weighted(y, a, inside) * weighted(y, a, inside), 1) / WIDTH - mean * mean
+    width = tl.sqrt(tl.maximum(variance, 0.0) * WIDTH) * _DEVIATIONS / tl.where(slope > 0, slope, 1.0)
+    width += 8 * epsilon(ACC) * tl.abs(tau)
+    left, right = tau - width, tau + width
+    if CONVEX:
+        bound = multiplier(x, a, least, most, total, active, inside, WIDTH, ACC)
+        count = tl.sum(strictly_inside(y, least, most, inside).to(tl.int32), 1)
+        right = tl.where(count < _FEW, _NEVER, right)
+        left = tl.where(count < _FEW, bound, tl.maximum(left, bound))
+        tau = tl.maximum(tau, left)
+    number = state + row * 8
+    tl.store(number + TAU, tau.to(tl.float64))
+    tl.store(number + REST, tau.to(tl.float64) * 0.0)
+    tl.store(number + FROM, left.to(tl.float64))
+    tl.store(number + TO, right.to(tl.float64))
+
+
+@triton.jit
+def _contribution(x, a, least, most, tau, rest, inside, ACC: tl.constexpr):
+    """Return ``normal * y`` at a multiplier, and which entries are free."""
+    moved = x - (tau if a is None else tau * a)
+    y = clamp(moved - (rest if a is None else rest * a), least, most)
+    return weighted(y, a, inside), strictly_inside(y, least, most, inside)
+
+
+@triton.jit
+def _sift(
+    v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
+    upper, upper_stride, upper_step, state, parts, listed, rows, units,
+    ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, NORMAL_WIDE: tl.constexpr,
+    LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr, ABSOLUTE: tl.constexpr, LISTED: tl.constexpr,
+    ACC: tl.constexpr,
+):  # fmt: skip
+    """Sum over the entries that meet no bound within the bracket, list the others; and sum what `_settle` needs."""
+    n = units * ALIGN
+    row, column, part = place(rows, n, HEIGHT, WIDTH)
+    inside = column[None, :] < n
+    _, x, a, least, most = load_section(
+        v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
+        upper, upper_stride, upper_step, row, column, rows, n,
+        ALIGN, NORMAL_WIDE, LOWER_WIDE, UPPER_WIDE, ABSOLUTE, ACC,
+    )  # fmt: skip
+    left = tl.load(state + row * 8 + FROM).to(ACC)[:, None]
+    right = tl.load(state + row * 8 + TO).to(ACC)[:, None]
+    value, free = _contribution(x, a, least, most, left, 0.0, inside, ACC)
+    same = free & strictly_inside(_at(x, a, least, most, right), least, most, inside)
+    if least is not None:
+        same = same | ((_at(x, a, least, most, left) <= least) & (_at(x, a, least, most, right) <= least))
+    if most is not None:
+        same = same | ((_at(x, a, least, most, left) >= most) & (_at(x, a, least, most, right) >= most))
+    listing = inside & (same == 0)
+    value = tl.where(listing, 0.0, value)
+    across = tl.cdiv(n, WIDTH)
+    here, next = parts + row * across + part, rows.to(tl.int64) * across
+    tl.store(here + next * VALUE, tl.sum(value, 1).to(tl.float64))
+    tl.store(here + next * SLOPE, slope_of(free & same, a, ACC).to(tl.float64))
+    tl.store(here + next * SIZE, tl.sum(tl.abs(value), 1).to(tl.float64))
+    tl.store(here + next * COUNT, tl.sum(listing.to(tl.int32), 1).to(tl.float64))
+    tl.store(here + next * PRODUCT, tl.sum(weighted(clamp(x, least, most), a, inside), 1).to(tl.float64))
+    first, last = breakpoints(x, a, least, most, inside)
+    tl.store(here + next * FIRST, first.to(tl.float64))
+    tl.store(here + next * LAST, last.to(tl.float64))
+    position = tl.cumsum(listing.to(tl.int32), 1) - 1
+    list = listed + (row * across + part)[:, None] * (WIDTH // LISTED) + position
+    tl.store(list, column[None, :] + row[:, None].to(tl.int32) * 0, mask=listing & (position < WIDTH // LISTED))
+
+
+@triton.jit
+def _at(x, a, least, most, tau):
+    return clamp(x - (tau if a is None else tau * a), least, most)
+
+
+@triton.jit
+def _settle(
+    parts, low, low_stride, high, high_stride, state, tight, rows, across, ACC: tl.constexpr
+):  # fmt: skip
+    """Find which rows have an active total, and the total to reach."""
+    row = tl.program_id(0).to(tl.int64) + tl.arange(0, 1)
+    product = _sum_of_parts(parts, PRODUCT, row, rows, across)
+    total, active = bounded_total(product, low, low_stride, high, high_stride, row, rows, tl.float64)
+    number = state + row * 8
+    tl.store(number + TOTAL, total)
+    tl.store(number + GOING, active.to(tl.float64))
+    tl.store(number + LEFT, total * 0.0 - float("inf"))
+    tl.store(number + RIGHT, total * 0.0 + float("inf"))
+    tl.store(number + TAU, tl.where(active, tl.load(number + TAU), 0.0))
+    tl.store(tight + row, active)
+
+
+@triton.jit
+def _sum_of_parts(parts, which, row, rows, across, WIDTH: tl.constexpr = 1024):
+    """Return a number of all parts of a row, ``(1,)``."""
+    total = tl.zeros((1,), tl.float64)
+    for start in range(0, across, WIDTH):
+        part = start + tl.arange(0, WIDTH)
+        here = parts + (rows.to(tl.int64) * which + row)[:, None] * across + part[None, :]
+        total += tl.sum(tl.load(here, mask=(part < across)[None, :], other=0.0), 1)
+    return total
+
+
+@triton.jit
+def _evaluate(
+    v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
+    upper, upper_stride, upper_step, state, parts, listed, sums, rows, units,
+    ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, NORMAL_WIDE: tl.constexpr,
+    LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr, ABSOLUTE: tl.constexpr, LISTED: tl.constexpr,
+    ACC: tl.constexpr,
+):  # fmt: skip
+    """Sum ``normal * y``, its slope and its size at the multiplier, over the list where it serves, or all entries."""
+    n = units * ALIGN
+    row, column, part = place(rows, n, HEIGHT, WIDTH)
+    number = state + row * 8
+    if tl.max(tl.load(number + GOING), 0) > 0:
+        across = tl.cdiv(n, WIDTH)
+        here, next = row * across + part, rows.to(tl.int64) * across
+        tau, rest, left = tl.load(number + TAU), tl.load(number + REST), tl.load(number + FROM)
+        count = tl.load(parts + here + next * COUNT)
+        sifted = (tau >= left) & (tau <= tl.load(number + TO)) & (count <= WIDTH // LISTED)
+        value, slope, size = tl.zeros((1,), tl.float64), tl.zeros((1,), tl.float64), tl.zeros((1,), tl.float64)
+        if tl.max(sifted.to(tl.int32), 0) > 0:
+            slope = tl.load(parts + here + next * SLOPE)
+            value = tl.load(parts + here + next * VALUE) - ((tau - left) + rest) * slope
+            size = tl.load(parts + here + next * SIZE)
+            for start in range(0, tl.max(count, 0).to(tl.int32), WIDTH // LISTED // 4):
+                place_in_list = start + tl.arange(0, WIDTH // LISTED // 4)
+                list = listed + here[:, None] * (WIDTH // LISTED) + place_in_list[None, :]
+                picked = tl.load(list, mask=place_in_list[None, :] < count[:, None], other=n)
+                more, steeper, larger = _sum(
+                    v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
+                    upper, upper_stride, upper_step, row, tl.reshape(picked, (WIDTH // LISTED // 4,)), rows, n, tau, rest,
+                    ALIGN, NORMAL_WIDE, LOWER_WIDE, UPPER_WIDE, ABSOLUTE, ACC,
+                )  # fmt: skip
+                value, slope, size = value + more, slope + steeper, size + larger
+        else:
+            value, slope, size = _sum(
+                v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
+                upper, upper_stride, upper_step, row, column, rows, n, tau, rest,
+                ALIGN, NORMAL_WIDE, LOWER_WIDE, UPPER_WIDE, ABSOLUTE, ACC,
+            )  # fmt: skip
+        tl.store(sums + here, value)
+        tl.store(sums + here + next, slope)
+        tl.store(sums + here + 2 * next, size)
+
+
+@triton.jit
+def _sum(
+    v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
+    upper, upper_stride, upper_step, row, column, rows, n, tau, rest,
+    ALIGN: tl.constexpr, NORMAL_WIDE: tl.constexpr, LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr,
+    ABSOLUTE: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """Return the sums of ``normal * y``, its slope and its size over some columns, ``(1,)``."""
+    inside = column[None, :] < n
+    _, x, a, least, most = load_section(
+        v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
+        upper, upper_stride, upper_step, row, column, rows, n,
+        ALIGN, NORMAL_WIDE, LOWER_WIDE, UPPER_WIDE, ABSOLUTE, ACC,
+    )  # fmt: skip
+    value, free = _contribution(x, a, least, most, tau.to(ACC)[:, None], rest.to(ACC)[:, None], inside, ACC)
+    slope = slope_of(free, a, ACC).to(tl.float64)
+    return tl.sum(value, 1).to(tl.float64), slope, tl.sum(tl.abs(value), 1).to(tl.float64)
+
+
+@triton.jit
+def _update(state, parts, sums, rows, across, step, ACC: tl.constexpr, WIDTH: tl.constexpr = 1024):
+    """Take a Newton step within the bracket, or halve it, as `section_search.multiplier` does."""
+    row = tl.program_id(0).to(tl.int64) + tl.arange(0, 1)
+    number = state + row * 8
+    if tl.max(tl.load(number + GOING), 0) > 0:
+        tau, rest, total = tl.load(number + TAU), tl.load(number + REST), tl.load(number + TOTAL)
+        excess = _sum_of_parts(sums, 0, row, rows, across) - total
+        slope = _sum_of_parts(sums, 1, row, rows, across)
+        rounding = epsilon(ACC) * (_sum_of_parts(sums, 2, row, rows, across) + tl.abs(total))
+        whole = tau + rest
+        left = tl.where(excess >= 0, whole, tl.load(number + LEFT))
+        right = tl.where(excess <= 0, whole, tl.load(number + RIGHT))
+        move = tl.where(slope > 0, excess / tl.where(slope > 0, slope, 1.0), 0.0)
+        still = (slope > 0) & (tl.abs(move) <= epsilon(tl.float64) * tl.abs(whole))
+        going = (excess == excess) & (((tl.abs(excess) <= rounding) | still | (left >= right)) == 0)
+        newton = whole + move
+        halve = going & ((slope <= 0) | (newton < left) | (newton > right))
+        both = (left > -float("inf")) & (right < float("inf"))
+        halve = halve | (going & both & (step % _BISECTION_PERIOD == 0))
+        first, last = tl.full((1,), float("inf"), tl.float64), tl.full((1,), -float("inf"), tl.float64)
+        for start in range(0, across, WIDTH):
+            part = start + tl.arange(0, WIDTH)
+            here = parts + (rows.to(tl.int64) * FIRST + row)[:, None] * across + part[None, :]
+            given = (part < across)[None, :]
+            first = tl.minimum(first, tl.min(tl.load(here, mask=given, other=float("inf")), 1))
+            here += rows.to(tl.int64) * across * (LAST - FIRST)
+            last = tl.maximum(last, tl.max(tl.load(here, mask=given, other=-float("inf")), 1))
+        middle = tl.maximum(left, first) / 2 + tl.minimum(right, last) / 2
+        base, move = tl.where(halve, middle, tau), tl.where(halve, 0.0, rest + move)
+        moved = (base + move).to(ACC).to(tl.float64)
+        tl.store(number + TAU, tl.where(excess == excess, moved, excess))
+        tl.store(number + REST, (base - moved) + move)
+        tl.store(number + LEFT, left)
+        tl.store(number + RIGHT, right)
+        tl.store(number + GOING, going.to(tl.float64))
+
+
+@triton.jit
+def _write(
+    v, v_stride, v_step, y, y_stride, y_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
+    upper, upper_stride, upper_step, state, rows, units,
+    ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, NORMAL_WIDE: tl.constexpr,
+    LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr, ABSOLUTE: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    """Clamp the points, less their multiples of the normal."""
+    n = units * ALIGN
+    row, column, _ = place(rows, n, HEIGHT, WIDTH)
+    point, x, a, least, most = load_section(
+        v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
+        upper, upper_stride, upper_step, row, column, rows, n,
+        ALIGN, NORMAL_WIDE, LOWER_WIDE, UPPER_WIDE, ABSOLUTE, ACC,
+    )  # fmt: skip
+    tau = tl.load(state + row * 8 + TAU).to(ACC)[:, None]
+    rest = tl.load(state + row * 8 + REST).to(ACC)[:, None]
+    moved = x - (tau if a is None else tau * a)
+    answer = clamp(moved - (rest if a is None else rest * a), least, most)
+    if ABSOLUTE:
+        answer = tl.where(point < 0, -answer, answer)
+    store(y, y_stride, y_step, row, column, rows, n, answer, ALIGN)
