@@ -24,7 +24,8 @@ def project(v: Tensor, weights: Tensor | None, radius: Tensor) -> tuple[Tensor, 
     y : Tensor, shape (rows, n)
     tight : Tensor, shape (rows,), of bool
     """
-    return section.project(v, weights, None, None, None, radius, absolute=True)
+    zero = v.new_zeros(1, 1).expand(1, v.shape[1])
+    return section.project(v, weights, zero, None, None, radius, absolute=True)
 
 
 def pull(gradient: Tensor, y: Tensor, tight: Tensor, weights: Tensor | None) -> Tensor:

@@ -8,8 +8,8 @@ import triton.language as tl
 from torch import Tensor
 
 from optlayers.kernels.gpu.launch import accumulator, arguments, launch, tile
-from optlayers.kernels.gpu.rows import clamp, load_number, place, store
-from optlayers.kernels.gpu.section_data import bounded_total, load_section, weighted
+from optlayers.kernels.gpu.rows import clamp, load, load_number, place, store
+from optlayers.kernels.gpu.section_data import bounded_total, weighted
 from optlayers.kernels.gpu.section_passes import in_passes
 from optlayers.kernels.gpu.section_search import on_section, on_simplex
 
@@ -51,11 +51,11 @@ def _project(
     n = units * ALIGN
     row, column, _ = place(rows, n, HEIGHT, WIDTH)
     inside = column[None, :] < n
-    point, x, a, least, most = load_section(
-        v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
-        upper, upper_stride, upper_step, row, column, rows, n,
-        ALIGN, NORMAL_WIDE, LOWER_WIDE, UPPER_WIDE, ABSOLUTE, ACC,
-    )  # fmt: skip
+    point = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
+    a = load(normal, normal_stride, normal_step, row, column, rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
+    least = load(lower, lower_stride, lower_step, row, column, rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
+    most = load(upper, upper_stride, upper_step, row, column, rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
+    x = tl.abs(point) if ABSOLUTE else point
     answer = x
     if EQUALITY:
         total, active = load_number(low, low_stride, row, rows, ACC), tl.full((HEIGHT,), 1, tl.int1)

@@ -1,30 +1,11 @@
-"""Sections of boxes: what their kernels load and sum."""
+"""Sections of boxes: what their kernels compute of rows."""
 
 from __future__ import annotations
 
 import triton
 import triton.language as tl
 
-from optlayers.kernels.gpu.rows import load, load_number
-
-
-@triton.jit
-def load_section(
-    v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
-    upper, upper_stride, upper_step, row, column, rows, n,
-    ALIGN: tl.constexpr, NORMAL_WIDE: tl.constexpr, LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr,
-    ABSOLUTE: tl.constexpr, ACC: tl.constexpr,
-):  # fmt: skip
-    """Return the points, what is projected of them (absolute values, or themselves), normal, and bounds."""
-    point = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
-    a = load(normal, normal_stride, normal_step, row, column, rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
-    least = load(lower, lower_stride, lower_step, row, column, rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
-    most = load(upper, upper_stride, upper_step, row, column, rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
-    x = point
-    if ABSOLUTE:
-        x = tl.abs(point)
-        least = tl.zeros((1, 1), ACC)
-    return point, x, a, least, most
+from optlayers.kernels.gpu.rows import load_number
 
 
 @triton.jit

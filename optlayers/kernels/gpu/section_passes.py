@@ -15,8 +15,8 @@ import triton
 import triton.language as tl
 
 from optlayers.kernels.gpu.launch import Tile, launch
-from optlayers.kernels.gpu.rows import clamp, place, store, strictly_inside
-from optlayers.kernels.gpu.section_data import bounded_total, epsilon, load_section, slope_of, weighted
+from optlayers.kernels.gpu.rows import clamp, load, place, store, strictly_inside
+from optlayers.kernels.gpu.section_data import bounded_total, epsilon, slope_of, weighted
 from optlayers.kernels.gpu.section_search import breakpoints, multiplier
 
 _SAMPLE = 4096
@@ -74,11 +74,11 @@ def _guess(
     row = tl.program_id(0).to(tl.int64) + tl.arange(0, 1)
     column = (tl.arange(0, WIDTH).to(tl.int64) * n // WIDTH).to(tl.int32)
     inside = column[None, :] < n
-    _, x, a, least, most = load_section(
-        v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
-        upper, upper_stride, upper_step, row, column, rows, n,
-        ALIGN, NORMAL_WIDE, LOWER_WIDE, UPPER_WIDE, ABSOLUTE, ACC,
-    )  # fmt: skip
+    x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
+    a = load(normal, normal_stride, normal_step, row, column, rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
+    least = load(lower, lower_stride, lower_step, row, column, rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
+    most = load(upper, upper_stride, upper_step, row, column, rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
+    x = tl.abs(x) if ABSOLUTE else x
     share = n.to(ACC) / WIDTH
     product = tl.sum(weighted(clamp(x, least, most), a, inside), 1) * share
     total, active = bounded_total(product, low, low_stride, high, high_stride, row, rows, ACC)
@@ -123,11 +123,11 @@ def _sift(
     n = units * ALIGN
     row, column, part = place(rows, n, HEIGHT, WIDTH)
     inside = column[None, :] < n
-    _, x, a, least, most = load_section(
-        v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
-        upper, upper_stride, upper_step, row, column, rows, n,
-        ALIGN, NORMAL_WIDE, LOWER_WIDE, UPPER_WIDE, ABSOLUTE, ACC,
-    )  # fmt: skip
+    x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
+    a = load(normal, normal_stride, normal_step, row, column, rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
+    least = load(lower, lower_stride, lower_step, row, column, rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
+    most = load(upper, upper_stride, upper_step, row, column, rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
+    x = tl.abs(x) if ABSOLUTE else x
     left = tl.load(state + row * 8 + FROM).to(ACC)[:, None]
     right = tl.load(state + row * 8 + TO).to(ACC)[:, None]
     value, free = _contribution(x, a, least, most, left, 0.0, inside, ACC)
@@ -239,11 +239,11 @@ def _sum(
 ):  # fmt: skip
     """Return the sums of ``normal * y``, its slope and its size over some columns, ``(1,)``."""
     inside = column[None, :] < n
-    _, x, a, least, most = load_section(
-        v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
-        upper, upper_stride, upper_step, row, column, rows, n,
-        ALIGN, NORMAL_WIDE, LOWER_WIDE, UPPER_WIDE, ABSOLUTE, ACC,
-    )  # fmt: skip
+    x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
+    a = load(normal, normal_stride, normal_step, row, column, rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
+    least = load(lower, lower_stride, lower_step, row, column, rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
+    most = load(upper, upper_stride, upper_step, row, column, rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
+    x = tl.abs(x) if ABSOLUTE else x
     value, free = _contribution(x, a, least, most, tau.to(ACC)[:, None], rest.to(ACC)[:, None], inside, ACC)
     slope = slope_of(free, a, ACC).to(tl.float64)
     return tl.sum(value, 1).to(tl.float64), slope, tl.sum(tl.abs(value), 1).to(tl.float64)
@@ -297,11 +297,11 @@ def _write(
     """Clamp the points, less their multiples of the normal."""
     n = units * ALIGN
     row, column, _ = place(rows, n, HEIGHT, WIDTH)
-    point, x, a, least, most = load_section(
-        v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
-        upper, upper_stride, upper_step, row, column, rows, n,
-        ALIGN, NORMAL_WIDE, LOWER_WIDE, UPPER_WIDE, ABSOLUTE, ACC,
-    )  # fmt: skip
+    point = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
+    a = load(normal, normal_stride, normal_step, row, column, rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
+    least = load(lower, lower_stride, lower_step, row, column, rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
+    most = load(upper, upper_stride, upper_step, row, column, rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
+    x = tl.abs(point) if ABSOLUTE else point
     tau = tl.load(state + row * 8 + TAU).to(ACC)[:, None]
     rest = tl.load(state + row * 8 + REST).to(ACC)[:, None]
     moved = x - (tau if a is None else tau * a)
