@@ -22,7 +22,16 @@ pytest.importorskip("triton", reason="Triton is not installed")
 
 import triton.language as tl
 
-from optlayers.kernels.gpu import box, box_section, isotonic, l1_ball, l2_ball, launch, second_order_cone, section_passes
+from optlayers.kernels.gpu import (
+    box,
+    box_section,
+    isotonic,
+    l1_ball,
+    l2_ball,
+    launch,
+    second_order_cone,
+    section_passes,
+)
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning:triton")
 
@@ -62,7 +71,7 @@ class Family:
 
 
 def section(normal=None, lower=None, upper=None, low=None, high=None) -> Family:
-    """Take functions of a template: data ``(rows or 1, n)`` and totals ``(rows or 1,)``; `low` alone is a fixed total."""
+    """Take functions that make data for points; `low` without `high` is a fixed total."""
     fixed = high is None
     high = low if fixed else high
 
@@ -322,6 +331,28 @@ def test_empty_batches(name, shape):
     v = torch.zeros(shape, device=DEVICE)
     y, pulled = FAMILIES[name].kernel(v, v)
     assert y.shape == pulled.shape == shape
+
+
+@pytest.mark.parametrize("long", [False, True], indirect=True)
+def test_rows_of_data_take_turns(long):
+    v, g = points(6, 70), points(6, 70).flip(0)
+    lower, upper, normal = (
+        pattern(a, b, rows=True)(v[:k]) for a, b, k in ((1.0, -2.0, 2), (1.0, 0.5, 3), (0.5, 0.5, 2))
+    )
+    low, radii = v.new_tensor([-3.0, 1.0, 2.0]), v.new_tensor([1.0, 2.0])
+
+    def all_of(t):
+        return t.repeat(6 // len(t), *[1] * (t.ndim - 1))
+
+    results = []
+    for take in (lambda t: t, all_of):
+        a, b, c, total, r = (take(t) for t in (normal, lower, upper, low, radii))
+        y, tight = box_section.project(v, a, b, c, total, total)
+        z, starts = isotonic.project(v, a)
+        outside, norm = l2_ball.project(v, r)
+        results.append([y, box_section.pull(g, y, tight, a, b, c), box.project(v, b, c), l1_ball.project(v, a, r)[0]])
+        results[-1] += [z, isotonic.pull(g, starts, a), outside, l2_ball.pull(g, v, norm, r)]
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
 
 
 def test_which_totals_are_active():

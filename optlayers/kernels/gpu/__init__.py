@@ -1,8 +1,9 @@
 """Kernels in Triton, one module per family; the plain torch forms in `optlayers/sets` are their specification.
 
-Every kernel takes points ``(rows, n)`` of any strides, one set of data for all rows or one a row, and does float16,
-bfloat16 and float32 arithmetic in float32, float64 arithmetic in float64. A row that fits on chip is read once and
-written once, without the host looking at anything; longer rows are shared by many programs, in passes.
+Every kernel takes points ``(rows, n)`` of any strides, and data whose rows take turns (one for all, one each, or a
+divisor of these); float16, bfloat16 and float32 arithmetic is done in float32, float64 arithmetic in float64. A row
+that fits on chip is read once and written once, without the host looking at anything; longer rows are shared by many
+programs, in passes.
 
 Data that are one number a row, expanded to ``(rows, n)``, are read as such.
 """

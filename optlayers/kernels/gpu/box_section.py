@@ -20,8 +20,8 @@ def project(
     Parameters
     ----------
     v : Tensor, shape (rows, n)
-    normal, lower, upper : Tensor, shape (rows or 1, n), or None (ones, no bound, no bound)
-    total_lower, total_upper : Tensor, shape (rows or 1,), or None
+    normal, lower, upper : Tensor, shape (rows or a divisor, n), or None (ones, no bound, no bound)
+    total_lower, total_upper : Tensor, shape (rows or a divisor,), or None
         One object for both says that the total is fixed.
 
     Returns

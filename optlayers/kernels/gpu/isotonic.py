@@ -1,8 +1,8 @@
 """Isotonic regression: nondecreasing rows, by merging neighbouring segments, all of one length at once.
 
 Two nondecreasing segments that do not fit together pool, around their border, the entries of the left one above a
-level and those of the right one below it; the level is the mean of what is pooled, the root of a monotone piecewise
-linear function (Kearsley, Tapia and Trosset, "An approach to parallelizing isotonic regression", 1996, for the merging).
+level and those of the right one below it (Kearsley, Tapia and Trosset, "An approach to parallelizing isotonic
+regression", 1996); the level is the mean of what is pooled, the root of a monotone piecewise linear function.
 This takes ``log2(n)`` levels of a few steps each, on chip, where a stack would leave a row to one thread.
 """
 
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from optlayers.kernels.gpu.isotonic_merges import average_pair, averaged, merge_pair, merged
 from optlayers.kernels.gpu.launch import Tile, accumulator, arguments, launch, tile
-from optlayers.kernels.gpu.rows import load, place, store
+from optlayers.kernels.gpu.rows import load, load_data, place, store
 
 _CHUNK = 1024
 
@@ -28,7 +28,7 @@ def project(v: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
     Parameters
     ----------
     v : Tensor, shape (rows, n)
-    weight : Tensor, shape (rows, n) or (1, n), or None (ones)
+    weight : Tensor, shape (rows or a divisor, n), or None (ones)
         Positive.
 
     Returns
@@ -40,7 +40,10 @@ def project(v: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
     cut = tile(v, v if weight is None else weight)
     y = torch.empty(v.shape, dtype=v.dtype if cut.across == 1 else dtype, device=v.device)
     starts = torch.empty(v.shape, dtype=torch.int64, device=v.device)
-    told = arguments(cut, {"v": v, "y": y, "starts": starts}, weight=weight) | {"LEVELS": cut.width.bit_length() - 1, "ACC": acc}
+    told = arguments(cut, {"v": v, "y": y, "starts": starts}, weight=weight) | {
+        "LEVELS": cut.width.bit_length() - 1,
+        "ACC": acc,
+    }
     launch(_project, cut.programs, cut.warps, **told)
     _pairs(merge_pair, cut, y, starts, weight)
     return y.to(v.dtype), starts
@@ -56,7 +59,7 @@ def pull(gradient: Tensor, starts: Tensor, weight: Tensor | None = None) -> Tens
     launch(_pull, cut.programs, cut.warps, **told)
     _pairs(average_pair, cut, out, starts, weight)
     if cut.across > 1 and weight is not None:
-        out *= weight
+        out.view(-1, *weight.shape).mul_(weight)
     return out.to(gradient.dtype)
 
 
@@ -73,13 +76,13 @@ def _pairs(kernel, cut: Tile, x: Tensor, starts: Tensor, weight: Tensor | None) 
 @triton.jit
 def _project(
     v, v_stride, v_step, y, y_stride, y_step, starts, starts_stride, starts_step, weight, weight_stride, weight_step,
-    rows, units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, WEIGHT_WIDE: tl.constexpr,
+    weight_rows, rows, units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, WEIGHT_WIDE: tl.constexpr,
     LEVELS: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
     row, column, _ = place(rows, n, HEIGHT, WIDTH)
     x = load(v, v_stride, v_step, row, column, rows, n, float("inf"), ALIGN, True, ACC)
-    w = load(weight, weight_stride, weight_step, row, column, rows, n, 0.0, ALIGN, WEIGHT_WIDE, ACC)
+    w = load_data(weight, weight_stride, weight_step, row, column, weight_rows, n, 0.0, ALIGN, WEIGHT_WIDE, ACC)
     wrong = tl.max((x != x).to(tl.int32), 1) > 0
     first = column[None, :] + tl.zeros((HEIGHT, WIDTH), tl.int32)
     x, first = merged(tl.where(wrong[:, None], 0.0, x), w, first, HEIGHT, WIDTH, LEVELS, ACC)
@@ -90,14 +93,14 @@ def _project(
 
 @triton.jit
 def _pull(
-    gradient, gradient_stride, gradient_step, starts, starts_stride, starts_step, out, out_stride, out_step,
-    weight, weight_stride, weight_step, rows, units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
-    WEIGHT_WIDE: tl.constexpr, LEVELS: tl.constexpr, LAST: tl.constexpr, ACC: tl.constexpr,
+    gradient, gradient_stride, gradient_step, starts, starts_stride, starts_step, out, out_stride, out_step, weight,
+    weight_stride, weight_step, weight_rows, rows, units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr, WEIGHT_WIDE: tl.constexpr, LEVELS: tl.constexpr, LAST: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
     row, column, _ = place(rows, n, HEIGHT, WIDTH)
     x = load(gradient, gradient_stride, gradient_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
-    w = load(weight, weight_stride, weight_step, row, column, rows, n, 1.0, ALIGN, WEIGHT_WIDE, ACC)
+    w = load_data(weight, weight_stride, weight_step, row, column, weight_rows, n, 1.0, ALIGN, WEIGHT_WIDE, ACC)
     first = load(starts, starts_stride, starts_step, row, column, rows, n, 2147483647, ALIGN, True, tl.int32)
     if w is not None:
         x = x / w

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from optlayers.kernels.gpu.rows import load, store
+from optlayers.kernels.gpu.rows import load, load_data, store
 from optlayers.kernels.gpu.section_data import epsilon
 
 MOST_STEPS = tl.constexpr(100)
@@ -76,9 +76,7 @@ def next_level(pool, least, most, going, mass, excess, scale, step, ACC: tl.cons
 
 
 @triton.jit
-def averaged(
-    x, w, first, column, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, LEVELS: tl.constexpr, ACC: tl.constexpr
-):
+def averaged(x, w, first, column, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, LEVELS: tl.constexpr, ACC: tl.constexpr):
     """Return the weighted means of rows ``(HEIGHT, WIDTH)`` over their blocks."""
     column = tl.broadcast_to(column[None, :], (HEIGHT, WIDTH))
     for level in tl.static_range(LEVELS):
@@ -103,8 +101,9 @@ def averaged(
 
 @triton.jit
 def merge_pair(
-    x, x_stride, x_step, starts, starts_stride, starts_step, weight, weight_stride, weight_step, rows, units, half, pairs,
-    ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, WEIGHT_WIDE: tl.constexpr, ACC: tl.constexpr,
+    x, x_stride, x_step, starts, starts_stride, starts_step, weight, weight_stride, weight_step, weight_rows, rows,
+    units, half, pairs, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, WEIGHT_WIDE: tl.constexpr,
+    ACC: tl.constexpr,
 ):  # fmt: skip
     """Merge two segments of `half` entries in place, in chunks; only what lies between their inner ends is read."""
     n = units * ALIGN
@@ -127,7 +126,19 @@ def merge_pair(
                 for start in range(begin, end, WIDTH):
                     column = start + tl.arange(0, WIDTH)
                     entries = load(x, x_stride, x_step, rows_here, column, rows, end, pool, ALIGN, True, ACC)
-                    w = load(weight, weight_stride, weight_step, rows_here, column, rows, end, 0.0, ALIGN, WEIGHT_WIDE, ACC)
+                    w = load_data(
+                        weight,
+                        weight_stride,
+                        weight_step,
+                        rows_here,
+                        column,
+                        weight_rows,
+                        end,
+                        0.0,
+                        ALIGN,
+                        WEIGHT_WIDE,
+                        ACC,
+                    )
                     more, higher = pull_at(entries, w, (column >= border)[None, :], pool, ACC)
                     mass, excess = mass + more, excess + higher
                 pool, least, most, going = next_level(
@@ -145,7 +156,9 @@ def merge_pair(
                 right = (column >= border)[None, :]
                 entries = load(x, x_stride, x_step, rows_here, column, rows, end, float("inf"), ALIGN, True, ACC)
                 first = load(starts, starts_stride, starts_step, rows_here, column, rows, end, 0, ALIGN, True, tl.int32)
-                fitted = tl.where(right, tl.where(entries < pool, pool, entries), tl.where(entries > pool, pool, entries))
+                fitted = tl.where(
+                    right, tl.where(entries < pool, pool, entries), tl.where(entries > pool, pool, entries)
+                )
                 store(x, x_stride, x_step, rows_here, column, rows, end, fitted, ALIGN)
                 first = tl.where(fitted == pool, block, first)
                 store(starts, starts_stride, starts_step, rows_here, column, rows, end, first, ALIGN)
@@ -153,8 +166,9 @@ def merge_pair(
 
 @triton.jit
 def average_pair(
-    x, x_stride, x_step, starts, starts_stride, starts_step, weight, weight_stride, weight_step, rows, units, half, pairs,
-    ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, WEIGHT_WIDE: tl.constexpr, ACC: tl.constexpr,
+    x, x_stride, x_step, starts, starts_stride, starts_step, weight, weight_stride, weight_step, weight_rows, rows,
+    units, half, pairs, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, WEIGHT_WIDE: tl.constexpr,
+    ACC: tl.constexpr,
 ):  # fmt: skip
     """Average, in place and in chunks, over the part of the block at the border of two segments that lies in them."""
     n = units * ALIGN
@@ -171,7 +185,19 @@ def average_pair(
             for start in range(begin, end, WIDTH):
                 column = start + tl.arange(0, WIDTH)
                 entries = load(x, x_stride, x_step, rows_here, column, rows, end, 0.0, ALIGN, True, ACC)
-                w = load(weight, weight_stride, weight_step, rows_here, column, rows, end, 0.0, ALIGN, WEIGHT_WIDE, ACC)
+                w = load_data(
+                    weight,
+                    weight_stride,
+                    weight_step,
+                    rows_here,
+                    column,
+                    weight_rows,
+                    end,
+                    0.0,
+                    ALIGN,
+                    WEIGHT_WIDE,
+                    ACC,
+                )
                 given = (column < end)[None, :]
                 w = tl.where(given, 1.0, 0.0).to(ACC) if w is None else tl.where(given, w, 0.0)
                 mass, total = mass + tl.sum(w, 1), total + tl.sum(entries * w, 1)

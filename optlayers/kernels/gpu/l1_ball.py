@@ -15,9 +15,9 @@ def project(v: Tensor, weights: Tensor | None, radius: Tensor) -> tuple[Tensor, 
     Parameters
     ----------
     v : Tensor, shape (rows, n)
-    weights : Tensor, shape (rows or 1, n), or None (ones)
+    weights : Tensor, shape (rows or a divisor, n), or None (ones)
         Nonnegative.
-    radius : Tensor, shape (rows or 1,)
+    radius : Tensor, shape (rows or a divisor,)
 
     Returns
     -------

@@ -7,7 +7,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from optlayers.kernels.gpu.launch import accumulator, arguments, launch, tile
+from optlayers.kernels.gpu.launch import accumulator, arguments, launch, numbers, tile
 from optlayers.kernels.gpu.norms import direction, long_norms, long_products, norm_of
 from optlayers.kernels.gpu.rows import load, load_number, place, store
 
@@ -18,7 +18,7 @@ def project(v: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
     Parameters
     ----------
     v : Tensor, shape (rows, n)
-    radius : Tensor, shape (rows or 1,)
+    radius : Tensor, shape (rows or a divisor,)
 
     Returns
     -------
@@ -27,9 +27,9 @@ def project(v: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
         In float32 or float64.
     """
     dtype, acc = accumulator(v)
-    y, cut, radius = torch.empty_like(v), tile(v), radius.expand(len(v))
+    y, cut = torch.empty_like(v), tile(v)
     norm = torch.empty(len(v), dtype=dtype, device=v.device) if cut.across == 1 else long_norms(cut, v)
-    told = arguments(cut, {"v": v, "y": y}) | {"radius": radius, "radius_stride": radius.stride(0), "norm": norm}
+    told = arguments(cut, {"v": v, "y": y}) | numbers(radius=radius) | {"norm": norm}
     launch(_project, cut.programs, cut.warps, **told, GIVEN=cut.across > 1, ACC=acc)
     return y, norm
 
@@ -39,17 +39,17 @@ def pull(gradient: Tensor, v: Tensor, norm: Tensor, radius: Tensor) -> Tensor:
 
     Outside it is ``radius / norm * (gradient - u u @ gradient)`` with ``u = v / norm``.
     """
-    out, cut, radius = torch.empty_like(gradient), tile(gradient, v), radius.expand(len(v))
+    out, cut = torch.empty_like(gradient), tile(gradient, v)
     product = None if cut.across == 1 else long_products(cut, v, gradient, norm)
     told = arguments(cut, {"v": v, "gradient": gradient, "out": out}) | {"norm": norm, "product": product}
-    told |= {"radius": radius, "radius_stride": radius.stride(0), "ACC": accumulator(v)[1]}
+    told |= numbers(radius=radius) | {"ACC": accumulator(v)[1]}
     launch(_pull, cut.programs, cut.warps, **told)
     return out
 
 
 @triton.jit
 def _project(
-    v, v_stride, v_step, y, y_stride, y_step, radius, radius_stride, norm, rows, units,
+    v, v_stride, v_step, y, y_stride, y_step, radius, radius_stride, radius_rows, norm, rows, units,
     ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, GIVEN: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
@@ -60,16 +60,16 @@ def _project(
     else:
         length = norm_of(x, ACC)
         tl.store(norm + row, length, mask=row < rows)
-    bound = tl.maximum(load_number(radius, radius_stride, row, rows, ACC), 0.0)
+    bound = tl.maximum(load_number(radius, radius_stride, row, radius_rows, ACC), 0.0)
     factor = tl.where(length < bound, 1.0, bound / tl.where(length == 0, 1.0, length))
     store(y, y_stride, y_step, row, column, rows, n, x * factor[:, None], ALIGN)
 
 
 @triton.jit
 def _pull(
-    v, v_stride, v_step, gradient, gradient_stride, gradient_step, out, out_stride, out_step,
-    radius, radius_stride, norm, product, rows, units,
-    ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ACC: tl.constexpr,
+    v, v_stride, v_step, gradient, gradient_stride, gradient_step, out, out_stride, out_step, radius, radius_stride,
+    radius_rows, norm, product, rows, units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
+    ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
     row, column, _ = place(rows, n, HEIGHT, WIDTH)
@@ -77,11 +77,8 @@ def _pull(
     g = load(gradient, gradient_stride, gradient_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
     length = load_number(norm, 1, row, rows, ACC)
     u = direction(x, length)
-    if product is None:
-        along = tl.sum(u * g, 1)
-    else:
-        along = load_number(product, 1, row, rows, ACC)
-    bound = tl.maximum(load_number(radius, radius_stride, row, rows, ACC), 0.0)
+    along = tl.sum(u * g, 1) if product is None else load_number(product, 1, row, rows, ACC)
+    bound = tl.maximum(load_number(radius, radius_stride, row, radius_rows, ACC), 0.0)
     factor = bound / tl.where(length == 0, 1.0, length)
     outside = (length >= bound)[:, None]
     answer = tl.where(outside, factor[:, None] * (g - u * along[:, None]), g)

@@ -48,7 +48,7 @@ def tile(v: Tensor, *others: Tensor | None) -> Tile:
     Parameters
     ----------
     v : Tensor, shape (rows, n)
-    others : Tensor, shape (rows or 1, n), or None
+    others : Tensor, shape (rows or a divisor, n), or None
         What else a program holds.
     """
     rows, n = v.shape
@@ -58,25 +58,28 @@ def tile(v: Tensor, *others: Tensor | None) -> Tile:
     height = max(1, _WARP * per_thread // width)
     if width >= n and v.stride(0) < v.stride(1):  # columns lie together: several rows, for whole sectors
         height = max(height, min(_SECTOR // v.element_size(), _WARP * per_thread * _MOST_WARPS // width))
-    height = min(height, triton.next_power_of_2(rows))
+    height = min(height, triton.next_power_of_2(max(rows, 1)))
     return Tile(rows, n, height, width, min(_MOST_WARPS, max(1, height * width // (_WARP * per_thread))))
 
 
 def arguments(tile: Tile, points: dict[str, Tensor], **data: Tensor | None) -> dict[str, Any]:
-    """Return what a kernel is told of points ``(rows, n)`` and data ``(rows or 1, n)``: address, strides, `_WIDE`.
+    """Return what a kernel is told of points ``(rows, n)`` and of data ``(rows or a divisor, n)``: address and strides.
 
-    Data are wide if their columns differ. Where the row length and all row strides are multiples of ``ALIGN``, the
-    compiler must know in order to load several entries at once; so they are passed as multiples of it.
+    Of data also how many rows take turns, and whether they are `_WIDE`, that is, columns differ. Where the row length
+    and all row strides are multiples of ``ALIGN``, the compiler must know in order to load several entries at once; so
+    they are passed as multiples of it.
     """
     tensors = points | data
     strides = {
-        name: (0, 0) if t is None else (t.stride(0) if t.shape[0] > 1 else 0, t.stride(1)) for name, t in tensors.items()
+        name: (0, 0) if t is None else (t.stride(0) if t.shape[0] > 1 else 0, t.stride(1))
+        for name, t in tensors.items()
     }
     align = math.gcd(8, tile.n, *(stride for stride, _ in strides.values()))
     told: dict[str, Any] = {"rows": tile.rows, "units": tile.n // align, "ALIGN": align}
     for name, tensor in tensors.items():
         stride, step = strides[name]
         told |= {name: tensor, f"{name}_stride": stride // align, f"{name}_step": step}
+    told |= {f"{name}_rows": 1 if t is None else t.shape[0] for name, t in data.items()}
     told |= {f"{name.upper()}_WIDE": strides[name][1] != 0 for name in data}
     return told | {"HEIGHT": tile.height, "WIDTH": tile.width}
 
@@ -89,6 +92,10 @@ def launch(kernel: Any, programs: int, warps: int, **arguments: Any) -> None:
             kernel[(programs,)](**arguments, num_warps=warps, enable_fp_fusion=False)
 
 
-def per_row(data: Tensor | None, rows: int) -> Tensor | None:
-    """Return one number a row, ``(rows or 1,)``, as ``(rows,)``, without a copy."""
-    return None if data is None else data.expand(rows)
+def numbers(**data: Tensor | None) -> dict[str, Any]:
+    """Return what a kernel is told of data that are one number a row, ``(rows or a divisor,)``."""
+    told: dict[str, Any] = {}
+    for name, tensor in data.items():
+        stride, rows = (0, 1) if tensor is None else (tensor.stride(0), tensor.shape[0])
+        told |= {name: tensor, f"{name}_stride": stride, f"{name}_rows": rows}
+    return told

@@ -53,8 +53,8 @@ def direction(x, norm):
 
 @triton.jit
 def _norms(
-    v, v_stride, v_step, largest, square, rows, units,
-    ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, HEAD: tl.constexpr, ACC: tl.constexpr,
+    v, v_stride, v_step, largest, square, rows, units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
+    HEAD: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
     row, column, part = place(rows, n, HEIGHT, WIDTH)
@@ -69,8 +69,8 @@ def _norms(
 
 @triton.jit
 def _products(
-    v, v_stride, v_step, gradient, gradient_stride, gradient_step, norm, sums, rows, units,
-    ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, HEAD: tl.constexpr, ACC: tl.constexpr,
+    v, v_stride, v_step, gradient, gradient_stride, gradient_step, norm, sums, rows, units, ALIGN: tl.constexpr,
+    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, HEAD: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
     row, column, part = place(rows, n, HEIGHT, WIDTH)

@@ -16,7 +16,9 @@ def place(rows, n, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
 
 
 @triton.jit
-def load(pointer, stride, step, row, column, rows, n, other, ALIGN: tl.constexpr, WIDE: tl.constexpr, ACC: tl.constexpr):
+def load(
+    pointer, stride, step, row, column, rows, n, other, ALIGN: tl.constexpr, WIDE: tl.constexpr, ACC: tl.constexpr
+):
     """Return entries ``(HEIGHT, WIDTH)``, `other` beyond the last column; ``(HEIGHT, 1)`` where columns do not differ.
 
     Rows beyond the last one get its entries. No tensor gives None.
@@ -33,6 +35,14 @@ def load(pointer, stride, step, row, column, rows, n, other, ALIGN: tl.constexpr
 
 
 @triton.jit
+def load_data(
+    pointer, stride, step, row, column, rows, n, other, ALIGN: tl.constexpr, WIDE: tl.constexpr, ACC: tl.constexpr
+):
+    """Return what `load` does, of data whose rows take turns."""
+    return load(pointer, stride, step, (row.to(tl.int32) % rows).to(tl.int64), column, rows, n, other, ALIGN, WIDE, ACC)
+
+
+@triton.jit
 def store(pointer, stride, step, row, column, rows, n, value, ALIGN: tl.constexpr):
     """Write entries ``(HEIGHT, WIDTH)``."""
     place = pointer + row[:, None] * stride * ALIGN + column[None, :].to(tl.int64) * step
@@ -41,8 +51,8 @@ def store(pointer, stride, step, row, column, rows, n, value, ALIGN: tl.constexp
 
 @triton.jit
 def load_number(pointer, stride, row, rows, ACC: tl.constexpr):
-    """Return one number a row, ``(HEIGHT,)``."""
-    return tl.load(pointer + tl.minimum(row, rows - 1) * stride).to(ACC)
+    """Return one number a row, ``(HEIGHT,)``; `rows` numbers take turns."""
+    return tl.load(pointer + (row.to(tl.int32) % rows).to(tl.int64) * stride).to(ACC)
 
 
 @triton.jit

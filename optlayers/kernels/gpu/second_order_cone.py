@@ -43,18 +43,15 @@ def pull(gradient: Tensor, v: Tensor) -> Tensor:
 
 @triton.jit
 def _project(
-    v, v_stride, v_step, y, y_stride, y_step, norm, rows, units,
-    ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ACC: tl.constexpr,
+    v, v_stride, v_step, y, y_stride, y_step, norm, rows, units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr,
+    WIDTH: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
     row, column, _ = place(rows, n, HEIGHT, WIDTH)
     is_head = column[None, :] == 0
     x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
     t = tl.load(v + tl.minimum(row, rows - 1) * v_stride * ALIGN).to(ACC)
-    if norm is None:
-        length = norm_of(tl.where(is_head, 0.0, x), ACC)
-    else:
-        length = load_number(norm, 1, row, rows, ACC)
+    length = norm_of(tl.where(is_head, 0.0, x), ACC) if norm is None else load_number(norm, 1, row, rows, ACC)
     middle = t / 2 + length / 2
     factor = middle / tl.where(length == 0, 1.0, length)
     boundary = tl.where(is_head, middle[:, None], x * factor[:, None])
@@ -64,8 +61,8 @@ def _project(
 
 @triton.jit
 def _pull(
-    v, v_stride, v_step, gradient, gradient_stride, gradient_step, out, out_stride, out_step, norm, product,
-    rows, units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ACC: tl.constexpr,
+    v, v_stride, v_step, gradient, gradient_stride, gradient_step, out, out_stride, out_step, norm, product, rows,
+    units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
     row, column, _ = place(rows, n, HEIGHT, WIDTH)
@@ -76,15 +73,9 @@ def _pull(
     t = tl.load(v + first * v_stride * ALIGN).to(ACC)
     steepest = tl.load(gradient + first * gradient_stride * ALIGN).to(ACC)
     x = tl.where(is_head, 0.0, x)
-    if norm is None:
-        length = norm_of(x, ACC)
-    else:
-        length = load_number(norm, 1, row, rows, ACC)
+    length = norm_of(x, ACC) if norm is None else load_number(norm, 1, row, rows, ACC)
     u = direction(x, length)
-    if product is None:
-        along = tl.sum(u * g, 1)
-    else:
-        along = load_number(product, 1, row, rows, ACC)
+    along = tl.sum(u * g, 1) if product is None else load_number(product, 1, row, rows, ACC)
     ratio = t / tl.where(length == 0, 1.0, length)
     ratio = tl.where(ratio > 1, 1.0, tl.where(ratio < -1, -1.0, ratio))
     tail = u * (steepest - ratio * along)[:, None] + (1 + ratio)[:, None] * g

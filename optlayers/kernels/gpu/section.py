@@ -7,8 +7,8 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from optlayers.kernels.gpu.launch import accumulator, arguments, launch, tile
-from optlayers.kernels.gpu.rows import clamp, load, load_number, place, store
+from optlayers.kernels.gpu.launch import accumulator, arguments, launch, numbers, tile
+from optlayers.kernels.gpu.rows import clamp, load, load_data, load_number, place, store
 from optlayers.kernels.gpu.section_data import bounded_total, weighted
 from optlayers.kernels.gpu.section_passes import in_passes
 from optlayers.kernels.gpu.section_search import on_section, on_simplex
@@ -29,9 +29,7 @@ def project(
     cut = tile(v, normal, lower, upper)
     told = arguments(cut, {"v": v, "y": y}, normal=normal, lower=lower, upper=upper)
     equality = total_lower is not None and total_lower is total_upper
-    for name, total in {"low": total_lower, "high": total_upper}.items():
-        total = None if total is None else total.expand(rows)
-        told |= {name: total, f"{name}_stride": 0 if total is None else total.stride(0)}
+    told |= numbers(low=total_lower, high=total_upper)
     told |= {"tight": tight, "EQUALITY": equality, "ABSOLUTE": absolute, "ACC": accumulator(v)[1]}
     if cut.across == 1:
         launch(_project, cut.programs, cut.warps, **told)
@@ -42,27 +40,27 @@ def project(
 
 @triton.jit
 def _project(
-    v, v_stride, v_step, y, y_stride, y_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
-    upper, upper_stride, upper_step, low, low_stride, high, high_stride, tight, rows, units,
-    ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, NORMAL_WIDE: tl.constexpr,
-    LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr, EQUALITY: tl.constexpr, ABSOLUTE: tl.constexpr,
-    ACC: tl.constexpr,
+    v, v_stride, v_step, y, y_stride, y_step, normal, normal_stride, normal_step, normal_rows, lower, lower_stride,
+    lower_step, lower_rows, upper, upper_stride, upper_step, upper_rows, low, low_stride, low_rows, high, high_stride,
+    high_rows, tight, rows, units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
+    NORMAL_WIDE: tl.constexpr, LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr, EQUALITY: tl.constexpr,
+    ABSOLUTE: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
     row, column, _ = place(rows, n, HEIGHT, WIDTH)
     inside = column[None, :] < n
     point = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
-    a = load(normal, normal_stride, normal_step, row, column, rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
-    least = load(lower, lower_stride, lower_step, row, column, rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
-    most = load(upper, upper_stride, upper_step, row, column, rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
+    a = load_data(normal, normal_stride, normal_step, row, column, normal_rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
+    least = load_data(lower, lower_stride, lower_step, row, column, lower_rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
+    most = load_data(upper, upper_stride, upper_step, row, column, upper_rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
     x = tl.abs(point) if ABSOLUTE else point
     answer = x
     if EQUALITY:
-        total, active = load_number(low, low_stride, row, rows, ACC), tl.full((HEIGHT,), 1, tl.int1)
+        total, active = load_number(low, low_stride, row, low_rows, ACC), tl.full((HEIGHT,), 1, tl.int1)
     else:
         answer = clamp(x, least, most)
         product = tl.sum(weighted(answer, a, inside), 1)
-        total, active = bounded_total(product, low, low_stride, high, high_stride, row, rows, ACC)
+        total, active = bounded_total(product, low, low_stride, low_rows, high, high_stride, high_rows, row, rows, ACC)
     if a is None and most is None and least is not None:
         found = on_simplex(x, least, total, active, inside, n, ACC)
     else:

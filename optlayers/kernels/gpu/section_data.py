@@ -9,17 +9,17 @@ from optlayers.kernels.gpu.rows import load_number
 
 
 @triton.jit
-def bounded_total(product, low, low_stride, high, high_stride, row, rows, ACC: tl.constexpr):
+def bounded_total(product, low, low_stride, low_rows, high, high_stride, high_rows, row, rows, ACC: tl.constexpr):
     """Return the total to reach, and whether it is active, given that of the projection onto the box, ``(HEIGHT,)``.
 
     A total exactly at its bound is active; NaN is.
     """
     total, loose = product, product == product
     if low is not None:
-        bound = load_number(low, low_stride, row, rows, ACC)
+        bound = load_number(low, low_stride, row, low_rows, ACC)
         total, loose = tl.where(total < bound, bound, total), loose & (product > bound)
     if high is not None:
-        bound = load_number(high, high_stride, row, rows, ACC)
+        bound = load_number(high, high_stride, row, high_rows, ACC)
         total, loose = tl.where(total > bound, bound, total), loose & (product < bound)
     return total, loose == 0
 
@@ -27,7 +27,7 @@ def bounded_total(product, low, low_stride, high, high_stride, row, rows, ACC: t
 @triton.jit
 def epsilon(ACC: tl.constexpr):
     """Return the spacing of floating-point numbers at one."""
-    return 2.220446049250313e-16 if ACC == tl.float64 else 1.1920928955078125e-07
+    return 2.220446049250313e-16 if tl.float64 == ACC else 1.1920928955078125e-07
 
 
 @triton.jit

@@ -15,7 +15,7 @@ import triton
 import triton.language as tl
 
 from optlayers.kernels.gpu.launch import Tile, launch
-from optlayers.kernels.gpu.rows import clamp, load, place, store, strictly_inside
+from optlayers.kernels.gpu.rows import clamp, load, load_data, place, store, strictly_inside
 from optlayers.kernels.gpu.section_data import bounded_total, epsilon, slope_of, weighted
 from optlayers.kernels.gpu.section_search import breakpoints, multiplier
 
@@ -41,7 +41,7 @@ def in_passes(cut: Tile, told: dict[str, Any]) -> None:
     sums = torch.empty(3, rows, cut.across, dtype=torch.float64, device=device)
     listed = torch.empty(rows, cut.across, cut.width // _LISTED, dtype=torch.int32, device=device)
     y = {name: told[name] for name in ("y", "y_stride", "y_step")}
-    totals = {name: told[name] for name in ("low", "low_stride", "high", "high_stride")}
+    totals = {name: told[name] for name in told if name.startswith(("low_", "high_")) or name in {"low", "high"}}
     data = {name: value for name, value in told.items() if name not in {"tight", "EQUALITY", *y, *totals}}
     row = {"state": state, "rows": rows, "across": cut.across, "ACC": told["ACC"]}
     convex = told["ABSOLUTE"] or (told["normal"] is None and told["upper"] is None)
@@ -59,11 +59,10 @@ def in_passes(cut: Tile, told: dict[str, Any]) -> None:
 
 @triton.jit
 def _guess(
-    v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
-    upper, upper_stride, upper_step, low, low_stride, high, high_stride, state, rows, units,
-    ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, NORMAL_WIDE: tl.constexpr,
-    LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr, ABSOLUTE: tl.constexpr, CONVEX: tl.constexpr,
-    ACC: tl.constexpr,
+    v, v_stride, v_step, normal, normal_stride, normal_step, normal_rows, lower, lower_stride, lower_step, lower_rows,
+    upper, upper_stride, upper_step, upper_rows, low, low_stride, low_rows, high, high_stride, high_rows, state, rows,
+    units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, NORMAL_WIDE: tl.constexpr,
+    LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr, ABSOLUTE: tl.constexpr, CONVEX: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """Solve for the multiplier of evenly spaced entries, with their share of the total.
 
@@ -75,13 +74,13 @@ def _guess(
     column = (tl.arange(0, WIDTH).to(tl.int64) * n // WIDTH).to(tl.int32)
     inside = column[None, :] < n
     x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
-    a = load(normal, normal_stride, normal_step, row, column, rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
-    least = load(lower, lower_stride, lower_step, row, column, rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
-    most = load(upper, upper_stride, upper_step, row, column, rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
+    a = load_data(normal, normal_stride, normal_step, row, column, normal_rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
+    least = load_data(lower, lower_stride, lower_step, row, column, lower_rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
+    most = load_data(upper, upper_stride, upper_step, row, column, upper_rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
     x = tl.abs(x) if ABSOLUTE else x
     share = n.to(ACC) / WIDTH
     product = tl.sum(weighted(clamp(x, least, most), a, inside), 1) * share
-    total, active = bounded_total(product, low, low_stride, high, high_stride, row, rows, ACC)
+    total, active = bounded_total(product, low, low_stride, low_rows, high, high_stride, high_rows, row, rows, ACC)
     tau = multiplier(x, a, least, most, total / share, active, inside, WIDTH, ACC)
     y = clamp(x - (tau[:, None] if a is None else tau[:, None] * a), least, most)
     slope = slope_of(strictly_inside(y, least, most, inside), a, ACC)
@@ -113,20 +112,19 @@ def _contribution(x, a, least, most, tau, rest, inside, ACC: tl.constexpr):
 
 @triton.jit
 def _sift(
-    v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
-    upper, upper_stride, upper_step, state, parts, listed, rows, units,
-    ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, NORMAL_WIDE: tl.constexpr,
-    LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr, ABSOLUTE: tl.constexpr, LISTED: tl.constexpr,
-    ACC: tl.constexpr,
+    v, v_stride, v_step, normal, normal_stride, normal_step, normal_rows, lower, lower_stride, lower_step, lower_rows,
+    upper, upper_stride, upper_step, upper_rows, state, parts, listed, rows, units, ALIGN: tl.constexpr,
+    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, NORMAL_WIDE: tl.constexpr, LOWER_WIDE: tl.constexpr,
+    UPPER_WIDE: tl.constexpr, ABSOLUTE: tl.constexpr, LISTED: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """Sum over the entries that meet no bound within the bracket, list the others; and sum what `_settle` needs."""
     n = units * ALIGN
     row, column, part = place(rows, n, HEIGHT, WIDTH)
     inside = column[None, :] < n
     x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
-    a = load(normal, normal_stride, normal_step, row, column, rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
-    least = load(lower, lower_stride, lower_step, row, column, rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
-    most = load(upper, upper_stride, upper_step, row, column, rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
+    a = load_data(normal, normal_stride, normal_step, row, column, normal_rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
+    least = load_data(lower, lower_stride, lower_step, row, column, lower_rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
+    most = load_data(upper, upper_stride, upper_step, row, column, upper_rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
     x = tl.abs(x) if ABSOLUTE else x
     left = tl.load(state + row * 8 + FROM).to(ACC)[:, None]
     right = tl.load(state + row * 8 + TO).to(ACC)[:, None]
@@ -139,18 +137,18 @@ def _sift(
     listing = inside & (same == 0)
     value = tl.where(listing, 0.0, value)
     across = tl.cdiv(n, WIDTH)
-    here, next = parts + row * across + part, rows.to(tl.int64) * across
-    tl.store(here + next * VALUE, tl.sum(value, 1).to(tl.float64))
-    tl.store(here + next * SLOPE, slope_of(free & same, a, ACC).to(tl.float64))
-    tl.store(here + next * SIZE, tl.sum(tl.abs(value), 1).to(tl.float64))
-    tl.store(here + next * COUNT, tl.sum(listing.to(tl.int32), 1).to(tl.float64))
-    tl.store(here + next * PRODUCT, tl.sum(weighted(clamp(x, least, most), a, inside), 1).to(tl.float64))
+    here, apart = parts + row * across + part, rows.to(tl.int64) * across
+    tl.store(here + apart * VALUE, tl.sum(value, 1).to(tl.float64))
+    tl.store(here + apart * SLOPE, slope_of(free & same, a, ACC).to(tl.float64))
+    tl.store(here + apart * SIZE, tl.sum(tl.abs(value), 1).to(tl.float64))
+    tl.store(here + apart * COUNT, tl.sum(listing.to(tl.int32), 1).to(tl.float64))
+    tl.store(here + apart * PRODUCT, tl.sum(weighted(clamp(x, least, most), a, inside), 1).to(tl.float64))
     first, last = breakpoints(x, a, least, most, inside)
-    tl.store(here + next * FIRST, first.to(tl.float64))
-    tl.store(here + next * LAST, last.to(tl.float64))
+    tl.store(here + apart * FIRST, first.to(tl.float64))
+    tl.store(here + apart * LAST, last.to(tl.float64))
     position = tl.cumsum(listing.to(tl.int32), 1) - 1
-    list = listed + (row * across + part)[:, None] * (WIDTH // LISTED) + position
-    tl.store(list, column[None, :] + row[:, None].to(tl.int32) * 0, mask=listing & (position < WIDTH // LISTED))
+    slot = listed + (row * across + part)[:, None] * (WIDTH // LISTED) + position
+    tl.store(slot, column[None, :] + row[:, None].to(tl.int32) * 0, mask=listing & (position < WIDTH // LISTED))
 
 
 @triton.jit
@@ -160,12 +158,14 @@ def _at(x, a, least, most, tau):
 
 @triton.jit
 def _settle(
-    parts, low, low_stride, high, high_stride, state, tight, rows, across, ACC: tl.constexpr
+    parts, low, low_stride, low_rows, high, high_stride, high_rows, state, tight, rows, across, ACC: tl.constexpr,
 ):  # fmt: skip
     """Find which rows have an active total, and the total to reach."""
     row = tl.program_id(0).to(tl.int64) + tl.arange(0, 1)
     product = _sum_of_parts(parts, PRODUCT, row, rows, across)
-    total, active = bounded_total(product, low, low_stride, high, high_stride, row, rows, tl.float64)
+    total, active = bounded_total(
+        product, low, low_stride, low_rows, high, high_stride, high_rows, row, rows, tl.float64
+    )
     number = state + row * 8
     tl.store(number + TOTAL, total)
     tl.store(number + GOING, active.to(tl.float64))
@@ -188,11 +188,10 @@ def _sum_of_parts(parts, which, row, rows, across, WIDTH: tl.constexpr = 1024):
 
 @triton.jit
 def _evaluate(
-    v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
-    upper, upper_stride, upper_step, state, parts, listed, sums, rows, units,
-    ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, NORMAL_WIDE: tl.constexpr,
-    LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr, ABSOLUTE: tl.constexpr, LISTED: tl.constexpr,
-    ACC: tl.constexpr,
+    v, v_stride, v_step, normal, normal_stride, normal_step, normal_rows, lower, lower_stride, lower_step, lower_rows,
+    upper, upper_stride, upper_step, upper_rows, state, parts, listed, sums, rows, units, ALIGN: tl.constexpr,
+    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, NORMAL_WIDE: tl.constexpr, LOWER_WIDE: tl.constexpr,
+    UPPER_WIDE: tl.constexpr, ABSOLUTE: tl.constexpr, LISTED: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """Sum ``normal * y``, its slope and its size at the multiplier, over the list where it serves, or all entries."""
     n = units * ALIGN
@@ -200,49 +199,50 @@ def _evaluate(
     number = state + row * 8
     if tl.max(tl.load(number + GOING), 0) > 0:
         across = tl.cdiv(n, WIDTH)
-        here, next = row * across + part, rows.to(tl.int64) * across
+        here, apart = row * across + part, rows.to(tl.int64) * across
         tau, rest, left = tl.load(number + TAU), tl.load(number + REST), tl.load(number + FROM)
-        count = tl.load(parts + here + next * COUNT)
+        count = tl.load(parts + here + apart * COUNT)
         sifted = (tau >= left) & (tau <= tl.load(number + TO)) & (count <= WIDTH // LISTED)
         value, slope, size = tl.zeros((1,), tl.float64), tl.zeros((1,), tl.float64), tl.zeros((1,), tl.float64)
         if tl.max(sifted.to(tl.int32), 0) > 0:
-            slope = tl.load(parts + here + next * SLOPE)
-            value = tl.load(parts + here + next * VALUE) - ((tau - left) + rest) * slope
-            size = tl.load(parts + here + next * SIZE)
+            slope = tl.load(parts + here + apart * SLOPE)
+            value = tl.load(parts + here + apart * VALUE) - ((tau - left) + rest) * slope
+            size = tl.load(parts + here + apart * SIZE)
             for start in range(0, tl.max(count, 0).to(tl.int32), WIDTH // LISTED // 4):
                 place_in_list = start + tl.arange(0, WIDTH // LISTED // 4)
-                list = listed + here[:, None] * (WIDTH // LISTED) + place_in_list[None, :]
-                picked = tl.load(list, mask=place_in_list[None, :] < count[:, None], other=n)
+                slot = listed + here[:, None] * (WIDTH // LISTED) + place_in_list[None, :]
+                picked = tl.load(slot, mask=place_in_list[None, :] < count[:, None], other=n)
+                picked = tl.reshape(picked, (WIDTH // LISTED // 4,))
                 more, steeper, larger = _sum(
-                    v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
-                    upper, upper_stride, upper_step, row, tl.reshape(picked, (WIDTH // LISTED // 4,)), rows, n, tau, rest,
-                    ALIGN, NORMAL_WIDE, LOWER_WIDE, UPPER_WIDE, ABSOLUTE, ACC,
+                    v, v_stride, v_step, normal, normal_stride, normal_step, normal_rows, lower, lower_stride,
+                    lower_step, lower_rows, upper, upper_stride, upper_step, upper_rows, row, picked, rows, n, tau,
+                    rest, ALIGN, NORMAL_WIDE, LOWER_WIDE, UPPER_WIDE, ABSOLUTE, ACC,
                 )  # fmt: skip
                 value, slope, size = value + more, slope + steeper, size + larger
         else:
             value, slope, size = _sum(
-                v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
-                upper, upper_stride, upper_step, row, column, rows, n, tau, rest,
-                ALIGN, NORMAL_WIDE, LOWER_WIDE, UPPER_WIDE, ABSOLUTE, ACC,
+                v, v_stride, v_step, normal, normal_stride, normal_step, normal_rows, lower, lower_stride, lower_step,
+                lower_rows, upper, upper_stride, upper_step, upper_rows, row, column, rows, n, tau, rest, ALIGN,
+                NORMAL_WIDE, LOWER_WIDE, UPPER_WIDE, ABSOLUTE, ACC,
             )  # fmt: skip
         tl.store(sums + here, value)
-        tl.store(sums + here + next, slope)
-        tl.store(sums + here + 2 * next, size)
+        tl.store(sums + here + apart, slope)
+        tl.store(sums + here + 2 * apart, size)
 
 
 @triton.jit
 def _sum(
-    v, v_stride, v_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
-    upper, upper_stride, upper_step, row, column, rows, n, tau, rest,
-    ALIGN: tl.constexpr, NORMAL_WIDE: tl.constexpr, LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr,
-    ABSOLUTE: tl.constexpr, ACC: tl.constexpr,
+    v, v_stride, v_step, normal, normal_stride, normal_step, normal_rows, lower, lower_stride, lower_step, lower_rows,
+    upper, upper_stride, upper_step, upper_rows, row, column, rows, n, tau, rest, ALIGN: tl.constexpr,
+    NORMAL_WIDE: tl.constexpr, LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr, ABSOLUTE: tl.constexpr,
+    ACC: tl.constexpr,
 ):  # fmt: skip
     """Return the sums of ``normal * y``, its slope and its size over some columns, ``(1,)``."""
     inside = column[None, :] < n
     x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
-    a = load(normal, normal_stride, normal_step, row, column, rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
-    least = load(lower, lower_stride, lower_step, row, column, rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
-    most = load(upper, upper_stride, upper_step, row, column, rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
+    a = load_data(normal, normal_stride, normal_step, row, column, normal_rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
+    least = load_data(lower, lower_stride, lower_step, row, column, lower_rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
+    most = load_data(upper, upper_stride, upper_step, row, column, upper_rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
     x = tl.abs(x) if ABSOLUTE else x
     value, free = _contribution(x, a, least, most, tau.to(ACC)[:, None], rest.to(ACC)[:, None], inside, ACC)
     slope = slope_of(free, a, ACC).to(tl.float64)
@@ -289,18 +289,18 @@ def _update(state, parts, sums, rows, across, step, ACC: tl.constexpr, WIDTH: tl
 
 @triton.jit
 def _write(
-    v, v_stride, v_step, y, y_stride, y_step, normal, normal_stride, normal_step, lower, lower_stride, lower_step,
-    upper, upper_stride, upper_step, state, rows, units,
-    ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, NORMAL_WIDE: tl.constexpr,
-    LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr, ABSOLUTE: tl.constexpr, ACC: tl.constexpr,
+    v, v_stride, v_step, y, y_stride, y_step, normal, normal_stride, normal_step, normal_rows, lower, lower_stride,
+    lower_step, lower_rows, upper, upper_stride, upper_step, upper_rows, state, rows, units, ALIGN: tl.constexpr,
+    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, NORMAL_WIDE: tl.constexpr, LOWER_WIDE: tl.constexpr,
+    UPPER_WIDE: tl.constexpr, ABSOLUTE: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """Clamp the points, less their multiples of the normal."""
     n = units * ALIGN
     row, column, _ = place(rows, n, HEIGHT, WIDTH)
     point = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
-    a = load(normal, normal_stride, normal_step, row, column, rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
-    least = load(lower, lower_stride, lower_step, row, column, rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
-    most = load(upper, upper_stride, upper_step, row, column, rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
+    a = load_data(normal, normal_stride, normal_step, row, column, normal_rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
+    least = load_data(lower, lower_stride, lower_step, row, column, lower_rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
+    most = load_data(upper, upper_stride, upper_step, row, column, upper_rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
     x = tl.abs(point) if ABSOLUTE else point
     tau = tl.load(state + row * 8 + TAU).to(ACC)[:, None]
     rest = tl.load(state + row * 8 + REST).to(ACC)[:, None]

@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from optlayers.kernels.gpu.launch import accumulator, arguments, launch, tile
-from optlayers.kernels.gpu.rows import load, load_number, place, store, strictly_inside
+from optlayers.kernels.gpu.rows import load, load_data, load_number, place, store, strictly_inside
 
 
 def pull(
@@ -41,8 +41,8 @@ def pull(
 
 @triton.jit
 def _load(
-    gradient, gradient_stride, gradient_step, y, y_stride, y_step, normal, normal_stride, normal_step,
-    lower, lower_stride, lower_step, upper, upper_stride, upper_step, row, column, rows, n,
+    gradient, gradient_stride, gradient_step, y, y_stride, y_step, normal, normal_stride, normal_step, normal_rows,
+    lower, lower_stride, lower_step, lower_rows, upper, upper_stride, upper_step, upper_rows, row, column, rows, n,
     ALIGN: tl.constexpr, NORMAL_WIDE: tl.constexpr, LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr,
     ABSOLUTE: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
@@ -50,7 +50,7 @@ def _load(
     inside = column[None, :] < n
     g = load(gradient, gradient_stride, gradient_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
     x = load(y, y_stride, y_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
-    a = load(normal, normal_stride, normal_step, row, column, rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
+    a = load_data(normal, normal_stride, normal_step, row, column, normal_rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
     if ABSOLUTE:
         free = inside & ((x > 0) | (x < 0))
         sign = tl.where(x > 0, 1.0, tl.where(x < 0, -1.0, 0.0)).to(ACC)
@@ -60,8 +60,8 @@ def _load(
             free = free | (inside & (a == 0) & (x == x))
             a = a * sign
     else:
-        low = load(lower, lower_stride, lower_step, row, column, rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
-        high = load(upper, upper_stride, upper_step, row, column, rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
+        low = load_data(lower, lower_stride, lower_step, row, column, lower_rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
+        high = load_data(upper, upper_stride, upper_step, row, column, upper_rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
         free = strictly_inside(x, low, high, inside)
         if a is None:
             a = tl.full((1, 1), 1.0, ACC)
@@ -70,17 +70,17 @@ def _load(
 
 @triton.jit
 def _sum(
-    gradient, gradient_stride, gradient_step, y, y_stride, y_step, normal, normal_stride, normal_step,
-    lower, lower_stride, lower_step, upper, upper_stride, upper_step, sums, rows, units,
-    ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, NORMAL_WIDE: tl.constexpr,
-    LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr, ABSOLUTE: tl.constexpr, ACC: tl.constexpr,
+    gradient, gradient_stride, gradient_step, y, y_stride, y_step, normal, normal_stride, normal_step, normal_rows,
+    lower, lower_stride, lower_step, lower_rows, upper, upper_stride, upper_step, upper_rows, sums, rows, units,
+    ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, NORMAL_WIDE: tl.constexpr, LOWER_WIDE: tl.constexpr,
+    UPPER_WIDE: tl.constexpr, ABSOLUTE: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """Write a part's sums of normal times gradient and of squared normal over the free entries."""
     n = units * ALIGN
     row, column, part = place(rows, n, HEIGHT, WIDTH)
     g, _, a = _load(
-        gradient, gradient_stride, gradient_step, y, y_stride, y_step, normal, normal_stride, normal_step,
-        lower, lower_stride, lower_step, upper, upper_stride, upper_step, row, column, rows, n,
+        gradient, gradient_stride, gradient_step, y, y_stride, y_step, normal, normal_stride, normal_step, normal_rows,
+        lower, lower_stride, lower_step, lower_rows, upper, upper_stride, upper_step, upper_rows, row, column, rows, n,
         ALIGN, NORMAL_WIDE, LOWER_WIDE, UPPER_WIDE, ABSOLUTE, ACC,
     )  # fmt: skip
     across = tl.cdiv(n, WIDTH)
@@ -91,18 +91,18 @@ def _sum(
 
 @triton.jit
 def _pull(
-    gradient, gradient_stride, gradient_step, y, y_stride, y_step, out, out_stride, out_step,
-    normal, normal_stride, normal_step, lower, lower_stride, lower_step, upper, upper_stride, upper_step,
-    tight, tight_stride, share, rows, units,
-    ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, NORMAL_WIDE: tl.constexpr,
-    LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr, ABSOLUTE: tl.constexpr, ACC: tl.constexpr,
+    gradient, gradient_stride, gradient_step, y, y_stride, y_step, out, out_stride, out_step, normal, normal_stride,
+    normal_step, normal_rows, lower, lower_stride, lower_step, lower_rows, upper, upper_stride, upper_step, upper_rows,
+    tight, tight_stride, share, rows, units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
+    NORMAL_WIDE: tl.constexpr, LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr, ABSOLUTE: tl.constexpr,
+    ACC: tl.constexpr,
 ):  # fmt: skip
     """Subtract the share of the normal on rows whose total is active; it is given, or summed here."""
     n = units * ALIGN
     row, column, _ = place(rows, n, HEIGHT, WIDTH)
     g, free, a = _load(
-        gradient, gradient_stride, gradient_step, y, y_stride, y_step, normal, normal_stride, normal_step,
-        lower, lower_stride, lower_step, upper, upper_stride, upper_step, row, column, rows, n,
+        gradient, gradient_stride, gradient_step, y, y_stride, y_step, normal, normal_stride, normal_step, normal_rows,
+        lower, lower_stride, lower_step, lower_rows, upper, upper_stride, upper_step, upper_rows, row, column, rows, n,
         ALIGN, NORMAL_WIDE, LOWER_WIDE, UPPER_WIDE, ABSOLUTE, ACC,
     )  # fmt: skip
     if share is None:

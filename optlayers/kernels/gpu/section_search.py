@@ -19,10 +19,10 @@ BISECTION_PERIOD = tl.constexpr(4)
 def on_simplex(x, lower, total, active, inside, n, ACC: tl.constexpr):
     """Return the projection onto ``{y >= lower, sum(y) = total}``.
 
-    In ``u = x - lower``, less its largest entry, ``excess(tau) = sum(max(u - tau, 0)) - room`` is convex and decreasing,
-    so that Newton's method from the left never leaves the left (Michelot, "A finite algorithm for finding the projection
-    of a point onto the canonical simplex of R^n", 1986). It has arrived when the number of free entries, which never
-    grows, stays. Each step divides the excess times that number by 4 at least, so that there are few: 60 in float64.
+    In ``u = x - lower``, less its largest entry, ``excess(tau) = sum(max(u - tau, 0)) - room`` is convex and
+    decreasing, so that Newton's method from the left stays there (Michelot, "A finite algorithm for finding the
+    projection of a point onto the canonical simplex of R^n", 1986). It has arrived when the number of free entries,
+    which never grows, stays. Each step divides the excess times that number by 4 at least: there are few, at most 60.
     Entries without a bound have ``u = x``, and are always free.
     """
     bounded = lower > -float("inf")
