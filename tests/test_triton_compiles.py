@@ -56,7 +56,8 @@ print(*sorted(compiled))
 KERNELS = {
     "box": ["_project", "_pull"],
     "section": ["_project"],
-    "section_passes": ["_evaluate", "_guess", "_settle", "_sift", "_update", "_write"],
+    "section_passes": ["_guess", "_settle", "_update"],
+    "section_parts": ["evaluate", "sift", "write"],
     "section_pull": ["_pull", "_sum"],
     "norms": ["_norms", "_products"],
     "l2_ball": ["_project", "_pull"],
