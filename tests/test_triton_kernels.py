@@ -228,16 +228,16 @@ def check(family: Family, v: Tensor) -> None:
         torch.testing.assert_close(pulled.double(), gradient, atol=2 * TOLERANCE[v.dtype], rtol=0)
 
 
-def sizes_and_dtypes() -> Iterator[Any]:
+def comparisons() -> Iterator[Any]:
     """Yield what is compared; what takes long under the interpreter is marked so."""
-    for dtype in TOLERANCE:
-        for n in SIZES:
-            slow = n > 1000 and dtype != torch.float32
-            yield pytest.param(n, dtype, id=f"{n}-{dtype}", marks=[pytest.mark.slow] * slow)
+    for name in FAMILIES:
+        for dtype in TOLERANCE:
+            for n in SIZES:
+                slow = n > 1000 and (dtype != torch.float32 or "isotonic" in name)
+                yield pytest.param(name, n, dtype, id=f"{name}-{n}-{dtype}", marks=[pytest.mark.slow] * slow)
 
 
-@pytest.mark.parametrize(("n", "dtype"), list(sizes_and_dtypes()))
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize(("name", "n", "dtype"), list(comparisons()))
 def test_agrees_with_the_plain_form(name, n, dtype):
     check(FAMILIES[name], points(1 if n == SIZES[-1] else 3, n, dtype))
 
@@ -247,7 +247,7 @@ def test_agrees_with_the_plain_form(name, n, dtype):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_scales(name, dtype, scale):
     """Supports of all sizes, huge points."""
-    check(FAMILIES[name], points(5, 70, dtype, scale))
+    check(FAMILIES[name], points(3, 40, dtype, scale))
 
 
 @pytest.mark.parametrize(
@@ -278,10 +278,13 @@ def test_wrong_guesses_cost_nothing_but_time(name, deviations, long, monkeypatch
 @pytest.mark.parametrize("long", [False, SLOW], indirect=True)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_strides(name, long):
-    """Transposed, reversed in memory, sliced and expanded points, without a copy."""
+    """Transposed, sliced and expanded points, and gradients of other strides."""
     wide = points(40, 80)
     for v in (wide[:40, :3].T, wide[3:5, 1:80:2], wide[:1, :40].expand(2, 40), wide[:2, :1].expand(2, 40)):
-        check(FAMILIES[name], v)
+        g = wide[-len(v) :, -40:]
+        results = FAMILIES[name].kernel(v, g), FAMILIES[name].kernel(v.contiguous(), g.contiguous())
+        for one, other in zip(*results, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
 
 
 @pytest.mark.parametrize("long", [False, SLOW], indirect=True)
@@ -301,15 +304,15 @@ def test_ties(name, long):
 @pytest.mark.parametrize("name", FAMILIES)
 def test_nan_rows(name, long):
     """A row with NaN is NaN (of a box, only the entry), and harms no other row."""
-    v = points(5, 40)
+    v = points(3, 40)
     good = FAMILIES[name].kernel(v, v)
     v = v.clone()
-    v[1, 35], v[3, 0] = torch.nan, torch.nan
+    v[1, 35], v[2, 0] = torch.nan, torch.nan
     y, pulled = FAMILIES[name].kernel(v, v.nan_to_num())
     wrong = v.isnan() if "box" in name else v.isnan().any(-1, keepdim=True).expand(v.shape)
     assert torch.equal(y.isnan(), wrong)
-    assert torch.equal(y[::2], good[0][::2])
-    assert torch.equal(pulled[::2], good[1][::2])
+    assert torch.equal(y[0], good[0][0])
+    assert torch.equal(pulled[0], good[1][0])
 
 
 @pytest.mark.parametrize("long", [False, True], indirect=True)
@@ -324,7 +327,6 @@ def test_minus_infinity_is_never_in_the_support(long):
 
 @pytest.mark.parametrize("long", [False, SLOW], indirect=True)
 def test_bounds_may_be_infinite(long):
-
     def some(value, sign):
         return lambda v: torch.where(torch.arange(v.shape[-1], device=v.device) % 3 == 0, sign * torch.inf, value)[None]
 
@@ -343,7 +345,7 @@ def test_empty_batches(name, shape):
     assert y.shape == pulled.shape == shape
 
 
-@pytest.mark.parametrize("long", [False, True], indirect=True)
+@pytest.mark.parametrize("long", [False, SLOW], indirect=True)
 def test_rows_of_data_take_turns(long):
     v, g = points(6, 40), points(6, 40).flip(0)
     lower, upper, normal = (

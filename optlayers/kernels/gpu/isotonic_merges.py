@@ -70,8 +70,9 @@ def next_level(pool, least, most, going, mass, excess, scale, step, ACC: tl.cons
     move = tl.where(mass > 0, excess / tl.where(mass > 0, mass, 1.0), 0.0)
     newton = pool + move
     halve = (newton < least) | (newton > most) | (step % BISECTION_PERIOD == 0)
-    stays = (tl.abs(move) <= epsilon(ACC) * scale) | (least >= most) | (excess != excess)
-    pool = tl.where(going, tl.where(halve & (stays == 0), least / 2 + most / 2, newton), pool)
+    middle = least / 2 + most / 2
+    stays = (tl.abs(move) <= epsilon(ACC) * scale) | (least >= most) | (excess != excess) | (halve & (middle == pool))
+    pool = tl.where(going, tl.where(halve & (stays == 0), middle, newton), pool)
     return pool, least, most, going & (stays == 0)
 
 
@@ -105,13 +106,20 @@ def merge_pair(
     units, half, pairs, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, WEIGHT_WIDE: tl.constexpr,
     ACC: tl.constexpr,
 ):  # fmt: skip
-    """Merge two segments of `half` entries in place, in chunks; only what lies between their inner ends is read."""
+    """Merge two segments of `half` entries in place, in chunks; what lies between their inner ends is read.
+
+    Segments are NaN as a whole or not at all.
+    """
     n = units * ALIGN
     row = (tl.program_id(0) // pairs).to(tl.int64)
     border = (tl.program_id(0) % pairs) * 2 * half + half
     if border < n:
         values = x + row * x_stride * ALIGN
         most, least = tl.load(values + (border - 1)), tl.load(values + border)
+        if (most != most) | (least != least):
+            for start in range(border - half, border + half, WIDTH):
+                column = start + tl.arange(0, WIDTH)
+                tl.store(values + column, float("nan"), mask=column < n)
         if most >= least:
             begin = first_from(values, border - half, border, least)
             end = first_above(values, border, tl.minimum(border + half, n), most)

@@ -172,6 +172,7 @@ def _update(state, parts, sums, rows, across, step, ACC: tl.constexpr, WIDTH: tl
             here += rows.to(tl.int64) * across * (LAST - FIRST)
             last = tl.maximum(last, tl.max(tl.load(here, mask=given, other=-float("inf")), 1))
         middle = tl.maximum(left, first) / 2 + tl.minimum(right, last) / 2
+        going = going & ((halve & (middle == whole)) == 0)
         base, move = tl.where(halve, middle, tau), tl.where(halve, 0.0, rest + move)
         moved = (base + move).to(ACC).to(tl.float64)
         tl.store(number + TAU, tl.where(excess == excess, moved, excess))

@@ -118,6 +118,7 @@ def multiplier(x, normal, lower, upper, total, active, inside, n, ACC: tl.conste
         halve = ((newton >= left) & (newton <= right)) == 0
         halve = halve | (both & (step % BISECTION_PERIOD == 0))
         middle = tl.maximum(left, first) / 2 + tl.minimum(right, last) / 2
+        going = going & ((halve & (middle == tau)) == 0)
         tau = tl.where(going, tl.where(halve, middle, newton), tau)
     return tau
 
