@@ -79,11 +79,14 @@ def timings(v: Tensor) -> list[Timing]:
     zero, one = v.new_zeros(1, 1).expand(1, n), v.new_ones(1)
     cap, normal = v.new_full((1, n), max(0.3, 2.0 / n)), torch.linspace(0.5, 1.5, n, device=v.device).to(v)[None]
     soft, share = v.softmax(-1), 0.75 if len(v) > 1 else 0.5
-    sections = {"simplex": (None, zero, None), "box section": (normal, zero, cap)}
+    sections: dict[str, tuple[Tensor | None, Tensor | None, Tensor | None]] = {
+        "simplex": (None, zero, None),
+        "box section": (normal, zero, cap),
+    }
     found = [
         Timing("copy", partial(out.copy_, v), 2),
         Timing("softmax, forward", partial(torch.softmax, v, -1), 2),
-        Timing("softmax, backward", partial(torch._softmax_backward_data, g, soft, -1, v.dtype), 3),
+        Timing("softmax, backward", partial(torch.ops.aten._softmax_backward_data, g, soft, -1, v.dtype), 3),
     ]
     for name, data in sections.items():
         y, tight = box_section.project(v, *data, one, one)
