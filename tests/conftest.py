@@ -17,6 +17,10 @@ from optlayers import ProjectionLayer
 hypothesis.settings.register_profile("optlayers", deadline=None, derandomize="CI" in os.environ)
 hypothesis.settings.load_profile("optlayers")
 
+# Without a GPU, kernels are interpreted; Triton looks when it is imported, which torch.compile may do first.
+if not torch.cuda.is_available():
+    os.environ.setdefault("TRITON_INTERPRET", "1")
+
 if "PYTEST_XDIST_WORKER" in os.environ:
     torch.set_num_threads(1)
 

@@ -22,7 +22,7 @@ PUBLIC = [
     "WarmStarts",
     "compare",
 ]
-OPTIONAL = {"cvxpylayers", "diffcp", "matplotlib", "numba", "sklearn", "tensorboard"}
+OPTIONAL = {"cvxpylayers", "diffcp", "matplotlib", "numba", "sklearn", "tensorboard", "triton"}
 
 # cvxpy imports the solvers it finds, diffcp among them, so only what optlayers adds to torch and cvxpy counts.
 NEWLY_IMPORTED = """

@@ -1,0 +1,83 @@
+"""Norms and inner products of rows: on chip, and of parts of rows, with no over- or underflow."""
+
+from __future__ import annotations
+
+import torch
+import triton
+import triton.language as tl
+from torch import Tensor
+
+from optlayers.kernels.gpu.launch import Tile, accumulator, arguments, launch
+from optlayers.kernels.gpu.rows import load, place
+
+
+def long_norms(cut: Tile, v: Tensor, head: bool = False) -> Tensor:
+    """Return the norms of rows that several programs share, ``(rows,)``; if `head`, without their first entry."""
+    largest = torch.empty(cut.rows, cut.across, dtype=torch.float64, device=v.device)
+    square, told = torch.empty_like(largest), arguments(cut, {"v": v})
+    launch(_norms, cut.programs, cut.warps, **told, largest=largest, square=square, HEAD=head, ACC=accumulator(v)[1])
+    most = largest.amax(-1, keepdim=True)
+    weight = (largest / torch.where(most > 0, most, 1.0)).square()
+    return (most.squeeze(-1) * (weight * square).sum(-1).sqrt()).to(accumulator(v)[0])
+
+
+def long_products(cut: Tile, v: Tensor, gradient: Tensor, norm: Tensor, head: bool = False) -> Tensor:
+    """Return ``v / norm @ gradient`` of rows that several programs share, ``(rows,)``, as `long_norms` does."""
+    sums = torch.empty(cut.rows, cut.across, dtype=torch.float64, device=v.device)
+    told = arguments(cut, {"v": v, "gradient": gradient}) | {"HEAD": head, "ACC": accumulator(v)[1]}
+    launch(_products, cut.programs, cut.warps, **told, norm=norm, sums=sums)
+    return sums.sum(-1).to(norm.dtype)
+
+
+@triton.jit
+def norm_of(x, ACC: tl.constexpr):
+    """Return the Euclidean norms of rows, ``(HEIGHT,)``; NaN where an entry is."""
+    largest, square = scaled_square(x, ACC)
+    return largest * tl.sqrt(square)
+
+
+@triton.jit
+def scaled_square(x, ACC: tl.constexpr):
+    """Return the largest absolute entry of rows, 1 for zeros, and the sum of squares divided by its square."""
+    largest = tl.max(tl.abs(x), 1)
+    largest = tl.where(largest > 0, largest, 1.0)
+    scaled = x / largest[:, None]
+    return largest, tl.sum(scaled * scaled, 1)
+
+
+@triton.jit
+def direction(x, norm):
+    """Return rows divided by their norm, zeros where that is zero."""
+    return x / tl.where(norm > 0, norm, tl.where(norm == norm, 1.0, norm))[:, None]
+
+
+@triton.jit
+def _norms(
+    v, v_stride, v_step, largest, square, rows, units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
+    HEAD: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    n = units * ALIGN
+    row, column, part = place(rows, n, HEIGHT, WIDTH)
+    x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
+    if HEAD:
+        x = tl.where(column[None, :] > 0, x, 0.0)
+    size, sum_of_squares = scaled_square(x, ACC)
+    here = row * tl.cdiv(n, WIDTH) + part
+    tl.store(largest + here, tl.where(sum_of_squares == 0, 0.0, size).to(tl.float64), mask=row < rows)
+    tl.store(square + here, sum_of_squares.to(tl.float64), mask=row < rows)
+
+
+@triton.jit
+def _products(
+    v, v_stride, v_step, gradient, gradient_stride, gradient_step, norm, sums, rows, units, ALIGN: tl.constexpr,
+    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, HEAD: tl.constexpr, ACC: tl.constexpr,
+):  # fmt: skip
+    n = units * ALIGN
+    row, column, part = place(rows, n, HEIGHT, WIDTH)
+    x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
+    g = load(gradient, gradient_stride, gradient_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
+    if HEAD:
+        x = tl.where(column[None, :] > 0, x, 0.0)
+    length = tl.load(norm + tl.minimum(row, rows - 1)).to(ACC)
+    product = tl.sum(direction(x, length) * g, 1)
+    tl.store(sums + row * tl.cdiv(n, WIDTH) + part, product.to(tl.float64), mask=row < rows)

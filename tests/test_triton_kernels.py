@@ -1,0 +1,389 @@
+"""Triton kernels give what the plain torch forms give: values and gradients. Interpreted on the CPU, real on a GPU.
+
+Every buffer that a kernel gets is full of NaN first.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from optlayers.cones import second_order
+from optlayers.kernels import gpu
+from optlayers.sets.box import Box
+from optlayers.sets.box_section import BoxSection
+from optlayers.sets.l2_ball import L2Ball
+
+pytest.importorskip("triton", reason="Triton is not installed")
+
+import triton.language as tl
+
+from optlayers.kernels.gpu import (
+    box,
+    box_section,
+    isotonic,
+    l1_ball,
+    l2_ball,
+    launch,
+    second_order_cone,
+    section_passes,
+)
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*encountered in:RuntimeWarning:triton")
+
+DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
+TOLERANCE = {torch.float64: 1e-11, torch.float32: 1e-5, torch.float16: 4e-3, torch.bfloat16: 3e-2}
+SLOW = pytest.param(True, marks=pytest.mark.slow)  # under the interpreter
+SIZES = [1, 2, 63, 64, 1000, 4097, 100_003]
+
+
+@pytest.fixture(autouse=True)
+def _poisoned(monkeypatch):
+    """Fill what is allocated without a value with NaN, or with the largest integer."""
+
+    def poisoned(allocate, *args, **kwargs):
+        tensor = allocate(*args, **kwargs)
+        if tensor.is_floating_point():
+            return tensor.fill_(torch.nan)
+        return tensor.fill_(True if tensor.dtype == torch.bool else torch.iinfo(tensor.dtype).max)
+
+    for name in ("empty", "empty_like"):
+        monkeypatch.setattr(torch, name, partial(poisoned, getattr(torch, name)))
+
+
+@pytest.fixture
+def long(request, monkeypatch):
+    """If asked for, share all rows of more than 32 or 64 entries."""
+    if request.param:
+        monkeypatch.setattr(launch, "_PER_THREAD", 4)
+        monkeypatch.setattr(launch, "_MOST_WARPS", 1)
+        monkeypatch.setattr(section_passes, "_SAMPLE", 32)
+
+
+@dataclass(frozen=True)
+class Family:
+    """A kernel with its data: its projection, with the gradient of ``g @ y`` for a given `g`, and the plain form."""
+
+    kernel: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+    plain: Callable[[Tensor], Tensor]
+
+
+def section(normal=None, lower=None, upper=None, low=None, high=None) -> Family:
+    """Take functions that make data for points; `low` without `high` is a fixed total."""
+    fixed = high is None
+    high = low if fixed else high
+
+    def data(v):
+        fields = [None if f is None else f(v) for f in (normal, lower, upper)]
+        first = None if low is None or low == "none" else low(v)
+        return fields, first, first if fixed else (None if high == "none" else high(v))
+
+    def kernel(v, g):
+        fields, first, last = data(v)
+        y, tight = box_section.project(v, *fields, first, last)
+        return y, box_section.pull(g, y, tight, *fields)
+
+    def plain(v):
+        fields, first, last = data(v)
+        return BoxSection(*fields, first, last).project(v)
+
+    return Family(kernel, plain)
+
+
+def bounds(lower, upper) -> Family:
+    def kernel(v, g):
+        fields = [None if f is None else f(v) for f in (lower, upper)]
+        y = box.project(v, *fields)
+        return y, box.pull(g, y, *fields)
+
+    return Family(kernel, lambda v: Box(*(None if f is None else f(v) for f in (lower, upper))).project(v))
+
+
+def absolute(weights=None) -> Family:
+    def kernel(v, g):
+        w = None if weights is None else weights(v)
+        y, tight = l1_ball.project(v, w, radius(v))
+        return y, l1_ball.pull(g, y, tight, w)
+
+    def plain(v):
+        zero, w = torch.zeros_like(v), None if weights is None else weights(v)
+        return v.sign() * BoxSection(w, zero, None, None, radius(v)).project(v.abs())
+
+    return Family(kernel, plain)
+
+
+def euclidean() -> Family:
+    def kernel(v, g):
+        y, norm = l2_ball.project(v, radius(v))
+        return y, l2_ball.pull(g, v, norm, radius(v))
+
+    return Family(kernel, lambda v: L2Ball(torch.zeros_like(v), radius(v)).project(v))
+
+
+def cone() -> Family:
+    return Family(lambda v, g: (second_order_cone.project(v), second_order_cone.pull(g, v)), second_order.project)
+
+
+def monotone(weights=None) -> Family:
+    def kernel(v, g):
+        w = None if weights is None else weights(v)
+        y, starts = isotonic.project(v, w)
+        return y, isotonic.pull(g, starts, w)
+
+    return Family(kernel, lambda v: _pooled(v, None if weights is None else weights(v)))
+
+
+def _pooled(v: Tensor, weight: Tensor | None) -> Tensor:
+    """Pool adjacent violators with a stack, then write the means as a formula."""
+    w = torch.ones_like(v) if weight is None else weight.expand(v.shape).to(v.dtype)
+    starts = np.empty(v.shape, dtype=np.int64)
+    for r, (values, masses) in enumerate(zip(v.tolist(), w.tolist(), strict=True)):
+        blocks: list[tuple[float, float, int]] = []
+        for i, (mean, mass) in enumerate(zip(values, masses, strict=True)):
+            first = i
+            while blocks and blocks[-1][0] >= mean:
+                other, heft, first = blocks.pop()
+                mean, mass = (other * heft + mean * mass) / (heft + mass), heft + mass
+            blocks.append((mean, mass, first))
+        for _, _, first in blocks:
+            starts[r, first:] = first
+    at = torch.from_numpy(starts).to(v.device)
+    total, mass = (torch.zeros_like(v).scatter_add(-1, at, t) for t in (v * w, w))
+    return (total / torch.where(mass > 0, mass, 1.0)).gather(-1, at)
+
+
+def pattern(scale: float, shift: float, rows: bool = False) -> Callable[[Tensor], Tensor]:
+    """Return data that differ by entry, and by row if asked for."""
+
+    def of(v):
+        step = torch.arange(v.shape[-1], device=v.device)
+        entries = ((step * 37) % 64).double() / 64
+        if rows:
+            entries = entries + torch.arange(len(v), device=v.device).unsqueeze(-1) / 8
+        return (scale * entries + shift).to(v.dtype).reshape(-1, v.shape[-1])
+
+    return of
+
+
+def constant(value: float) -> Callable[[Tensor], Tensor]:
+    """Return a number for all entries, expanded."""
+    return lambda v: v.new_full((1, 1), value).expand(1, v.shape[-1])
+
+
+def total(value: float) -> Callable[[Tensor], Tensor]:
+    return lambda v: v.new_full((1,), value)
+
+
+def radius(v: Tensor) -> Tensor:
+    return 1 + torch.arange(len(v), device=v.device).to(v.dtype) / 2
+
+
+def share(value: float) -> Callable[[Tensor], Tensor]:
+    """Return a total that is in reach of all sizes, one a row."""
+    return lambda v: v.new_full((len(v),), value) * v.shape[-1]
+
+
+FAMILIES = {
+    "box": bounds(pattern(1.0, -0.5, rows=True), constant(0.25)),
+    "half-box": bounds(None, pattern(0.5, -0.25)),
+    "simplex": section(lower=constant(0.0), low=total(1.0)),
+    "shifted simplex": section(lower=pattern(0.5, -0.5), low=share(0.125)),
+    "capped simplex": section(lower=constant(0.0), upper=constant(0.5), low=share(0.25)),
+    "knapsack": section(pattern(1.0, 0.25), constant(0.0), pattern(0.5, 0.5, rows=True), "none", share(0.125)),
+    "signed slab": section(pattern(2.0, -1.0), constant(-0.5), constant(0.75), share(-0.0625), share(-0.03125)),
+    "upper bounds": section(upper=pattern(1.0, 0.0), low=share(-0.5), high="none"),
+    "L1 ball": absolute(),
+    "weighted L1 ball": absolute(pattern(1.0, 0.0)),
+    "L2 ball": euclidean(),
+    "second-order cone": cone(),
+    "isotonic": monotone(),
+    "weighted isotonic": monotone(pattern(1.0, 0.25)),
+}
+
+
+def points(rows: int, n: int, dtype: torch.dtype = torch.float64, scale: float = 1.0) -> Tensor:
+    generator = torch.Generator().manual_seed(n)
+    v = torch.randn(rows, n, dtype=torch.float64, generator=generator) * scale
+    v[0, 0] = n**0.5  # a row that is in the second-order cone, near its boundary
+    return v.to(dtype).to(DEVICE)
+
+
+def check(family: Family, v: Tensor) -> None:
+    """Compare value and gradient with the plain form in float64."""
+    g = torch.randn(v.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1)).to(v)
+    y, pulled = family.kernel(v, g)
+    exact = v.double().clone().requires_grad_()
+    expected = family.plain(exact)
+    assert (y.dtype, y.shape, pulled.dtype, pulled.shape) == (v.dtype, v.shape, v.dtype, v.shape)
+    size = max(1.0, float(v.abs().max()) if v.numel() else 1.0)
+    tolerance = TOLERANCE[v.dtype] * size
+    torch.testing.assert_close(y.double(), expected.detach(), atol=tolerance, rtol=0)
+    if v.dtype in (torch.float32, torch.float64):  # a rounded value may be at a bound
+        (gradient,) = torch.autograd.grad(expected, exact, g.double())
+        torch.testing.assert_close(pulled.double(), gradient, atol=2 * TOLERANCE[v.dtype], rtol=0)
+
+
+def comparisons() -> Iterator[Any]:
+    """Yield what is compared; what takes long under the interpreter is marked so."""
+    for name in FAMILIES:
+        for dtype in TOLERANCE:
+            for n in SIZES:
+                slow = (n > 1000 and (dtype != torch.float32 or "isotonic" in name)) or (
+                    n == 1000 and dtype.itemsize == 2
+                )
+                yield pytest.param(name, n, dtype, id=f"{name}-{n}-{dtype}", marks=[pytest.mark.slow] * slow)
+
+
+@pytest.mark.parametrize(("name", "n", "dtype"), list(comparisons()))
+def test_agrees_with_the_plain_form(name, n, dtype):
+    check(FAMILIES[name], points(1 if n == SIZES[-1] else 3, n, dtype))
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-2, 1e9])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_scales(name, dtype, scale):
+    """Supports of all sizes, huge points."""
+    check(FAMILIES[name], points(3, 40, dtype, scale))
+
+
+@pytest.mark.parametrize(
+    ("n", "dtype"), [(100, torch.float64), pytest.param(4097, torch.float32, marks=pytest.mark.slow)]
+)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_rows_in_passes(name, n, dtype, monkeypatch):
+    """A row of any length can be shared by programs, whatever the order of its entries."""
+    monkeypatch.setattr(launch, "_PER_THREAD", 4 if n < 1000 else 32)
+    monkeypatch.setattr(launch, "_MOST_WARPS", 1)
+    monkeypatch.setattr(section_passes, "_SAMPLE", 64)
+    v = points(2, n, dtype)
+    v[1] = 1e-2 * v[1].sort().values
+    check(FAMILIES[name], v)
+    if "box" not in name:
+        v[0, -1] = torch.nan
+        assert FAMILIES[name].kernel(v, v.nan_to_num())[0].isnan().all(-1).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("long", [True], indirect=True)
+@pytest.mark.skipif(DEVICE == "cuda", reason="a compiled kernel keeps the constant")
+@pytest.mark.parametrize("deviations", [0.0, pytest.param(1e3, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if "section" in family.kernel.__qualname__])
+def test_wrong_guesses_cost_nothing_but_time(name, deviations, long, monkeypatch):
+    """Where the multiplier is never in its bracket, and where all entries would be listed."""
+    monkeypatch.setattr(section_passes, "_DEVIATIONS", tl.constexpr(deviations))
+    monkeypatch.setattr(section_passes, "_FEW", tl.constexpr(0))
+    check(FAMILIES[name], points(1, 100, scale=0.1))
+
+
+@pytest.mark.parametrize("long", [False, SLOW], indirect=True)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_strides(name, long):
+    """Transposed, sliced and expanded points, and gradients of other strides."""
+    wide = points(40, 80)
+    for v in (wide[:40, :3].T, wide[3:5, 1:80:2], wide[:1, :40].expand(2, 40), wide[:2, :1].expand(2, 40)):
+        g = wide[-len(v) :, -40:]
+        results = FAMILIES[name].kernel(v, g), FAMILIES[name].kernel(v.contiguous(), g.contiguous())
+        for one, other in zip(*results, strict=True):
+            torch.testing.assert_close(one, other, atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("long", [False, SLOW], indirect=True)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_ties(name, long):
+    """All entries equal; integers; zeros."""
+    integers = points(2, 40).round()
+    for v in (torch.full_like(integers, 0.3), integers, torch.zeros_like(integers)):
+        g = torch.randn(v.shape, dtype=v.dtype).to(v)
+        y, pulled = FAMILIES[name].kernel(v, g)
+        torch.testing.assert_close(y, FAMILIES[name].plain(v), atol=1e-11, rtol=0)
+        assert pulled.isfinite().all()
+        assert (pulled * g).sum() <= (g * g).sum() * (1 + 1e-9), "the Jacobian's eigenvalues are at most 1"
+
+
+@pytest.mark.parametrize("long", [False, SLOW], indirect=True)
+@pytest.mark.parametrize("name", FAMILIES)
+def test_nan_rows(name, long):
+    """A row with NaN is NaN (of a box, only the entry), and harms no other row."""
+    v = points(3, 40)
+    good = FAMILIES[name].kernel(v, v)
+    v = v.clone()
+    v[1, 35], v[2, 0] = torch.nan, torch.nan
+    y, pulled = FAMILIES[name].kernel(v, v.nan_to_num())
+    wrong = v.isnan() if "box" in name else v.isnan().any(-1, keepdim=True).expand(v.shape)
+    assert torch.equal(y.isnan(), wrong)
+    assert torch.equal(y[0], good[0][0])
+    assert torch.equal(pulled[0], good[1][0])
+
+
+@pytest.mark.parametrize("long", [False, True], indirect=True)
+def test_minus_infinity_is_never_in_the_support(long):
+    v = points(2, 40, scale=0.1)
+    masked = torch.arange(40, device=DEVICE) % 3 == 0
+    y, _ = FAMILIES["simplex"].kernel(v.masked_fill(masked, -torch.inf), v)
+    expected = FAMILIES["simplex"].plain(v[:, ~masked])
+    torch.testing.assert_close(y[:, ~masked], expected, atol=1e-12, rtol=0)
+    assert (y[:, masked] == 0).all()
+
+
+@pytest.mark.parametrize("long", [False, SLOW], indirect=True)
+def test_bounds_may_be_infinite(long):
+    def some(value, sign):
+        return lambda v: torch.where(torch.arange(v.shape[-1], device=v.device) % 3 == 0, sign * torch.inf, value)[None]
+
+    low, high, none = some(-0.25, -1), some(0.25, 1), lambda v: torch.full((1, v.shape[-1]), -torch.inf).to(v)
+    v = points(2, 40)
+    for lower, upper in ((low, None), (none, None), (low, high), (None, high), (none, high)):
+        check(section(lower=lower, upper=upper, low=total(1.0)), v)
+    check(section(lower=constant(-torch.inf), low=total(1.0)), v)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (0, 100_003)])
+@pytest.mark.parametrize("name", FAMILIES)
+def test_empty_batches(name, shape):
+    v = torch.zeros(shape, device=DEVICE)
+    y, pulled = FAMILIES[name].kernel(v, v)
+    assert y.shape == pulled.shape == shape
+
+
+@pytest.mark.parametrize("long", [False, SLOW], indirect=True)
+def test_rows_of_data_take_turns(long):
+    v, g = points(6, 40), points(6, 40).flip(0)
+    lower, upper, normal = (
+        pattern(a, b, rows=True)(v[:k]) for a, b, k in ((1.0, -2.0, 2), (1.0, 0.5, 3), (0.5, 0.5, 2))
+    )
+    low, radii = v.new_tensor([-3.0, 1.0, 2.0]), v.new_tensor([1.0, 2.0])
+
+    def all_of(t):
+        return t.repeat(6 // len(t), *[1] * (t.ndim - 1))
+
+    results = []
+    for take in (lambda t: t, all_of):
+        a, b, c, total, r = (take(t) for t in (normal, lower, upper, low, radii))
+        y, tight = box_section.project(v, a, b, c, total, total)
+        z, starts = isotonic.project(v, a)
+        outside, norm = l2_ball.project(v, r)
+        results.append([y, box_section.pull(g, y, tight, a, b, c), box.project(v, b, c), l1_ball.project(v, a, r)[0]])
+        results[-1] += [z, isotonic.pull(g, starts, a), outside, l2_ball.pull(g, v, norm, r)]
+    assert all(torch.equal(one, other) for one, other in zip(*results, strict=True))
+
+
+def test_which_totals_are_active():
+    """A total exactly at its bound is active."""
+    v = torch.tensor([[0.5, 0.25], [0.5, 0.5], [1.0, 1.0]], device=DEVICE)
+    y, tight = box_section.project(v, None, v.new_zeros(1, 2), None, None, v.new_ones(1))
+    assert tight.tolist() == [False, True, True]
+    assert y.tolist() == [[0.5, 0.25], [0.5, 0.5], [0.5, 0.5]]
+    assert l1_ball.project(-v, None, v.new_ones(1))[1].tolist() == [False, True, True]
+
+
+def test_availability():
+    assert gpu.is_installed()
+    assert not gpu.available(torch.zeros(3))
+    if DEVICE == "cuda":
+        assert gpu.available(torch.zeros(3, device=DEVICE))
+        assert not gpu.available(torch.zeros(3, dtype=torch.int64, device=DEVICE))
