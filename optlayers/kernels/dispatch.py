@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch._C._functorch import is_legacy_batchedtensor
 from torch.autograd import forward_ad
 
-from optlayers.kernels import cpu
+from optlayers.kernels import cpu, gpu
 from optlayers.parametric.constants import is_traced
 
 
@@ -19,14 +19,17 @@ def find(family: str | None, v: Tensor, *data: Tensor | None) -> ModuleType | No
 
     Kernels look at values, and know derivatives in the points only, in reverse mode.
     """
-    if family is None or is_traced() or type(v) not in (Tensor, nn.Parameter) or not cpu.available(v):
+    if family is None or is_traced() or type(v) not in (Tensor, nn.Parameter):
+        return None
+    package = next((package for package in (cpu, gpu) if package.available(v)), None)
+    if package is None:
         return None
     tensors = [t for t in data if t is not None]
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         return None
     if any(forward_ad.unpack_dual(t).tangent is not None for t in (v, *tensors)):
         return None
-    return import_module(f"optlayers.kernels.cpu.{family}")
+    return import_module(f"{package.__name__}.{family}")
 
 
 def is_batched(gradient: Tensor) -> bool:
@@ -36,9 +39,12 @@ def is_batched(gradient: Tensor) -> bool:
 
 def missing_packages() -> dict[str, str]:
     """Return which packages kernels would need, and what happens without them."""
-    if cpu.is_installed():
-        return {}
-    return {"numba": 'large batches on the CPU take a slower form (pip install "optlayers[fast]")'}
+    missing: dict[str, str] = {}
+    if not cpu.is_installed():
+        missing["numba"] = 'large batches on the CPU take a slower form (pip install "optlayers[fast]")'
+    if torch.cuda.is_available() and not gpu.is_installed():
+        missing["triton"] = "batches on the GPU take a slower form (CUDA builds of torch bring it)"
+    return missing
 
 
 def batch_of(v: Tensor, *data: Tensor | None, numbers: tuple[Tensor | None, ...] = ()) -> torch.Size:

@@ -1,0 +1,42 @@
+"""Which kernels a set takes."""
+
+import cvxpy as cp
+import numpy as np
+import pytest
+import torch
+
+from optlayers import FeasibleSet
+from optlayers.kernels import cpu, gpu
+from optlayers.kernels.dispatch import find
+
+
+@pytest.mark.filterwarnings("ignore:(invalid value|divide by zero|overflow):RuntimeWarning")  # the interpreter's
+@pytest.mark.skipif(not gpu.is_installed(), reason="triton is not installed")
+def test_boxes_with_totals_run_on_the_kernels_for_gpus(monkeypatch):
+    """Values and gradients are those of the plain form, under Triton's interpreter or on a device."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    monkeypatch.setattr(cpu, "available", lambda tensor: False)
+    x = cp.Variable(6)
+    weights = np.array([1.0, 2.0, 0.5, 3.0, 1.0, 0.1])
+    v = torch.randn(5, 6, generator=torch.Generator().manual_seed(0)).to(device)
+    g = torch.randn(5, 6, generator=torch.Generator().manual_seed(1)).to(device)
+    for constraints in ([x >= 0, cp.sum(x) == 1], [x >= 0, x <= 0.5, weights @ x <= 1], [cp.norm(x) <= 1]):
+        feasible_set = FeasibleSet(constraints, x)
+        results = []
+        for fused in (False, True):
+            monkeypatch.setattr(gpu, "available", lambda tensor, fused=fused: fused)
+            point = v.clone().requires_grad_()
+            y = feasible_set.project(point)
+            results.append((y.detach(), *torch.autograd.grad((y * g).sum(), point)))
+        for plain, own in zip(*results, strict=True):
+            torch.testing.assert_close(own, plain, rtol=0, atol=1e-6)
+
+
+def test_traced_and_parametric_data_take_the_plain_form(monkeypatch):
+    monkeypatch.setattr(cpu, "available", lambda tensor: True)
+    v = torch.zeros(2, 3)
+    assert find(None, v) is None
+    assert find("box_section", v, torch.zeros(3, requires_grad=True)) is None
+    seen = []
+    torch.func.vmap(lambda row: (seen.append(find("box_section", row)), row)[1])(v)
+    assert seen == [None]
