@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -33,18 +33,26 @@ def define(name: str, events: dict[str, int], function: Callable[..., Tensor]) -
         return tensors[0].new_empty(torch.broadcast_shapes(*shapes))
 
     def mapped(info: Any, dims: tuple[int | None, ...], *tensors: Tensor | None) -> tuple[Tensor, int]:
-        present = [(t, e, d) for t, e, d in zip(tensors, sizes, dims, strict=True) if t is not None]
-        rank = max(t.ndim - event - (dim is not None) for t, event, dim in present)
-        moved: list[Tensor | None] = []
-        for tensor, event, dim in zip(tensors, sizes, dims, strict=True):
-            if tensor is not None and dim is not None:
-                tensor = tensor.movedim(dim, 0)
-                missing = rank - (tensor.ndim - event - 1)
-                tensor = tensor.reshape(tensor.shape[0], *[1] * missing, *tensor.shape[1:])
-            moved.append(tensor)
-        return operator(*moved), 0
+        return operator(*front(dims, tensors, sizes)), 0
 
     library.register_fake(qualified, fake)
     library.register_vmap(qualified, mapped)
     operator = getattr(torch.ops.optlayers, name)
     return operator
+
+
+def front(dims: Sequence[int | None], tensors: Sequence[Tensor | None], events: Sequence[int]) -> list[Tensor | None]:
+    """Move the mapped dimensions of an operator's arguments to the front, where they broadcast as batch dimensions.
+
+    `events` are the numbers of last dimensions that are no batch dimensions.
+    """
+    given = [(t, e, d) for t, e, d in zip(tensors, events, dims, strict=True) if t is not None]
+    rank = max(tensor.ndim - event - (dim is not None) for tensor, event, dim in given)
+    moved: list[Tensor | None] = []
+    for tensor, event, dim in zip(tensors, events, dims, strict=True):
+        if tensor is not None and dim is not None:
+            tensor = tensor.movedim(dim, 0)
+            missing = rank - (tensor.ndim - event - 1)
+            tensor = tensor.reshape(tensor.shape[0], *[1] * missing, *tensor.shape[1:])
+        moved.append(tensor)
+    return moved

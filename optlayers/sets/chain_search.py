@@ -17,10 +17,11 @@ from torch import Tensor, library
 from torch.nn.functional import pad
 
 from optlayers.cones.common import primal
-from optlayers.kernels.cpu import difference_chain, rows
+from optlayers.kernels.cpu import difference_chain, is_installed
 from optlayers.parametric.constants import is_traced
+from optlayers.sets.batched_operator import front
 from optlayers.sets.box import may_need_derivative
-from optlayers.sets.pool_adjacent import block_means, front, settled
+from optlayers.sets.pool_adjacent import block_means, settled
 
 _NAME = "optlayers::difference_chain"
 _LEAST_COMPILED = 1 << 8  # entries that the compiled loop is worth its start for
@@ -68,7 +69,7 @@ def _difference_chain(
     if batch.numel() == 0:
         return _fake_difference_chain(v, lower, upper, low_step, high_step)
     point, *bounds = (t.double() for t in data)
-    compiled = point.numel() >= _LEAST_COMPILED and rows.is_available()
+    compiled = point.numel() >= _LEAST_COMPILED and is_installed()
     if v.device.type == "cpu" and (compiled or len(point) <= _FEW_ROWS):
         tight, pinned = difference_chain.search(point, *bounds, interpreted=not compiled)
     else:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, library
 
 from optlayers.cones.common import primal
+from optlayers.sets.batched_operator import front
 
 _NAME = "optlayers::largest_thresholds"
 _MOST_STEPS = 200
@@ -93,16 +94,7 @@ def _fake_thresholds(v: Tensor, count: Tensor, total: Tensor) -> Tensor:
 
 
 def _map_thresholds(info: Any, dims: tuple[int | None, ...], *tensors: Tensor) -> tuple[Tensor, int]:
-    events = (1, 0, 0)
-    rank = max(t.ndim - e - (d is not None) for t, e, d in zip(tensors, events, dims, strict=True))
-    moved = []
-    for tensor, event, dim in zip(tensors, events, dims, strict=True):
-        if dim is not None:
-            tensor = tensor.movedim(dim, 0)
-            missing = rank - (tensor.ndim - event - 1)
-            tensor = tensor.reshape(tensor.shape[0], *[1] * missing, *tensor.shape[1:])
-        moved.append(tensor)
-    return torch.ops.optlayers.largest_thresholds(*moved), 1
+    return torch.ops.optlayers.largest_thresholds(*front(dims, tensors, (1, 0, 0))), 1
 
 
 library.define(_NAME, "(Tensor v, Tensor count, Tensor total) -> Tensor")

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor, library
 
 from optlayers.cones.common import primal
-from optlayers.kernels.cpu import pooling, rows
+from optlayers.kernels.cpu import is_installed, pooling
 from optlayers.parametric.constants import is_traced
+from optlayers.sets.batched_operator import front
 from optlayers.sets.box import may_need_derivative
 
 _NAME = "optlayers::pool_adjacent"
@@ -65,7 +66,7 @@ def _pool_adjacent(v: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
     v = v.expand(*batch, n).reshape(-1, n)
     if weight is not None:
         weight = weight.expand(*batch, n).reshape(-1, n)
-    if v.device.type == "cpu" and v.numel() >= _LEAST_COMPILED and rows.is_available():
+    if v.device.type == "cpu" and v.numel() >= _LEAST_COMPILED and is_installed():
         values, starts = pooling.project(v, weight)
     else:
         values, starts = _pool_rows(v, weight)
@@ -156,20 +157,6 @@ def _fake_pool_adjacent(v: Tensor, weight: Tensor | None) -> tuple[Tensor, Tenso
 
 def _map_pool_adjacent(info: Any, dims: tuple[int | None, ...], *tensors: Tensor | None) -> Any:
     return torch.ops.optlayers.pool_adjacent(*front(dims, tensors, (1, 1))), (0, 0)
-
-
-def front(dims: tuple[int | None, ...], tensors: tuple[Tensor | None, ...], events: tuple[int, ...]) -> list:
-    """Move the mapped dimensions of an operator's arguments to the front, where they broadcast as batch dimensions."""
-    given = [(t, e, d) for t, e, d in zip(tensors, events, dims, strict=True) if t is not None]
-    rank = max(tensor.ndim - event - (dim is not None) for tensor, event, dim in given)
-    moved = []
-    for tensor, event, dim in zip(tensors, events, dims, strict=True):
-        if tensor is not None and dim is not None:
-            tensor = tensor.movedim(dim, 0)
-            missing = rank - (tensor.ndim - event - 1)
-            tensor = tensor.reshape(tensor.shape[0], *[1] * missing, *tensor.shape[1:])
-        moved.append(tensor)
-    return moved
 
 
 library.define(_NAME, "(Tensor v, Tensor? weight) -> (Tensor, Tensor)")

@@ -6,14 +6,12 @@ derivative: the caller writes the answer as a formula of its own, given which en
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, library
+from torch import Tensor
 
 from optlayers.cones.common import primal
+from optlayers.sets.batched_operator import define
 
-_NAME = "optlayers::section_multiplier"
 _MOST_STEPS = 200
 _BISECTION_PERIOD = 4  # every so many steps the bracket is halved, so that no data make Newton's method slow
 
@@ -28,7 +26,7 @@ def search(v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor
     total : Tensor, shape (*batch,)
     """
     options = (None if t is None else primal(t) for t in (normal, lower, upper))
-    return torch.ops.optlayers.section_multiplier(primal(v), *options, primal(total))
+    return _operator(primal(v), *options, primal(total))
 
 
 def _section_multiplier(
@@ -127,30 +125,10 @@ def _beyond_breakpoints(
     return first - margin, last + margin
 
 
-def _fake_section_multiplier(
-    v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None, total: Tensor
-) -> Tensor:
-    return v.new_empty(_batch(v, total, normal, lower, upper))
-
-
 def _batch(v: Tensor, total: Tensor, *data: Tensor | None) -> torch.Size:
     return torch.broadcast_shapes(v.shape[:-1], total.shape, *(t.shape[:-1] for t in data if t is not None))
 
 
-def _map_section_multiplier(info: Any, dims: tuple[int | None, ...], *tensors: Tensor | None) -> tuple[Tensor, int]:
-    events = (1, 1, 1, 1, 0)
-    rank = max(t.ndim - e - (d is not None) for t, e, d in zip(tensors, events, dims, strict=True) if t is not None)
-    moved = []
-    for tensor, event, dim in zip(tensors, events, dims, strict=True):
-        if tensor is not None and dim is not None:
-            tensor = tensor.movedim(dim, 0)
-            missing = rank - (tensor.ndim - event - 1)
-            tensor = tensor.reshape(tensor.shape[0], *[1] * missing, *tensor.shape[1:])
-        moved.append(tensor)
-    return torch.ops.optlayers.section_multiplier(*moved), 0
-
-
-library.define(_NAME, "(Tensor v, Tensor? normal, Tensor? lower, Tensor? upper, Tensor total) -> Tensor")
-library.impl(_NAME, "default", _section_multiplier)
-library.register_fake(_NAME, _fake_section_multiplier)
-library.register_vmap(_NAME, _map_section_multiplier)
+_operator = define(
+    "section_multiplier", {"v": 1, "normal?": 1, "lower?": 1, "upper?": 1, "total": 0}, _section_multiplier
+)

@@ -15,10 +15,11 @@ from torch import Tensor, library
 from torch.nn.functional import pad
 
 from optlayers.cones.common import primal
-from optlayers.kernels.cpu import rows, total_variation
+from optlayers.kernels.cpu import is_installed, total_variation
 from optlayers.parametric.constants import is_traced
+from optlayers.sets.batched_operator import front
 from optlayers.sets.box import may_need_derivative
-from optlayers.sets.pool_adjacent import block_means, front, settled
+from optlayers.sets.pool_adjacent import block_means, settled
 
 _NAME = "optlayers::total_variation"
 _LEAST_COMPILED = 1 << 8  # entries that the compiled loop is worth its start for
@@ -60,7 +61,7 @@ def _total_variation(v: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor]
     if batch.numel() == 0:
         return _fake_total_variation(v, radius)
     point, bound = v.expand(*batch, n).reshape(-1, n).double(), radius.expand(batch).reshape(-1).double()
-    compiled = point.numel() >= _LEAST_COMPILED and rows.is_available()
+    compiled = point.numel() >= _LEAST_COMPILED and is_installed()
     if v.device.type == "cpu" and (compiled or len(point) <= _FEW_ROWS):
         starts, sign = total_variation.search(point, bound, interpreted=not compiled)
     else:

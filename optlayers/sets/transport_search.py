@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, library
 
 from optlayers.cones.common import primal
+from optlayers.sets.batched_operator import front
 from optlayers.sets.transport_dual import Dual, Totals
 from optlayers.sets.transport_graph import connect
 from optlayers.sets.transport_newton import maximise
@@ -127,16 +128,7 @@ def _flat(tensor: Tensor, batch: torch.Size, event: int) -> Tensor:
 def _map_transport_face(
     info: Any, dims: tuple[int | None, ...], *tensors: Tensor | None
 ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    pairs = list(zip(tensors, _EVENTS, dims, strict=True))
-    rank = max(t.ndim - event - (d is not None) for t, event, d in pairs if t is not None)
-    moved = []
-    for tensor, event, dim in pairs:
-        if tensor is not None and dim is not None:
-            tensor = tensor.movedim(dim, 0)
-            missing = rank - (tensor.ndim - event - 1)
-            tensor = tensor.reshape(tensor.shape[0], *[1] * missing, *tensor.shape[1:])
-        moved.append(tensor)
-    results = torch.ops.optlayers.transport_face(*moved)
+    results = torch.ops.optlayers.transport_face(*front(dims, tensors, _EVENTS))
     return results, (0,) * len(results)
 
 

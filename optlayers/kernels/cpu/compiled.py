@@ -15,6 +15,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 # Sums may be reordered, which lets them be vectorised; NaN and infinities keep their meaning.
 _OPTIONS: dict[str, Any] = {"fastmath": {"nsz", "arcp", "contract", "reassoc"}, "nogil": True}
+_EXACT: dict[str, Any] = {"error_model": "numpy", "nogil": True}
 
 
 def inner(function: _F) -> _F:
@@ -24,11 +25,20 @@ def inner(function: _F) -> _F:
 
 def kernel(function: _F) -> _F:
     """Compile a kernel when it is first called, for the types in use; it runs without the interpreter's lock."""
+    return _cached(function, _OPTIONS)
+
+
+def exact_kernel(function: _F) -> _F:
+    """Compile a kernel whose arithmetic is done in the order written, division by zero included."""
+    return _cached(function, _EXACT)
+
+
+def _cached(function: _F, options: dict[str, Any]) -> _F:
     try:
         with _cache_of_these_sources():
-            return numba.njit(**_OPTIONS, cache=True)(function)  # pyright: ignore[reportReturnType]
+            return numba.njit(**options, cache=True)(function)  # pyright: ignore[reportReturnType]
     except RuntimeError:  # no directory for the cache can be written
-        return inner(function)
+        return numba.njit(**options)(function)  # pyright: ignore[reportReturnType]
 
 
 @contextmanager

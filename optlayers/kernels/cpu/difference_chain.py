@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.kernels.cpu.rows import over_rows
+from optlayers.kernels.cpu.rows import for_rows
 
 TIE = 16 * np.finfo(float).eps  # roots this close to a leap, relative to the data, are taken to be there
 
@@ -18,7 +18,7 @@ def search(
     tight = torch.zeros(low_step.shape, dtype=torch.int64)
     pinned = torch.zeros(v.shape, dtype=torch.int64)
     arrays = (t.contiguous().numpy() for t in (v, lower, upper, low_step, high_step))
-    over_rows(_search, *arrays, tight.numpy(), pinned.numpy(), interpreted=interpreted)
+    for_rows(_search, *arrays, tight.numpy(), pinned.numpy(), interpreted=interpreted)
     return tight, pinned
 
 

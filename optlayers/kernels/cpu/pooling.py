@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.kernels.cpu.rows import over_rows
+from optlayers.kernels.cpu.rows import for_rows
 
 
 def project(v: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -21,7 +21,7 @@ def project(v: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """
     y, starts = torch.empty(v.shape, dtype=v.dtype), torch.empty(v.shape, dtype=torch.int64)
     weight = v.new_ones(len(v), 1) if weight is None else weight.to(v.dtype).expand(len(v), -1)
-    over_rows(_pool, *(t.contiguous().numpy() for t in (v, weight)), y.numpy(), starts.numpy())
+    for_rows(_pool, *(t.contiguous().numpy() for t in (v, weight)), y.numpy(), starts.numpy())
     return y, starts
 
 

@@ -6,14 +6,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.kernels.cpu.rows import over_rows
+from optlayers.kernels.cpu.rows import for_rows
 
 
 def search(v: Tensor, radius: Tensor, interpreted: bool = False) -> tuple[Tensor, Tensor]:
     """Return what `search_rows` of `total_variation_search` returns, by a loop over rows, compiled or interpreted."""
     rows, n = v.shape
     starts, sign = torch.empty((rows, n), dtype=torch.int64), torch.zeros((rows, n - 1), dtype=torch.int64)
-    over_rows(
+    for_rows(
         _search,
         v.contiguous().numpy(),
         radius.contiguous().numpy(),
