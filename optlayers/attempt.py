@@ -54,11 +54,8 @@ def attempt(
         sets = [bound.relaxed() for bound in sets]
     found = compiled.project(v, values, sets, relax=options.relax, start=start)
     if options.look and feasible is None and (found.status is None or not bool(found.status.any())):
-        return (
-            found
-            if found.status is not None
-            else dataclasses.replace(found, status=torch.where(valid, _SOLVED, _INVALID))
-        )
+        status = torch.full_like(valid, _SOLVED, dtype=torch.int64) if found.status is None else found.status
+        return dataclasses.replace(found, status=status)
     solved = valid if feasible is None else valid & feasible
     status = torch.where(solved, _SOLVED, torch.where(valid, _INFEASIBLE, _INVALID))
     answered = valid if options.relax else solved

@@ -15,7 +15,7 @@ from torch import Tensor
 from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block
 from optlayers.sets.affine_set import AffineSet
-from optlayers.sets.base import ClosedFormSet, register, relative
+from optlayers.sets.base import ClosedFormSet, join_checks, register, relative
 from optlayers.sets.l2_ball import L2Ball
 from optlayers.sets.quadratic import leg, match_norm, safe_norm
 
@@ -73,8 +73,7 @@ class BallSection(ClosedFormSet):
         own = self._plane.infeasibility()
         checks = [relative(distance - self.radius, self.radius, distance).unsqueeze(-1), -self.radius.unsqueeze(-1)]
         checks += [] if own is None else [own]
-        batch = torch.broadcast_shapes(*(check.shape[:-1] for check in checks))
-        return torch.cat([check.expand(*batch, -1) for check in checks], -1)
+        return join_checks(checks)
 
     def relaxed(self) -> BallSection:
         """Take the point between affine set and ball, where these do not meet.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block
-from optlayers.sets.base import ClosedFormSet, register, relative
+from optlayers.sets.base import ClosedFormSet, join_checks, register, relative
 from optlayers.sets.box import clamp
 from optlayers.sets.l2_ball import L2Ball
 from optlayers.sets.quadratic import leg, match_norm
@@ -93,8 +93,7 @@ class BallSlab(ClosedFormSet):
         own = Slab(self.normal, self.lower, self.upper).infeasibility()
         checks = [relative(excess, self.radius).unsqueeze(-1), -self.radius.unsqueeze(-1)]
         checks += [] if own is None else [own]
-        batch = torch.broadcast_shapes(*(check.shape[:-1] for check in checks))
-        return torch.cat([check.expand(*batch, -1) for check in checks], -1)
+        return join_checks(checks)
 
     def relaxed(self) -> BallSlab:
         """Let bounds that cross meet halfway; then, out of reach, take the point between slab and ball.

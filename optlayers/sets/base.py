@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, ClassVar, TypeVar
 
 import cvxpy as cp
@@ -82,6 +82,12 @@ class ClosedFormSet(ABC):
     def blame(cls, block: Block, check: int) -> set[int]:
         """Return the user's constraints that make condition number `check` of `infeasibility` fail."""
         return block.sources
+
+
+def join_checks(checks: Sequence[Tensor]) -> Tensor:
+    """Return conditions ``(*batch, checks)`` side by side; batch dimensions broadcast."""
+    batch = torch.broadcast_shapes(*(check.shape[:-1] for check in checks))
+    return torch.cat([check.expand(*batch, check.shape[-1]) for check in checks], -1)
 
 
 def relative(excess: Tensor, *data: Tensor | None) -> Tensor:

@@ -16,7 +16,7 @@ from optlayers.cones.common import primal
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
 from optlayers.sets.ball_search import search_scale
-from optlayers.sets.base import ClosedFormSet, register, relative
+from optlayers.sets.base import ClosedFormSet, join_checks, register, relative
 from optlayers.sets.box import Box, clamp
 from optlayers.sets.quadratic import leg, match_norm, safe_norm
 
@@ -96,8 +96,7 @@ class BoxBall(ClosedFormSet):
         checks = [relative(excess, self.radius.unsqueeze(-1), size), -self.radius.unsqueeze(-1)]
         crossed = Box(self.lower, self.upper).infeasibility()
         checks += [] if crossed is None else [crossed]
-        batch = torch.broadcast_shapes(*(check.shape[:-1] for check in checks))
-        return torch.cat([check.expand(*batch, -1) for check in checks], -1)
+        return join_checks(checks)
 
     def relaxed(self) -> BoxBall:
         """Let bounds that cross meet halfway; then, out of reach, take the point between box and ball.

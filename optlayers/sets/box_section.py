@@ -15,7 +15,7 @@ from torch import Tensor
 from optlayers.parametric.constants import is_traced
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
-from optlayers.sets.base import ClosedFormSet, register, relative
+from optlayers.sets.base import ClosedFormSet, join_checks, register, relative
 from optlayers.sets.box import Box, clamp
 from optlayers.sets.section_kernels import project_fused
 from optlayers.sets.section_search import free_mask, search
@@ -159,8 +159,7 @@ class BoxSection(ClosedFormSet):
             checks.append(relative(gap, self.total_lower, self.total_upper).unsqueeze(-1))
         if self.lower is not None and self.upper is not None:
             checks.append(relative(self.lower - self.upper, self.lower, self.upper))
-        batch = torch.broadcast_shapes(*(check.shape[:-1] for check in checks))
-        return torch.cat([check.expand(*batch, -1) for check in checks], -1)
+        return join_checks(checks)
 
     def relaxed(self) -> BoxSection:
         """Minimise squared violations: bounds that cross meet halfway; then, out of reach, all entries give way.

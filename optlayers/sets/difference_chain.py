@@ -16,7 +16,7 @@ from torch.nn.functional import pad
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block, Row
 from optlayers.recognition.chains import in_order, order_field, read_chain
-from optlayers.sets.base import ClosedFormSet, register, relative
+from optlayers.sets.base import ClosedFormSet, join_checks, register, relative
 from optlayers.sets.box import Box
 from optlayers.sets.chain_compromise import least_violation
 from optlayers.sets.chain_search import nearest_in_chain
@@ -112,8 +112,7 @@ class DifferenceChain(ClosedFormSet):
             checks.append(relative(self.low_step - self.high_step, self.low_step, self.high_step))
         if not checks:
             return None
-        batch = torch.broadcast_shapes(*(check.shape[:-1] for check in checks))
-        return torch.cat([check.expand(*batch, -1) for check in checks], -1)
+        return join_checks(checks)
 
     def relaxed(self) -> DifferenceChain:
         """Minimise squared violations; what is violated then is allowed to be. Without bounds, steps meet halfway."""
