@@ -10,7 +10,6 @@ import torch
 from torch import Tensor
 
 from optlayers.inputs import Problem
-from optlayers.kernels.finite import surely_finite
 from optlayers.parametric.maps import Values
 from optlayers.projection.compiled_set import CompiledSet, Outcome
 from optlayers.solvers.status import Status
@@ -42,20 +41,23 @@ def attempt(
     start: Sequence[Tensor] | None,
     options: Options,
 ) -> Outcome:
-    """Return the projection of points ``(*batch, n)`` and each sample's status; samples without answer are NaN."""
-    valid = _valid((v, *values.tensors), options.look)
-    for _, bad in problems:
-        valid = valid & ~bad
-    if options.look and not bool(valid.all()):
-        return _attempt_valid(compiled, v, values, valid, start, options)
+    """Return the projection of points ``(*batch, n)``, and statuses unless all are solved; no answer is NaN."""
+    if options.look:
+        tensors = (v, *values.tensors)
+        if problems or not all(_surely_finite(tensor) for tensor in tensors):
+            valid = _valid(tensors)
+            for _, bad in problems:
+                valid = valid & ~bad
+            if not bool(valid.all()):
+                return _attempt_valid(compiled, v, values, valid, start, options)
     sets = compiled.bind(values)
     feasible = compiled.feasible(values, sets)
     if options.relax and feasible is not None:
         sets = [bound.relaxed() for bound in sets]
     found = compiled.project(v, values, sets, relax=options.relax, start=start)
     if options.look and feasible is None and (found.status is None or not bool(found.status.any())):
-        status = torch.full_like(valid, _SOLVED, dtype=torch.int64) if found.status is None else found.status
-        return dataclasses.replace(found, status=status)
+        return found
+    valid = torch.ones_like(found.value[..., 0], dtype=torch.bool) if options.look else _valid((v, *values.tensors))
     solved = valid if feasible is None else valid & feasible
     status = torch.where(solved, _SOLVED, torch.where(valid, _INFEASIBLE, _INVALID))
     answered = valid if options.relax else solved
@@ -66,11 +68,13 @@ def attempt(
     return dataclasses.replace(found, value=y, status=status)
 
 
-def _valid(tensors: Sequence[Tensor], look: bool) -> Tensor:
-    """Return which samples are finite; as a rule one look at each tensor tells that all are."""
-    if look and all(surely_finite(tensor) for tensor in tensors):
-        batch = torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))
-        return torch.ones(batch, dtype=torch.bool, device=tensors[0].device)
+def _surely_finite(tensor: Tensor) -> bool:
+    """Whether all entries are finite, in one pass over memory; False may also mean that their sum overflows."""
+    return bool(tensor.detach().sum().isfinite())
+
+
+def _valid(tensors: Sequence[Tensor]) -> Tensor:
+    """Return which samples are finite."""
     valid = tensors[0].isfinite().all(-1)
     for tensor in tensors[1:]:
         valid = valid & tensor.isfinite().all(-1)
@@ -93,17 +97,17 @@ def _attempt_valid(
         return Outcome(y, status)
     tensors = tuple(t.expand(*batch, t.shape[-1])[valid] for t in values.tensors)
     own = v.expand(*batch, v.shape[-1])[valid]
+    where = valid.nonzero(as_tuple=True)
     began = None if start is None else [t.expand(*batch, *t.shape[-2:])[valid] for t in start]
     found = attempt(compiled, own, Values(tensors, values.dtype, values.device), (), began, options)
-    assert found.status is not None
-    where = valid.nonzero(as_tuple=True)
+    solved = torch.full_like(where[0], _SOLVED) if found.status is None else found.status
 
     def spread(own: Tensor, fill: float) -> Tensor:
         return own.new_full((*batch, *own.shape[1:]), fill).index_put(where, own)
 
     return Outcome(
         y.index_put(where, found.value),
-        status.index_put(where, found.status),
+        status.index_put(where, solved),
         None if found.steps is None else spread(found.steps, 0),
         None if found.violation is None else spread(found.violation, torch.nan),
         tuple(spread(part, torch.nan) for part in found.state),

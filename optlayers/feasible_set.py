@@ -178,15 +178,15 @@ class FeasibleSet:
         """
         tensors, v, values, problems = self._prepare(points)
         found = self._project(v, values, problems, self._start(warm_start, v, values))
-        assert found.status is not None
         batch = found.value.shape[:-1]
+        status = found.value.new_zeros(batch, dtype=torch.int64) if found.status is None else found.status
         residual = found.violation  # known of the auxiliary entries that were found with the points
         if residual is None or self._compiled.residual is not None or self._method == "cvxpylayers":
             residual = largest(self._residual(found.value, values))
-        steps = torch.zeros_like(found.status) if found.steps is None else found.steps
+        steps = torch.zeros_like(status) if found.steps is None else found.steps
         return Solution(
             self._pack(found.value, tensors),
-            found.status.expand(batch),
+            status.expand(batch),
             residual.to(found.value.dtype).expand(batch),
             steps.expand(batch),
             found.state,

@@ -54,6 +54,10 @@ def batch_of(v: Tensor, *data: Tensor | None, numbers: tuple[Tensor | None, ...]
         *(t.shape[:-1] for t in data if t is not None),
         *(t.shape for t in numbers if t is not None),
     ]
+    points, own = shapes[0], {tuple(reversed(shape)) for shape in shapes[1:]}
+    across = points[::-1]
+    if all(len(s) <= len(points) and all(k in (1, m) for k, m in zip(s, across, strict=False)) for s in own):
+        return points  # as a rule; torch takes longer than a kernel does for a few rows
     return torch.broadcast_shapes(*shapes)
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.parametric.constants import Constant
+from optlayers.parametric.constants import Constant, is_traced
 from optlayers.parametric.maps import Map, Values
 from optlayers.parametric.symbolic import Data, stack
 from optlayers.projection.ties import Tied, tie_sources, untie
@@ -41,6 +42,7 @@ class Piece:
     ties: Constant | None
     fields: Mapping[str, Map | None]
     is_parametric: bool
+    _bound: dict[tuple[torch.dtype, torch.device], ClosedFormSet | Tied] = field(default_factory=dict, init=False)
 
     @property
     def size(self) -> int:
@@ -60,9 +62,20 @@ class Piece:
 
     def bind(self, values: Values) -> ClosedFormSet | Tied:
         """Return the set for these parameter values; fields that are one map become one tensor."""
-        tensors = {id(field): field(values) for field in self.fields.values() if field is not None}
+        key = values.dtype, values.device
+        if self.is_parametric or is_traced():
+            return self._bind(values)
+        if key not in self._bound:
+            self._bound[key] = self._bind(values)
+        return self._bound[key]
+
+    def _bind(self, values: Values) -> ClosedFormSet | Tied:
+        tensors = {id(own): own(values) for own in self.fields.values() if own is not None}
         bound = self.kind(**{name: None if f is None else tensors[id(f)] for name, f in self.fields.items()})
         return bound if self.ties is None else Tied(bound, self.ties.on(values.device, values.dtype))
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | {"_bound": {}}
 
     def infeasibility(self, values: Values) -> Tensor | None:
         """Return the infeasibility of each block, ``(*batch, blocks, checks)``, or None."""

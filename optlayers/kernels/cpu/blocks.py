@@ -23,29 +23,6 @@ def part(row: np.ndarray, start: int, stop: int, n: int) -> np.ndarray:
     return row[first : first + stop - start]
 
 
-@inner
-def total(x: np.ndarray) -> float:
-    """Return the sum of a block."""
-    result = x.dtype.type(0)
-    for i in range(x.size):
-        result += x[i]
-    return result
-
-
-@inner
-def peak(bits: np.ndarray) -> int:
-    """Return the bits of the largest number of a block, given the bits of all: minima of integers are vectorised."""
-    largest = bits[0]
-    for i in range(bits.size):
-        largest = max(largest, bits[i])
-    if largest >= 0:
-        return largest
-    least = bits[0]  # of negative numbers, the largest has the least bits
-    for i in range(bits.size):
-        least = min(least, bits[i])
-    return least
-
-
 @kernel
 def is_uniform(bits: np.ndarray) -> bool:
     """Return whether all entries are the same."""

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from optlayers.kernels.cpu import section_rows, simplex_rows
 from optlayers.kernels.cpu.arrays import array, bits, data, totals
+from optlayers.kernels.cpu.blocks import is_uniform
 from optlayers.kernels.cpu.threads import over_rows
 
 
@@ -41,7 +42,10 @@ def project(
     below = data(lower, -np.inf, target)
     limits = totals(total_lower, -np.inf), totals(total_upper, np.inf)
     if normal is None and upper is None and np.isfinite(below.sum()):
-        over_rows(simplex_rows.project_rows, *v.shape, source, below, *limits, target, bits(target), array(tight))
+        uniform = len(below) == 1 and is_uniform(bits(below[0]))
+        own = source if uniform else target
+        data_of_rows = source, own, bits(own), below, uniform
+        over_rows(simplex_rows.project_rows, *v.shape, *data_of_rows, *limits, target, array(tight))
     else:
         bounds = below, data(upper, np.inf, target)
         over_rows(
@@ -61,6 +65,10 @@ def pull(
     result = torch.empty(y.shape, dtype=y.dtype)
     target = array(result)
     source = array(gradient) if gradient.is_contiguous() else array(result.copy_(gradient))
-    own = data(normal, 1, target), data(lower, -np.inf, target), data(upper, np.inf, target)
-    over_rows(section_rows.pull_rows, *y.shape, source, array(y), array(tight), *own, target)
+    below = data(lower, -np.inf, target)
+    if normal is None and upper is None:
+        over_rows(simplex_rows.pull_rows, *y.shape, source, array(y), array(tight), below, target)
+    else:
+        own = data(normal, 1, target), below, data(upper, np.inf, target)
+        over_rows(section_rows.pull_rows, *y.shape, source, array(y), array(tight), *own, target)
     return result

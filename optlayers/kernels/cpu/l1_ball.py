@@ -38,7 +38,8 @@ def project(v: Tensor, weights: Tensor | None, radius: Tensor) -> tuple[Tensor, 
     limits = totals(None, -np.inf), np.maximum(totals(radius, np.inf), 0.0)
     over_rows(_magnitudes, *v.shape, source, target)
     if weights is None:
-        over_rows(project_simplex_rows, *v.shape, target, zero, *limits, target, bits(target), array(tight))
+        own = target, target, bits(target), zero, True
+        over_rows(project_simplex_rows, *v.shape, *own, *limits, target, array(tight))
     else:
         bounds = data(weights, 1.0, target), zero, data(None, np.inf, target)
         over_rows(project_rows, *v.shape, target, *bounds, *limits, target, array(tight))

@@ -1,17 +1,27 @@
-"""Rows onto ``{y >= lower, total_lower <= sum(y) <= total_upper}``, without sorting; the result's row is the workspace.
+"""Rows onto ``{y >= lower, total_lower <= sum(y) <= total_upper}``, without sorting, and the derivative.
 
 The root `tau` of ``sum_i max(w_i - tau, 0) = room``, ``w = v - lower``, by Newton's method from the left, where it is
 monotone, so that the support only shrinks (Michelot, "A finite algorithm for finding the projection of a point onto
 the canonical simplex of R^n", 1986), over the blocks whose largest entry is above `tau` (after Condat, "Fast projection
-onto the simplex and the l1 ball", 2016, who filters entries).
+onto the simplex and the l1 ball", 2016, who filters entries). A first step leads to the left of the root from anywhere:
+it starts where the root were if entries were normally distributed.
+
+Loops take whole arrays and ranges: a view for each row would cost more than short rows do.
 """
 
 from __future__ import annotations
 
 import numpy as np
+from scipy import special
 
-from optlayers.kernels.cpu.blocks import part, peak, total, width_of
+from optlayers.kernels.cpu.blocks import part, width_of
 from optlayers.kernels.cpu.compiled import inner, kernel
+
+_SHORT = 128  # entries of rows that are not worth a guess
+_QUANTILES = np.linspace(-8.0, 8.0, 1024)
+_EXCESSES = np.exp(-(_QUANTILES**2) / 2) / np.sqrt(2 * np.pi) - _QUANTILES * special.ndtr(-_QUANTILES)
+_LOGS = np.linspace(-12.0, 2.0, 256)  # of the expected excess ``E max(z - q, 0)`` of a standard normal `z`
+_GUESSES = np.interp(-_LOGS, -np.log(_EXCESSES), _QUANTILES)  # the quantile `q` for each
 
 
 @kernel
@@ -19,92 +29,238 @@ def project_rows(
     first: int,
     last: int,
     v: np.ndarray,
+    w: np.ndarray,
+    bits: np.ndarray,
     lowers: np.ndarray,
+    uniform: bool,
     totals_lower: np.ndarray,
     totals_upper: np.ndarray,
     y: np.ndarray,
-    bits: np.ndarray,
     tight: np.ndarray,
 ) -> None:
-    """Write the projections of rows of `v` into `y`, whose bits are `bits`; see `box_section.project`."""
+    """Write the projections of rows of `v` into `y`; see `box_section.project`.
+
+    Uniform lower bounds are one number for all entries of all rows: `w` is then `v`, and shifted by that number. Else
+    `w` is `y`. Its bits are `bits`.
+    """
     n, width = y.shape[1], width_of(y.shape[1])
     peaks = np.empty((n + width - 1) // width, y.dtype)
     peak_bits, active = peaks.view(bits.dtype), np.empty(peaks.size, np.int64)
+    floor = lowers[0, 0] if uniform else y.dtype.type(0)
+    base = _total(lowers, 0, n, width)
     for i in range(first, last):
-        w, lower = y[i], lowers[i % len(lowers)]
-        amount, base = 0.0, 0.0
+        k = i % len(lowers)
+        if len(lowers) > 1:
+            base = _total(lowers, k, n, width)
+        if not uniform:
+            _subtract(v, i, lowers, k, y)
+        amount, square = 0.0, 0.0
         for b in range(peaks.size):
             start, stop = b * width, min(n, (b + 1) * width)
-            bound = part(lower, start, stop, n)
-            _subtract(v[i, start:stop], bound, w[start:stop])
-            peak_bits[b] = peak(bits[i, start:stop])
-            amount += total(w[start:stop])
-            base += total(bound)
+            peak_bits[b] = _peak(bits, i, start, stop)
+            own, squares = _moments(w, i, start, stop)
+            amount += own
+            square += squares
         low, high = totals_lower[i % len(totals_lower)] - base, totals_upper[i % len(totals_upper)] - base
-        tau, step, tight[i] = 0.0, 0.0, True
+        tau, step, tight[i] = np.float64(floor), 0.0, True
         if low != high:
             inside = 0.0
             for start in range(0, n, width):
-                inside += _above(w[start : start + width], y.dtype.type(0))[0]
+                inside += _above(w, i, start, min(n, start + width), floor)[0]
             tight[i] = not low < inside < high
             low = min(max(inside, low), high)
         if tight[i]:
-            tau, step = _root(w, low, amount, peaks, active)
+            tau, step = _root(w, i, low, amount, square, peaks, active)
         for start in range(0, n, width):
-            stop = min(n, start + width)
-            _write(w[start:stop], part(lower, start, stop, n), y.dtype.type(tau), y.dtype.type(step))
+            _write(w, i, start, min(n, start + width), lowers, k, y.dtype.type(tau), y.dtype.type(step), y)
 
 
 @inner
-def _root(w: np.ndarray, room: float, amount: float, peaks: np.ndarray, active: np.ndarray) -> tuple[float, float]:
-    """Return the root as the sum of a number of the row's precision and a small one; `amount` is the sum of `w`."""
-    width, count, highest = width_of(w.size), peaks.size, peaks.max()
-    tau = w.dtype.type(max(np.float64(highest) - room, (amount - room) / w.size))
+def _root(
+    w: np.ndarray, i: int, room: float, amount: float, square: float, peaks: np.ndarray, active: np.ndarray
+) -> tuple[float, float]:
+    """Return the root as the sum of a number of the row's precision and a small one.
+
+    `amount` is the sum of the row's entries, `square` that of their squares.
+    """
+    n, number, count, highest = w.shape[1], w.dtype.type, peaks.size, peaks[0]
     for b in range(count):
         active[b] = b
+        highest = max(highest, peaks[b])
+    tau = number(max(np.float64(highest) - room, (amount - room) / n))
+    guess = number(_guess(n, room, amount, square))
+    if tau < guess < highest:
+        excess, free, _ = _excess(w, i, room, guess, peaks, active, count, False)
+        if free > 0:
+            tau = max(tau, number(guess + excess / free))
     support = 0.0
     while True:
-        excess, free, kept = -room, 0.0, 0
-        for k in range(count):
-            b = active[k]
-            if peaks[b] > tau:
-                active[kept] = b
-                kept += 1
-                above, inside = _above(w[b * width : (b + 1) * width], tau)
-                excess += above
-                free += inside
+        excess, free, count = _excess(w, i, room, tau, peaks, active, count, True)
         if free == 0:
             break
-        following = w.dtype.type(tau + excess / free)
+        following = number(tau + excess / free)
         if free == support or not following > tau:
             return np.float64(tau), excess / free
-        tau, support, count = following, free, kept
+        tau, support = following, free
     ties = 0  # the root lies between the largest entry and the number before it
-    for i in range(w.size):
-        ties += w[i] == highest
+    for j in range(n):
+        ties += w[i, j] == highest
     return np.float64(highest), -max(room, 0.0) / max(ties, 1)
 
 
 @inner
-def _subtract(v: np.ndarray, bound: np.ndarray, w: np.ndarray) -> None:
-    for i in range(w.size):
-        w[i] = v[i] - bound[i]
+def _guess(n: int, room: float, amount: float, square: float) -> float:
+    """Return the root for normally distributed entries of the same mean and variance; NaN where that is no use."""
+    mean = amount / n
+    deviation = np.sqrt(max(square / n - mean * mean, 0.0))
+    if n < _SHORT or not deviation > 0 or not room > 0:
+        return np.nan
+    place = (np.log(room / (n * deviation)) - _LOGS[0]) / (_LOGS[1] - _LOGS[0])
+    if not 0 <= place < _LOGS.size - 1:
+        return np.nan
+    k = int(place)
+    return mean + deviation * (_GUESSES[k] + (place - k) * (_GUESSES[k + 1] - _GUESSES[k]))
 
 
 @inner
-def _above(w: np.ndarray, tau: float) -> tuple[float, float]:
+def _excess(
+    w: np.ndarray, i: int, room: float, tau: float, peaks: np.ndarray, active: np.ndarray, count: int, shrink: bool
+) -> tuple[float, float, int]:
+    """Return by how much entries above `tau` exceed the room, how many they are, and how many blocks they are in.
+
+    Of the active blocks, only these stay active if they are to shrink.
+    """
+    n, width = w.shape[1], width_of(w.shape[1])
+    excess, free, kept = -room, 0.0, 0
+    for k in range(count):
+        b = active[k]
+        if peaks[b] > tau:
+            if shrink:
+                active[kept] = b
+            kept += 1
+            above, inside = _above(w, i, b * width, min(n, (b + 1) * width), tau)
+            excess += above
+            free += inside
+    return excess, free, kept
+
+
+@inner
+def _above(w: np.ndarray, i: int, start: int, stop: int, tau: float) -> tuple[float, float]:
     """Return by how much entries are above `tau`, in sum, and how many are."""
     zero, one = w.dtype.type(0), w.dtype.type(1)
-    above, count = zero, zero
-    for i in range(w.size):
-        d = w[i] - tau
+    above, count, x = zero, zero, w[i, start:stop]
+    for j in range(x.size):
+        d = x[j] - tau
         above += max(d, zero)
         count += one if d > zero else zero
     return above, count
 
 
 @inner
-def _write(w: np.ndarray, bound: np.ndarray, tau: float, step: float) -> None:
-    zero = w.dtype.type(0)
-    for i in range(w.size):
-        w[i] = max((w[i] - tau) - step, zero) + bound[i]
+def _moments(w: np.ndarray, i: int, start: int, stop: int) -> tuple[float, float]:
+    """Return the sum of entries, and the sum of their squares."""
+    total, square, x = w.dtype.type(0), w.dtype.type(0), w[i, start:stop]
+    for j in range(x.size):
+        total += x[j]
+        square += x[j] * x[j]
+    return total, square
+
+
+@inner
+def _peak(bits: np.ndarray, i: int, start: int, stop: int) -> int:
+    """Return the bits of the largest entry, given the bits of all: extremes of integers are vectorised."""
+    x = bits[i, start:stop]
+    largest, least = x[0], x[0]
+    for j in range(x.size):
+        largest = max(largest, x[j])
+    if largest >= 0:
+        return largest
+    for j in range(x.size):  # of negative numbers, the largest has the least bits
+        least = min(least, x[j])
+    return least
+
+
+@inner
+def _total(lowers: np.ndarray, k: int, n: int, width: int) -> float:
+    """Return the sum of a row of `n` bounds, given in full or as a block."""
+    result = 0.0
+    for start in range(0, n, width):
+        first = start if lowers.shape[1] == n else 0
+        result += _moments(lowers, k, first, first + min(n - start, width))[0]
+    return result
+
+
+@inner
+def _subtract(v: np.ndarray, i: int, lowers: np.ndarray, k: int, w: np.ndarray) -> None:
+    row, bound, own = v[i], lowers[k], w[i]
+    for j in range(own.size):
+        own[j] = row[j] - bound[j]
+
+
+@inner
+def _write(
+    w: np.ndarray, i: int, start: int, stop: int, lowers: np.ndarray, k: int, tau: float, step: float, y: np.ndarray
+) -> None:
+    zero, row, own, bound = (
+        w.dtype.type(0),
+        w[i, start:stop],
+        y[i, start:stop],
+        part(lowers[k], start, stop, w.shape[1]),
+    )
+    for j in range(own.size):
+        own[j] = max((row[j] - tau) - step, zero) + bound[j]
+
+
+@kernel
+def pull_rows(
+    first: int,
+    last: int,
+    gradient: np.ndarray,
+    y: np.ndarray,
+    tight: np.ndarray,
+    lowers: np.ndarray,
+    result: np.ndarray,
+) -> None:
+    """Write the derivative times the gradient into `result`; see `box_section.pull`."""
+    n, width = y.shape[1], width_of(y.shape[1])
+    for i in range(first, last):
+        k, total, count = i % len(lowers), 0.0, 0.0
+        for start in range(0, n if tight[i] else 0, width):
+            own, free = _free_sum(gradient, y, i, start, min(n, start + width), lowers, k)
+            total += own
+            count += free
+        mean = y.dtype.type(total / count if count > 0 else 0.0)
+        for start in range(0, n, width):
+            _center(gradient, y, i, start, min(n, start + width), lowers, k, mean, result)
+
+
+@inner
+def _free_sum(
+    g: np.ndarray, y: np.ndarray, i: int, start: int, stop: int, lowers: np.ndarray, k: int
+) -> tuple[float, float]:
+    """Return the sum of the free entries' gradients, and how many are free."""
+    zero, one, bound = g.dtype.type(0), g.dtype.type(1), part(lowers[k], start, stop, y.shape[1])
+    total, count, slope, row = zero, zero, g[i, start:stop], y[i, start:stop]
+    for j in range(row.size):
+        free = row[j] > bound[j]
+        total += slope[j] if free else zero
+        count += one if free else zero
+    return total, count
+
+
+@inner
+def _center(
+    g: np.ndarray,
+    y: np.ndarray,
+    i: int,
+    start: int,
+    stop: int,
+    lowers: np.ndarray,
+    k: int,
+    mean: float,
+    result: np.ndarray,
+) -> None:
+    zero, bound = g.dtype.type(0), part(lowers[k], start, stop, y.shape[1])
+    slope, row, own = g[i, start:stop], y[i, start:stop], result[i, start:stop]
+    for j in range(own.size):
+        own[j] = slope[j] - mean if row[j] > bound[j] else zero
