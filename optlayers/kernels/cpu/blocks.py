@@ -23,6 +23,18 @@ def part(row: np.ndarray, start: int, stop: int, n: int) -> np.ndarray:
     return row[first : first + stop - start]
 
 
+@inner
+def span(start: int, stop: int) -> range:
+    """Return a range of places, which are known not to be negative, so that loops over arrays are vectorised."""
+    return range(np.uint64(start), np.uint64(stop))
+
+
+@inner
+def shift_of(rows: np.ndarray, start: int, n: int) -> np.uint64:
+    """Return by how much places from `start` on are moved in rows of data: as `part` does, without a view."""
+    return np.uint64(0 if rows.shape[1] == n else start)
+
+
 @kernel
 def is_uniform(bits: np.ndarray) -> bool:
     """Return whether all entries are the same."""

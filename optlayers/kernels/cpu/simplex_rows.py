@@ -14,7 +14,7 @@ from __future__ import annotations
 import numpy as np
 from scipy import special
 
-from optlayers.kernels.cpu.blocks import part, width_of
+from optlayers.kernels.cpu.blocks import shift_of, span, width_of
 from optlayers.kernels.cpu.compiled import inner, kernel
 
 _SHORT = 128  # entries of rows that are not worth a guess
@@ -148,9 +148,9 @@ def _excess(
 def _above(w: np.ndarray, i: int, start: int, stop: int, tau: float) -> tuple[float, float]:
     """Return by how much entries are above `tau`, in sum, and how many are."""
     zero, one = w.dtype.type(0), w.dtype.type(1)
-    above, count, x = zero, zero, w[i, start:stop]
-    for j in range(x.size):
-        d = x[j] - tau
+    above, count = zero, zero
+    for j in span(start, stop):
+        d = w[i, j] - tau
         above += max(d, zero)
         count += one if d > zero else zero
     return above, count
@@ -159,24 +159,23 @@ def _above(w: np.ndarray, i: int, start: int, stop: int, tau: float) -> tuple[fl
 @inner
 def _moments(w: np.ndarray, i: int, start: int, stop: int) -> tuple[float, float]:
     """Return the sum of entries, and the sum of their squares."""
-    total, square, x = w.dtype.type(0), w.dtype.type(0), w[i, start:stop]
-    for j in range(x.size):
-        total += x[j]
-        square += x[j] * x[j]
+    total, square = w.dtype.type(0), w.dtype.type(0)
+    for j in span(start, stop):
+        total += w[i, j]
+        square += w[i, j] * w[i, j]
     return total, square
 
 
 @inner
 def _peak(bits: np.ndarray, i: int, start: int, stop: int) -> int:
     """Return the bits of the largest entry, given the bits of all: extremes of integers are vectorised."""
-    x = bits[i, start:stop]
-    largest, least = x[0], x[0]
-    for j in range(x.size):
-        largest = max(largest, x[j])
+    largest, least = bits[i, start], bits[i, start]
+    for j in span(start, stop):
+        largest = max(largest, bits[i, j])
     if largest >= 0:
         return largest
-    for j in range(x.size):  # of negative numbers, the largest has the least bits
-        least = min(least, x[j])
+    for j in span(start, stop):  # of negative numbers, the largest has the least bits
+        least = min(least, bits[i, j])
     return least
 
 
@@ -192,23 +191,17 @@ def _total(lowers: np.ndarray, k: int, n: int, width: int) -> float:
 
 @inner
 def _subtract(v: np.ndarray, i: int, lowers: np.ndarray, k: int, w: np.ndarray) -> None:
-    row, bound, own = v[i], lowers[k], w[i]
-    for j in range(own.size):
-        own[j] = row[j] - bound[j]
+    for j in span(0, w.shape[1]):
+        w[i, j] = v[i, j] - lowers[k, j]
 
 
 @inner
 def _write(
     w: np.ndarray, i: int, start: int, stop: int, lowers: np.ndarray, k: int, tau: float, step: float, y: np.ndarray
 ) -> None:
-    zero, row, own, bound = (
-        w.dtype.type(0),
-        w[i, start:stop],
-        y[i, start:stop],
-        part(lowers[k], start, stop, w.shape[1]),
-    )
-    for j in range(own.size):
-        own[j] = max((row[j] - tau) - step, zero) + bound[j]
+    zero, shift = w.dtype.type(0), shift_of(lowers, start, w.shape[1])
+    for j in span(start, stop):
+        y[i, j] = max((w[i, j] - tau) - step, zero) + lowers[k, j - shift]
 
 
 @kernel
@@ -239,11 +232,11 @@ def _free_sum(
     g: np.ndarray, y: np.ndarray, i: int, start: int, stop: int, lowers: np.ndarray, k: int
 ) -> tuple[float, float]:
     """Return the sum of the free entries' gradients, and how many are free."""
-    zero, one, bound = g.dtype.type(0), g.dtype.type(1), part(lowers[k], start, stop, y.shape[1])
-    total, count, slope, row = zero, zero, g[i, start:stop], y[i, start:stop]
-    for j in range(row.size):
-        free = row[j] > bound[j]
-        total += slope[j] if free else zero
+    zero, one, shift = g.dtype.type(0), g.dtype.type(1), shift_of(lowers, start, y.shape[1])
+    total, count = zero, zero
+    for j in span(start, stop):
+        free = y[i, j] > lowers[k, j - shift]
+        total += g[i, j] if free else zero
         count += one if free else zero
     return total, count
 
@@ -260,7 +253,6 @@ def _center(
     mean: float,
     result: np.ndarray,
 ) -> None:
-    zero, bound = g.dtype.type(0), part(lowers[k], start, stop, y.shape[1])
-    slope, row, own = g[i, start:stop], y[i, start:stop], result[i, start:stop]
-    for j in range(own.size):
-        own[j] = slope[j] - mean if row[j] > bound[j] else zero
+    zero, shift = g.dtype.type(0), shift_of(lowers, start, y.shape[1])
+    for j in span(start, stop):
+        result[i, j] = g[i, j] - mean if y[i, j] > lowers[k, j - shift] else zero
