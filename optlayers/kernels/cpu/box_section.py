@@ -47,10 +47,10 @@ def project(
         data_of_rows = source, own, bits(own), below, uniform
         over_rows(simplex_rows.project_rows, *v.shape, *data_of_rows, *limits, target, array(tight))
     else:
-        bounds = below, data(upper, np.inf, target)
-        over_rows(
-            section_rows.project_rows, *v.shape, source, data(normal, 1, target), *bounds, *limits, target, array(tight)
-        )
+        normals = data(normal, 1, target)
+        convex = not below.any() and not (normals < 0).any()
+        data_of_rows = source, normals, below, data(upper, np.inf, target), convex
+        over_rows(section_rows.project_rows, *v.shape, *data_of_rows, *limits, target, array(tight))
     return y, tight
 
 

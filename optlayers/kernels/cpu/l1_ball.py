@@ -41,7 +41,7 @@ def project(v: Tensor, weights: Tensor | None, radius: Tensor) -> tuple[Tensor, 
         own = target, target, bits(target), zero, True
         over_rows(project_simplex_rows, *v.shape, *own, *limits, target, array(tight))
     else:
-        bounds = data(weights, 1.0, target), zero, data(None, np.inf, target)
+        bounds = data(weights, 1.0, target), zero, data(None, np.inf, target), True
         over_rows(project_rows, *v.shape, target, *bounds, *limits, target, array(tight))
     over_rows(_signs, *v.shape, source, target)
     return y, tight

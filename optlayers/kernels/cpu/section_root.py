@@ -2,65 +2,81 @@
 
 Newton's method on a decreasing, piecewise linear function, safeguarded by a bracket (Cominetti, Mascarenhas and Silva,
 "A Newton's method for the continuous quadratic knapsack problem", 2014), with secants where narrow bounds make the
-function a staircase; it starts from the root of a part of the entries.
+function a staircase. Long rows start from the root of a part of their entries. Where no part of the normal is negative,
+and the lower bounds are zero, blocks that are zero to the left of the root stay zero, and are left out.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from optlayers.kernels.cpu.blocks import part, width_of
+from optlayers.kernels.cpu.blocks import shift_of, span, width_of
 from optlayers.kernels.cpu.compiled import inner
+from optlayers.kernels.cpu.normal_start import normal_start
 
 _MOST_STEPS = 200
 _SHARE = 8  # the start is the root of every so many entries, with the total in proportion
-_SHORT = 256  # shorter rows are taken as they are
+_SHORT = 4096  # shorter rows are taken as they are
+
+
+class Row(NamedTuple):
+    """A row of points ``(rows, n)`` and its data, in arrays of a divisor of as many rows, shorter ones if uniform.
+
+    Loops take whole arrays and places: views would cost more than short rows do.
+    """
+
+    v: np.ndarray
+    normals: np.ndarray
+    lowers: np.ndarray
+    uppers: np.ndarray
+    i: int
+    normal: int
+    lower: int
+    upper: int
+
+
+class Blocks(NamedTuple):
+    """The blocks of a row that are looked at, the first `count` of `active`, and the products found in each."""
+
+    active: np.ndarray
+    products: np.ndarray
 
 
 @inner
-def root(v: np.ndarray, a: np.ndarray, lower: np.ndarray, upper: np.ndarray, goal: float) -> tuple[float, float]:
+def root(row: Row, goal: float, convex: bool, blocks: Blocks) -> tuple[float, float]:
     """Return the root as the sum of a number of the row's precision and a small one; the last step is exact.
 
-    Parameters
-    ----------
-    v : ndarray, shape (n,)
-    a, lower, upper : ndarray, shape (n,), or shorter where uniform
-    goal : float
-        The total.
+    `goal` is the total; `convex` says that no part of the normal is negative, and that the lower bounds are zero.
     """
-    if v.size < _SHORT:
-        start, spread = _scale(v, a, 1)
-        tau, step, _ = _search(v, a, lower, upper, goal, start, spread, 0.0, 1)
-        return tau, step
-    start, spread = _scale(v, a, _SHARE)
-    tau, step, slope = _search(v, a, lower, upper, goal, start, spread, 0.0, _SHARE)
-    tau, step, _ = _search(v, a, lower, upper, goal, tau + step, spread, slope, 1)
+    share = 1 if row.v.shape[1] < _SHORT else _SHARE
+    center, spread, square = _scale(row, share)
+    start, slope = normal_start(center, spread, goal / (share * square)) if convex and square > 0 else np.nan, 0.0
+    start = start if np.isfinite(start) else center
+    if share > 1:
+        tau, step, slope = _search(row, goal, start, spread, 0.0, share, False, blocks)
+        start = tau + step
+    tau, step, _ = _search(row, goal, start, spread, slope, 1, convex, blocks)
     return tau, step
 
 
 @inner
 def _search(
-    v: np.ndarray,
-    a: np.ndarray,
-    lower: np.ndarray,
-    upper: np.ndarray,
-    goal: float,
-    start: float,
-    reach: float,
-    slope: float,
-    share: int,
+    row: Row, goal: float, start: float, reach: float, slope: float, share: int, convex: bool, blocks: Blocks
 ) -> tuple[float, float, float]:
     """Return the root as two numbers, and the mean slope near it, all entries counted.
 
     `reach` is a step to try where nothing tells how far the root is; `slope` a guess, or 0.
     """
-    number = v.dtype.type
-    eps, factor = np.finfo(v.dtype).eps, np.float64(share)
+    number = row.v.dtype.type
+    eps, factor = np.finfo(row.v.dtype).eps, np.float64(share)
     tau, step, mean = number(start), 0.0, slope
     left, right, above, below = -np.inf, np.inf, 0.0, 0.0
     support, change, before = -1.0, 0.0, 0.0
+    looked = all_of(blocks)
     for count in range(_MOST_STEPS):
-        product, free = sums(v, a, lower, upper, tau, share)
+        product, free = sums(row, tau, share, blocks, looked)
         excess, free = factor * product - goal, factor * free
         step = excess / free if free > 0 else 0.0
         if excess == 0 or (free > 0 and number(tau + step) == tau):
@@ -68,10 +84,12 @@ def _search(
         if free == support or free == 0:  # the same entries are free as before: is this step rounding?
             if free > 0 and abs(step) <= 8 * eps * abs(change):
                 break
-            if abs(excess) <= 4 * eps * (factor * _size(v, a, lower, upper, tau, share) + abs(goal)):
+            if abs(excess) <= 4 * eps * (factor * _size(row, tau, share) + abs(goal)):
                 break
         if excess > 0:
             left, above = np.float64(tau), excess
+            if convex:
+                looked = _drop_zeros(blocks, looked)
         else:
             right, below = np.float64(tau), excess
         bracketed = np.isfinite(left) and np.isfinite(right)
@@ -93,76 +111,100 @@ def _search(
 
 
 @inner
-def sums(
-    v: np.ndarray, a: np.ndarray, lower: np.ndarray, upper: np.ndarray, tau: float, share: int
-) -> tuple[float, float]:
+def all_of(blocks: Blocks) -> int:
+    """Make all blocks active, and return how many there are."""
+    for b in range(blocks.active.size):
+        blocks.active[b] = b
+    return blocks.active.size
+
+
+@inner
+def _drop_zeros(blocks: Blocks, count: int) -> int:
+    """Keep the blocks whose last product is not zero active, and return how many they are."""
+    kept = 0
+    for k in range(count):
+        if blocks.products[k] != 0:
+            blocks.active[kept] = blocks.active[k]
+            kept += 1
+    return kept
+
+
+@inner
+def sums(row: Row, tau: float, share: int, blocks: Blocks, count: int) -> tuple[float, float]:
     """Return ``a @ y`` for ``y = clamp(v - tau * a, lower, upper)``, and ``a @ a`` where `y` is free, of a share."""
-    n, width = v.size, width_of(v.size)
+    n, width = row.v.shape[1], width_of(row.v.shape[1])
     product, free = 0.0, 0.0
-    for start in range(0, n, width):
-        stop = min(n, start + max(1, width // share))
-        p, f = _block(
-            v[start:stop], part(a, start, stop, n), part(lower, start, stop, n), part(upper, start, stop, n), tau
-        )
+    for k in range(count):
+        start = blocks.active[k] * width
+        p, f = _block(row, start, min(n, start + max(1, width // share)), tau)
+        blocks.products[k] = p
         product += p
         free += f
     return product, free
 
 
 @inner
-def _block(v: np.ndarray, a: np.ndarray, lower: np.ndarray, upper: np.ndarray, tau: float) -> tuple[float, float]:
-    zero = v.dtype.type(0)
+def _block(row: Row, start: int, stop: int, tau: float) -> tuple[float, float]:
+    v, normals, lowers, uppers, i, k, low, high = row
+    n, zero = v.shape[1], v.dtype.type(0)
+    shift, below, above = shift_of(normals, start, n), shift_of(lowers, start, n), shift_of(uppers, start, n)
     product, free = zero, zero
-    for i in range(v.size):
-        x = v[i] - tau * a[i]
-        y = min(max(x, lower[i]), upper[i])
-        product += a[i] * y
-        b = a[i] if x == y else zero
+    for j in span(start, stop):
+        a = normals[k, j - shift]
+        x = v[i, j] - tau * a
+        y = min(max(x, lowers[low, j - below]), uppers[high, j - above])
+        product += a * y
+        b = a if x == y else zero
         free += b * b
     return product, free
 
 
 @inner
-def _size(v: np.ndarray, a: np.ndarray, lower: np.ndarray, upper: np.ndarray, tau: float, share: int) -> float:
+def _size(row: Row, tau: float, share: int) -> float:
     """Return the sum of the absolute products, of which the rounding of their sum is a small part."""
-    n, width, result = v.size, width_of(v.size), 0.0
+    n, width, result = row.v.shape[1], width_of(row.v.shape[1]), 0.0
     for start in range(0, n, width):
-        stop = min(n, start + max(1, width // share))
-        result += _block_size(
-            v[start:stop], part(a, start, stop, n), part(lower, start, stop, n), part(upper, start, stop, n), tau
-        )
+        result += _block_size(row, start, min(n, start + max(1, width // share)), tau)
     return result
 
 
 @inner
-def _block_size(v: np.ndarray, a: np.ndarray, lower: np.ndarray, upper: np.ndarray, tau: float) -> float:
-    result = v.dtype.type(0)
-    for i in range(v.size):
-        result += abs(a[i] * min(max(v[i] - tau * a[i], lower[i]), upper[i]))
+def _block_size(row: Row, start: int, stop: int, tau: float) -> float:
+    v, normals, lowers, uppers, i, k, low, high = row
+    n, result = v.shape[1], v.dtype.type(0)
+    shift, below, above = shift_of(normals, start, n), shift_of(lowers, start, n), shift_of(uppers, start, n)
+    for j in span(start, stop):
+        a = normals[k, j - shift]
+        result += abs(a * min(max(v[i, j] - tau * a, lowers[low, j - below]), uppers[high, j - above]))
     return result
 
 
 @inner
-def _scale(v: np.ndarray, a: np.ndarray, share: int) -> tuple[float, float]:
-    """Return the multiplier that brings the largest part of `v` to zero, and by how much it is off for the rest."""
-    n, width = v.size, width_of(v.size)
+def _scale(row: Row, share: int) -> tuple[float, float, float]:
+    """Return the multiplier that brings the largest part of `v` to zero, by how much it is off, and ``a @ a``.
+
+    These are the mean and the deviation of the multipliers that bring each entry to zero.
+    """
+    n, width = row.v.shape[1], width_of(row.v.shape[1])
     square, product, rest = 0.0, 0.0, 0.0
     for start in range(0, n, width):
-        stop = min(n, start + max(1, width // share))
-        p, s, r = _block_scale(v[start:stop], part(a, start, stop, n))
+        p, s, r = _block_scale(row, start, min(n, start + max(1, width // share)))
         product += p
         square += s
         rest += r
     center = product / square if square > 0 else 0.0
     spread = np.sqrt(max(rest / square - center**2, 0.0)) if square > 0 else 0.0
-    return center, spread if spread > 0 else max(abs(center), 1.0)
+    return center, spread if spread > 0 else max(abs(center), 1.0), square
 
 
 @inner
-def _block_scale(v: np.ndarray, a: np.ndarray) -> tuple[float, float, float]:
+def _block_scale(row: Row, start: int, stop: int) -> tuple[float, float, float]:
+    v, i, normals, k = row.v, row.i, row.normals, row.normal
     product, square, rest = v.dtype.type(0), v.dtype.type(0), v.dtype.type(0)
-    for i in range(v.size):
-        product += a[i] * v[i]
-        square += a[i] * a[i]
-        rest += v[i] * v[i]
+    shift = shift_of(normals, start, v.shape[1])
+    for j in span(start, stop):
+        a = normals[k, j - shift]
+        product += a * v[i, j]
+        square += a * a
+        rest += v[i, j] * v[i, j]
     return product, square, rest

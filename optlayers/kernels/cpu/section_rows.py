@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
-from optlayers.kernels.cpu.blocks import part, width_of
+from optlayers.kernels.cpu.blocks import shift_of, span, width_of
 from optlayers.kernels.cpu.compiled import inner, kernel
-from optlayers.kernels.cpu.section_root import root, sums
+from optlayers.kernels.cpu.section_root import Blocks, Row, all_of, root, sums
 
 
 @kernel
@@ -17,48 +17,38 @@ def project_rows(
     normals: np.ndarray,
     lowers: np.ndarray,
     uppers: np.ndarray,
+    convex: bool,
     totals_lower: np.ndarray,
     totals_upper: np.ndarray,
     y: np.ndarray,
     tight: np.ndarray,
 ) -> None:
-    """Write the projections of rows of `v` into `y`; see `box_section.project`."""
+    """Write the projections of rows of `v` into `y`; see `box_section.project`, and `root` for `convex`."""
     n, width = y.shape[1], width_of(y.shape[1])
+    size = (n + width - 1) // width
+    blocks = Blocks(np.empty(size, np.int64), np.empty(size))
     for i in range(first, last):
-        a, lower, upper = normals[i % len(normals)], lowers[i % len(lowers)], uppers[i % len(uppers)]
+        row = Row(v, normals, lowers, uppers, i, i % len(normals), i % len(lowers), i % len(uppers))
         low, high = totals_lower[i % len(totals_lower)], totals_upper[i % len(totals_upper)]
         tau, step, tight[i] = 0.0, 0.0, True
         if low != high:
-            inside = sums(v[i], a, lower, upper, y.dtype.type(0), 1)[0]
+            inside = sums(row, y.dtype.type(0), 1, blocks, all_of(blocks))[0]
             tight[i] = not low < inside < high
             low = min(max(inside, low), high)
         if tight[i]:
-            tau, step = root(v[i], a, lower, upper, low)
+            tau, step = root(row, low, convex, blocks)
         for start in range(0, n, width):
-            stop = min(n, start + width)
-            _write(
-                v[i, start:stop],
-                part(a, start, stop, n),
-                part(lower, start, stop, n),
-                part(upper, start, stop, n),
-                y.dtype.type(tau),
-                y.dtype.type(step),
-                y[i, start:stop],
-            )
+            _write(row, start, min(n, start + width), y.dtype.type(tau), y.dtype.type(step), y)
 
 
 @inner
-def _write(
-    v: np.ndarray,
-    a: np.ndarray,
-    lower: np.ndarray,
-    upper: np.ndarray,
-    tau: float,
-    step: float,
-    y: np.ndarray,
-) -> None:
-    for i in range(v.size):
-        y[i] = min(max((v[i] - tau * a[i]) - step * a[i], lower[i]), upper[i])
+def _write(row: Row, start: int, stop: int, tau: float, step: float, y: np.ndarray) -> None:
+    v, normals, lowers, uppers, i, k, low, high = row
+    n = v.shape[1]
+    shift, below, above = shift_of(normals, start, n), shift_of(lowers, start, n), shift_of(uppers, start, n)
+    for j in span(start, stop):
+        a = normals[k, j - shift]
+        y[i, j] = min(max((v[i, j] - tau * a) - step * a, lowers[low, j - below]), uppers[high, j - above])
 
 
 @kernel
@@ -76,46 +66,38 @@ def pull_rows(
     """Write the derivative times the gradient into `result`; see `box_section.pull`."""
     n, width = y.shape[1], width_of(y.shape[1])
     for i in range(first, last):
-        a, lower, upper = normals[i % len(normals)], lowers[i % len(lowers)], uppers[i % len(uppers)]
+        row = Row(y, normals, lowers, uppers, i, i % len(normals), i % len(lowers), i % len(uppers))
         product, square = 0.0, 0.0
-        if tight[i]:
-            for start in range(0, n, width):
-                stop = min(n, start + width)
-                low, high = part(lower, start, stop, n), part(upper, start, stop, n)
-                p, s = _products(gradient[i, start:stop], y[i, start:stop], part(a, start, stop, n), low, high)
-                product += p
-                square += s
+        for start in range(0, n if tight[i] else 0, width):
+            p, s = _products(gradient, row, start, min(n, start + width))
+            product += p
+            square += s
         slope = y.dtype.type(product / square if square > 0 else 0.0)
         for start in range(0, n, width):
-            stop = min(n, start + width)
-            low, high = part(lower, start, stop, n), part(upper, start, stop, n)
-            g, own_a = gradient[i, start:stop], part(a, start, stop, n)
-            _remove(g, y[i, start:stop], own_a, low, high, slope, result[i, start:stop])
+            _remove(gradient, row, start, min(n, start + width), slope, result)
 
 
 @inner
-def _products(g: np.ndarray, y: np.ndarray, a: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> tuple[float, float]:
-    """Return ``a @ g`` and ``a @ a`` over the free entries."""
-    zero = g.dtype.type(0)
+def _products(g: np.ndarray, row: Row, start: int, stop: int) -> tuple[float, float]:
+    """Return ``a @ g`` and ``a @ a`` over the free entries of a row of projections."""
+    y, normals, lowers, uppers, i, k, low, high = row
+    n, zero = y.shape[1], y.dtype.type(0)
+    shift, below, above = shift_of(normals, start, n), shift_of(lowers, start, n), shift_of(uppers, start, n)
     product, square = zero, zero
-    for i in range(g.size):
-        b = a[i] if (y[i] > lower[i]) & (y[i] < upper[i]) else zero
-        product += b * g[i]
-        square += b * b
+    for j in span(start, stop):
+        free = (y[i, j] > lowers[low, j - below]) & (y[i, j] < uppers[high, j - above])
+        a = normals[k, j - shift] if free else zero
+        product += a * g[i, j]
+        square += a * a
     return product, square
 
 
 @inner
-def _remove(
-    g: np.ndarray,
-    y: np.ndarray,
-    a: np.ndarray,
-    lower: np.ndarray,
-    upper: np.ndarray,
-    slope: float,
-    result: np.ndarray,
-) -> None:
-    zero = g.dtype.type(0)
-    for i in range(g.size):
-        h = g[i] - slope * a[i]
-        result[i] = h if (y[i] > lower[i]) & (y[i] < upper[i]) else zero
+def _remove(g: np.ndarray, row: Row, start: int, stop: int, slope: float, result: np.ndarray) -> None:
+    y, normals, lowers, uppers, i, k, low, high = row
+    n, zero = y.shape[1], y.dtype.type(0)
+    shift, below, above = shift_of(normals, start, n), shift_of(lowers, start, n), shift_of(uppers, start, n)
+    for j in span(start, stop):
+        free = (y[i, j] > lowers[low, j - below]) & (y[i, j] < uppers[high, j - above])
+        h = g[i, j] - slope * normals[k, j - shift]
+        result[i, j] = h if free else zero

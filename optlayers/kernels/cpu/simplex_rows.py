@@ -12,16 +12,12 @@ Loops take whole arrays and ranges: a view for each row would cost more than sho
 from __future__ import annotations
 
 import numpy as np
-from scipy import special
 
 from optlayers.kernels.cpu.blocks import shift_of, span, width_of
 from optlayers.kernels.cpu.compiled import inner, kernel
+from optlayers.kernels.cpu.normal_start import normal_start
 
 _SHORT = 128  # entries of rows that are not worth a guess
-_QUANTILES = np.linspace(-8.0, 8.0, 1024)
-_EXCESSES = np.exp(-(_QUANTILES**2) / 2) / np.sqrt(2 * np.pi) - _QUANTILES * special.ndtr(-_QUANTILES)
-_LOGS = np.linspace(-12.0, 2.0, 256)  # of the expected excess ``E max(z - q, 0)`` of a standard normal `z`
-_GUESSES = np.interp(-_LOGS, -np.log(_EXCESSES), _QUANTILES)  # the quantile `q` for each
 
 
 @kernel
@@ -88,7 +84,9 @@ def _root(
         active[b] = b
         highest = max(highest, peaks[b])
     tau = number(max(np.float64(highest) - room, (amount - room) / n))
-    guess = number(_guess(n, room, amount, square))
+    mean = amount / n
+    deviation = np.sqrt(max(square / n - mean * mean, 0.0))
+    guess = number(normal_start(mean, deviation, room / n) if n >= _SHORT else np.nan)
     if tau < guess < highest:
         excess, free, _ = _excess(w, i, room, guess, peaks, active, count, False)
         if free > 0:
@@ -106,20 +104,6 @@ def _root(
     for j in range(n):
         ties += w[i, j] == highest
     return np.float64(highest), -max(room, 0.0) / max(ties, 1)
-
-
-@inner
-def _guess(n: int, room: float, amount: float, square: float) -> float:
-    """Return the root for normally distributed entries of the same mean and variance; NaN where that is no use."""
-    mean = amount / n
-    deviation = np.sqrt(max(square / n - mean * mean, 0.0))
-    if n < _SHORT or not deviation > 0 or not room > 0:
-        return np.nan
-    place = (np.log(room / (n * deviation)) - _LOGS[0]) / (_LOGS[1] - _LOGS[0])
-    if not 0 <= place < _LOGS.size - 1:
-        return np.nan
-    k = int(place)
-    return mean + deviation * (_GUESSES[k] + (place - k) * (_GUESSES[k + 1] - _GUESSES[k]))
 
 
 @inner
