@@ -110,5 +110,8 @@ def _pull(
         along = tl.sum(a * g, 1) / tl.where(square > 0, square, 1.0)
     else:
         along = load_number(share, 1, row, rows, ACC)
-    along = tl.where(load_number(tight, tight_stride, row, rows, tl.int1), along, 0.0)
+    active = load_number(tight, tight_stride, row, rows, tl.int1)
+    along = tl.where(active, along, 0.0)
+    if ABSOLUTE:
+        free = free | (active[:, None] == 0)
     store(out, out_stride, out_step, row, column, rows, n, tl.where(free, g - a * along[:, None], 0.0), ALIGN)
