@@ -29,7 +29,7 @@ class Rows:
         The points, with their derivatives.
     vectors : tuple of (Tensor, shape (rows or a divisor, n), or None)
     numbers : tuple of (Tensor, shape (rows or a divisor,), or None)
-        Data that are one object stay one.
+        Numbers that are one object stay one.
     """
 
     kernels: ModuleType
@@ -76,11 +76,9 @@ def rows_of(
     if kernels is None:
         return None
     batch = batch_of(v, *vectors, numbers=numbers)
-    kept = {
-        id(t): as_data(t, batch, event) for event, data in enumerate((numbers, vectors)) for t in data if t is not None
-    }
-    own, single = (tuple(None if t is None else kept[id(t)] for t in data) for data in (vectors, numbers))
-    return Rows(kernels, batch, as_rows(v, batch), own, single)
+    own = tuple(None if t is None else as_data(t, batch) for t in vectors)
+    kept = {id(t): as_data(t, batch, 0) for t in numbers if t is not None}
+    return Rows(kernels, batch, as_rows(v, batch), own, tuple(None if t is None else kept[id(t)] for t in numbers))
 
 
 def by_plain_form(project: Formula, gradient: Tensor, v: Tensor) -> Tensor:

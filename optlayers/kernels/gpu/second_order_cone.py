@@ -68,7 +68,8 @@ def _project(
 @triton.jit
 def _pull(
     v, v_stride, v_step, gradient, gradient_stride, gradient_step, out, out_stride, out_step, head, head_stride,
-    head_rows, norm, product, rows, units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ACC: tl.constexpr,
+    head_rows, norm, product, rows, units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
+    ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
     row, column, _ = place(rows, n, HEIGHT, WIDTH)
