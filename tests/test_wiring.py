@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from optlayers import FeasibleSet
-from optlayers.kernels import cpu, dispatch, gpu
+from optlayers.kernels import cpu, dispatch, fused, gpu
 
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SIZES = [1, 2, 63, 64, 1000, 4097]
@@ -28,6 +28,7 @@ def center(n):
 SETS = {
     "box": ("box", lambda x, n: [x >= -weights(n), x <= 0.3]),
     "simplex": ("box_section", lambda x, n: [x >= 0, cp.sum(x) == 1]),
+    "capped simplex": ("box_section", lambda x, n: [x >= 0, x <= 2.3 / n, weights(n) @ x == 1.7]),
     "L1 ball": ("l1_ball", lambda x, n: [cp.norm(x, 1) <= 1.5]),
     "weighted L1 ball": ("l1_ball", lambda x, n: [weights(n) @ cp.abs(x) <= 1.5]),
     "L1 ball with a centre": ("l1_ball", lambda x, n: [cp.norm(x - center(n), 1) <= 1.5]),
@@ -42,7 +43,7 @@ SETS = {
 }
 LEAST = dict.fromkeys(
     ["nondecreasing", "nonincreasing, bounded", "second-order cone", "head last", "head inside"], 3
-) | dict.fromkeys([name for name in SETS if "ball" in name or name == "simplex"], 2)
+) | dict.fromkeys([name for name in SETS if "ball" in name or "simplex" in name], 2)
 
 
 @pytest.fixture
@@ -145,3 +146,33 @@ def test_points_inside_stay_as_they_are(kernels):
     for p in (1, 2):
         assert torch.equal(FeasibleSet([cp.norm(x - center(50), p) <= 3], x).project(v), v)
     assert set(kernels) == {"l1_ball", "l2_ball"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+@pytest.mark.parametrize("name", SETS)
+@pytest.mark.parametrize("kernels", PACKAGES[1:], indirect=True)
+def test_half_types(kernels, name, dtype, monkeypatch):
+    """Kernels for GPUs get points of half types as they are; bounds that these types do not have do not hurt."""
+    if dtype == torch.bfloat16 and DEVICE == "cpu" and name in ("box", "capped simplex"):
+        pytest.skip("the interpreter truncates what it stores in bfloat16, as no device does")
+    x, eps, seen = cp.Variable(40), torch.finfo(dtype).eps, []
+    find = dispatch.find
+    monkeypatch.setattr(fused, "find", lambda family, v, *data: (seen.append(v.dtype), find(family, v, *data))[1])
+    feasible_set = FeasibleSet(SETS[name][1](x, 40), x)
+    v, g, h = torch.randn(3, 5, 40, generator=torch.Generator().manual_seed(0)).to(DEVICE, dtype)
+    results = []
+    for kernels.on in (False, True):
+        point = v.clone().requires_grad_()
+        y = feasible_set.project(point)
+        assert y.dtype == dtype
+        (first,) = torch.autograd.grad(y, point, g, create_graph=True)
+        (bend,) = torch.autograd.grad((first * h).sum() + 0 * point.sum(), point)
+        (alone,) = torch.autograd.grad(feasible_set.project(point), point, g)
+        results.append([y.detach(), first.detach(), bend, alone])
+    if "centre" not in name and not name.startswith("non") and "asymmetric" not in name:
+        assert seen[-1] == dtype
+    for plain, own in zip(*results, strict=True):
+        assert own.dtype == dtype
+        torch.testing.assert_close(own.float(), plain.float(), rtol=2 * eps, atol=4 * eps)
+    solution = feasible_set.solve(v)
+    torch.testing.assert_close(solution.value, results[0][0], rtol=2 * eps, atol=4 * eps)

@@ -52,7 +52,8 @@ class Rows:
         """Return the kernels' result, ``(*batch, n)``, as a function of the points.
 
         Its derivative, a symmetric map, is the kernels' ``pull(gradient, *saved, *data)``. Second derivatives and
-        batches of gradients take the plain ``formula(gradient, *saved)``, which gets all in the batch's shape.
+        batches of gradients take the plain ``formula(gradient, *saved)``, which gets all in the batch's shape, and a
+        gradient of a half type in float32.
         """
         if self.leaf.requires_grad and torch.is_grad_enabled():
             derivative = functools.partial(_derivative, self.kernels, formula, self.batch, data)
@@ -85,6 +86,7 @@ def by_plain_form(project: Formula, gradient: Tensor, v: Tensor) -> Tensor:
     """Return the derivative at `v` of a projection, times the gradient, by the graph of its plain form."""
     again = torch.is_grad_enabled()
     with torch.enable_grad():
+        v = widened(v)
         (result,) = torch.autograd.grad(project(v), v, gradient, create_graph=again)
     return result
 
@@ -101,4 +103,10 @@ def _derivative(
         return kernels.pull(gradient, *saved, *data)
     with torch.enable_grad():
         shaped = [t.reshape(*batch, *t.shape[1:]) for t in saved]
-    return formula(gradient.reshape(*batch, gradient.shape[-1]), *shaped).reshape(-1, gradient.shape[-1])
+    result = formula(widened(gradient).reshape(*batch, gradient.shape[-1]), *shaped)
+    return result.reshape(-1, gradient.shape[-1]).to(gradient.dtype)
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """Return half types in float32."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor

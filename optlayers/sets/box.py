@@ -17,7 +17,7 @@ from optlayers.parametric.constants import is_traced
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
 from optlayers.sets.base import ClosedFormSet, register, relative
-from optlayers.sets.section_search import free_mask
+from optlayers.sets.section_search import stored_free_mask
 
 
 @register
@@ -66,14 +66,18 @@ class Box(ClosedFormSet):
         """Clamp; an entry on or beyond a bound takes the derivative of the bound."""
         if self.lower is None and self.upper is None:
             return v.clone()
-        rows = rows_of(self.kernels, v, self.lower, self.upper) if may_need_derivative(v) else None
+        fused = self.fused(v) if may_need_derivative(v) else None
+        return clamp(v, self.lower, self.upper) if fused is None else fused
+
+    def fused(self, v: Tensor) -> Tensor | None:
+        rows = rows_of(self.kernels, v, self.lower, self.upper)
         if rows is None:
-            return clamp(v, self.lower, self.upper)
+            return None
         y = rows.kernels.project(rows.points, *rows.vectors)
         return rows.answer(y, self._pull, (y,), rows.vectors)
 
     def _pull(self, gradient: Tensor, y: Tensor) -> Tensor:
-        return gradient * free_mask(y.detach(), self.lower, self.upper)
+        return gradient * stored_free_mask(y, self.lower, self.upper)
 
     def infeasibility(self) -> Tensor | None:
         if self.lower is None or self.upper is None:

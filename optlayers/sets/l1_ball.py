@@ -80,12 +80,11 @@ class L1Ball(ClosedFormSet):
 
     def project(self, v: Tensor) -> Tensor:
         """Project the distances from the centre; on the sphere the derivative is that of an outside point."""
-        offset = v if self.center is None else v - self.center
-        weights = self.above if self.above is self.below else self._weights(offset)
-        fused = self._project_fused(v, offset, weights)
+        fused = self.fused(v)
         if fused is not None:
             return fused
-        size = offset.abs()
+        offset = self._offset(v)
+        size, weights = offset.abs(), self._weights(offset)
         cost = (size if weights is None else weights * size).sum(-1)
         outside = cost >= self.radius
         total = torch.where(outside, self.radius.clamp_min(0.0), cost)
@@ -100,7 +99,9 @@ class L1Ball(ClosedFormSet):
             moved = moved & ((weights > 0) | (offset != 0))
         return torch.where(moved, y if self.center is None else y + self.center, v)
 
-    def _project_fused(self, v: Tensor, offset: Tensor, weights: Tensor | None) -> Tensor | None:
+    def fused(self, v: Tensor) -> Tensor | None:
+        offset = self._offset(v)
+        weights = self._weights(offset)
         rows = rows_of(self.kernels, offset, self.center, weights, numbers=(self.radius,))
         if rows is None:
             return None
@@ -118,7 +119,12 @@ class L1Ball(ClosedFormSet):
     def _sides(self) -> list[Tensor]:
         return [side for side in (self.above, self.below) if side is not None]
 
-    def _weights(self, offset: Tensor) -> Tensor:
+    def _offset(self, v: Tensor) -> Tensor:
+        return v if self.center is None else v - self.center
+
+    def _weights(self, offset: Tensor) -> Tensor | None:
+        if self.above is self.below:
+            return self.above
         above, below = (1.0 if side is None else side for side in (self.above, self.below))
         return torch.where(offset > 0, above, below)
 

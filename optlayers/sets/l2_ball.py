@@ -49,17 +49,22 @@ class L2Ball(ClosedFormSet):
 
     def project(self, v: Tensor) -> Tensor:
         """Scale the offset from the centre; on the sphere the derivative is that of an outside point."""
-        offset = v if self.center is None else v - self.center
-        rows = rows_of(self.kernels, offset, self.center, numbers=(self.radius,))
+        fused = self.fused(v)
+        return self._around_center(v, *self._scaled(self._offset(v))) if fused is None else fused
+
+    def fused(self, v: Tensor) -> Tensor | None:
+        rows = rows_of(self.kernels, self._offset(v), self.center, numbers=(self.radius,))
         if rows is None:
-            scaled, outside = self._scaled(offset)
-        else:
-            value, norm = rows.kernels.project(rows.points, *rows.numbers)
-            scaled = rows.answer(value, self._pull, (rows.leaf, norm), rows.numbers)
-            outside = rows.batched(norm) >= self.radius
-        if self.center is None:
-            return scaled
-        return torch.where(outside.unsqueeze(-1), self.center + scaled, v)
+            return None
+        value, norm = rows.kernels.project(rows.points, *rows.numbers)
+        scaled = rows.answer(value, self._pull, (rows.leaf, norm), rows.numbers)
+        return self._around_center(v, scaled, rows.batched(norm) >= self.radius)
+
+    def _offset(self, v: Tensor) -> Tensor:
+        return v if self.center is None else v - self.center
+
+    def _around_center(self, v: Tensor, scaled: Tensor, outside: Tensor) -> Tensor:
+        return scaled if self.center is None else torch.where(outside.unsqueeze(-1), self.center + scaled, v)
 
     def _scaled(self, offset: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the offset is on the ball, and whether it is not inside."""

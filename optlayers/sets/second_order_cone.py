@@ -60,7 +60,7 @@ class SecondOrderCone(ClosedFormSet):
         if cone is None or not cone.is_circular or cone.axes is None:
             return None
         (axis,), slope = cone.axes, cone.weights[-1] ** -0.5
-        head = np.argmax(axis)
+        head = int(np.argmax(axis))
         is_entry = np.count_nonzero(axis) == 1 and axis[head] == 1 and head < _MOST_EXACT
         has_apex = not (isinstance(cone.center, Affine) and cone.center.is_zero)
         return {
@@ -76,10 +76,14 @@ class SecondOrderCone(ClosedFormSet):
 
     def project(self, v: Tensor) -> Tensor:
         """Choose one of the three cases; on the boundary of the cone or its polar, the derivative is theirs."""
+        fused = self.fused(v)
+        return self._project(v) if fused is None else fused
+
+    def fused(self, v: Tensor) -> Tensor | None:
         plain = self.head is None or self.apex is not None or self.slope is not None
         rows = None if plain else rows_of(self.kernels, v, numbers=(self.head,))
         if rows is None:
-            return self._project(v)
+            return None
         y = rows.kernels.project(rows.points, *rows.numbers)
         return rows.answer(y, functools.partial(by_plain_form, self._project), (rows.leaf,), rows.numbers)
 

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from optlayers.kernels.fused import rows_of
-from optlayers.sets.section_search import free_mask
+from optlayers.sets.section_search import stored_free_mask
 
 Section = tuple[Tensor | None, Tensor | None, Tensor | None]  # normal, lower, upper
 
@@ -37,7 +37,7 @@ def pull(
         Whether the total is at its bound.
     normal, lower, upper : Tensor, shape (*batch, n), or None
     """
-    free = free_mask(y.detach(), lower, upper)
+    free = stored_free_mask(y, lower, upper).to(gradient.dtype)
     return free * gradient - along(gradient, free if normal is None else free * normal, tight)
 
 
