@@ -28,7 +28,7 @@ def center(n):
 SETS = {
     "box": ("box", lambda x, n: [x >= -weights(n), x <= 0.3]),
     "simplex": ("box_section", lambda x, n: [x >= 0, cp.sum(x) == 1]),
-    "capped simplex": ("box_section", lambda x, n: [x >= 0, x <= 2.3 / n, weights(n) @ x == 1.7]),
+    "capped simplex": ("box_section", lambda x, n: [x >= 0, x <= 0.3, weights(n) @ x == 0.07 * n]),
     "L1 ball": ("l1_ball", lambda x, n: [cp.norm(x, 1) <= 1.5]),
     "weighted L1 ball": ("l1_ball", lambda x, n: [weights(n) @ cp.abs(x) <= 1.5]),
     "L1 ball with a centre": ("l1_ball", lambda x, n: [cp.norm(x - center(n), 1) <= 1.5]),
