@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from optlayers.kernels.cpu.arrays import array, bits, data, totals
-from optlayers.kernels.cpu.blocks import LARGEST, part, width_of
+from optlayers.kernels.cpu.blocks import part, width_of
 from optlayers.kernels.cpu.compiled import inner, kernel
 from optlayers.kernels.cpu.section_rows import project_rows
 from optlayers.kernels.cpu.simplex_rows import project_rows as project_simplex_rows
@@ -33,14 +33,16 @@ def project(v: Tensor, weights: Tensor | None, radius: Tensor) -> tuple[Tensor, 
     tight : Tensor of bool, shape (rows,)
     """
     y, tight = torch.empty(v.shape, dtype=v.dtype), torch.empty(len(v), dtype=torch.bool)
-    target = array(y)
-    source = array(v)
-    zero, limits = data(None, 0.0, target), (totals(None, -np.inf), np.maximum(totals(radius, np.inf), 0.0))
+    target, source = array(y), array(v)
+    zero = data(None, 0.0, target)
+    limits = totals(None, -np.inf), np.maximum(totals(radius, np.inf), 0.0)
+    over_rows(_magnitudes, *v.shape, source, target)
     if weights is None:
-        over_rows(_project, *v.shape, source, zero, *limits, target, bits(target), array(tight))
+        over_rows(project_simplex_rows, *v.shape, target, zero, *limits, target, bits(target), array(tight))
     else:
         bounds = data(weights, 1.0, target), zero, data(None, np.inf, target)
-        over_rows(_project_weighted, *v.shape, source, *bounds, *limits, target, array(tight))
+        over_rows(project_rows, *v.shape, target, *bounds, *limits, target, array(tight))
+    over_rows(_signs, *v.shape, source, target)
     return y, tight
 
 
@@ -57,58 +59,16 @@ def pull(gradient: Tensor, y: Tensor, tight: Tensor, weights: Tensor | None) -> 
 
 
 @kernel
-def _project(
-    first: int,
-    last: int,
-    v: np.ndarray,
-    zero: np.ndarray,
-    least: np.ndarray,
-    radii: np.ndarray,
-    y: np.ndarray,
-    bits: np.ndarray,
-    tight: np.ndarray,
-) -> None:
-    """Project few rows at a time, which stay in the cache from their magnitudes to their signs."""
-    step = max(1, LARGEST // max(1, v.shape[1]))
-    for start in range(first, last, step):
-        stop = min(last, start + step)
-        _magnitudes(v[start:stop], y[start:stop])
-        project_simplex_rows(start, stop, y, zero, least, radii, y, bits, tight)
-        _signs(v[start:stop], y[start:stop])
-
-
-@kernel
-def _project_weighted(
-    first: int,
-    last: int,
-    v: np.ndarray,
-    weights: np.ndarray,
-    zero: np.ndarray,
-    upper: np.ndarray,
-    least: np.ndarray,
-    radii: np.ndarray,
-    y: np.ndarray,
-    tight: np.ndarray,
-) -> None:
-    step = max(1, LARGEST // max(1, v.shape[1]))
-    for start in range(first, last, step):
-        stop = min(last, start + step)
-        _magnitudes(v[start:stop], y[start:stop])
-        project_rows(start, stop, y, weights, zero, upper, least, radii, y, tight)
-        _signs(v[start:stop], y[start:stop])
-
-
-@inner
-def _magnitudes(v: np.ndarray, y: np.ndarray) -> None:
-    for i in range(v.shape[0]):
+def _magnitudes(first: int, last: int, v: np.ndarray, y: np.ndarray) -> None:
+    for i in range(first, last):
         for j in range(v.shape[1]):
             y[i, j] = abs(v[i, j])
 
 
-@inner
-def _signs(v: np.ndarray, y: np.ndarray) -> None:
+@kernel
+def _signs(first: int, last: int, v: np.ndarray, y: np.ndarray) -> None:
     zero = y.dtype.type(0)
-    for i in range(v.shape[0]):
+    for i in range(first, last):
         for j in range(v.shape[1]):
             y[i, j] = -y[i, j] if v[i, j] < zero else y[i, j]
 
