@@ -19,6 +19,7 @@ from optlayers.explanation import explain, summarise
 from optlayers.failure import Failures, together
 from optlayers.infeasibility import Emptiness
 from optlayers.inputs import Problem, check_points, prepare
+from optlayers.kernels import gpu
 from optlayers.parameters import Given, assign
 from optlayers.parametric.constants import is_traced
 from optlayers.parametric.maps import Values
@@ -153,7 +154,7 @@ class FeasibleSet:
         NotSolvedError
             If the general solver fails on some sample and ``on_failure="raise"``.
         """
-        tensors, v, values, problems = self._prepare(points)
+        tensors, v, values, problems = self._prepare(points, keep_half=True)
         return self._pack(self._project(v, values, problems).value, tensors)
 
     def solve(self, *points: Tensor, warm_start: Solution | WarmStart | None = None) -> Solution:
@@ -257,9 +258,15 @@ class FeasibleSet:
         names = ", ".join(f"{v.name()} {tuple(v.shape)}" for v in self.variables)
         return f"FeasibleSet({names}: {summarise(self._compiled)})"
 
-    def _prepare(self, points: Sequence[Tensor]) -> tuple[list[Tensor], Tensor, Values, list[Problem]]:
+    def _prepare(
+        self, points: Sequence[Tensor], *, keep_half: bool = False
+    ) -> tuple[list[Tensor], Tensor, Values, list[Problem]]:
         tensors = check_points(self.variables, points)
-        return tensors, *prepare(self.variables, self.parameters, tensors, self._given, validate=self.validate)
+        keep_half = keep_half and not is_traced() and gpu.available(tensors[0]) and self._compiled.takes_half
+        found = prepare(
+            self.variables, self.parameters, tensors, self._given, validate=self.validate, keep_half=keep_half
+        )
+        return tensors, *found
 
     def _project(
         self,

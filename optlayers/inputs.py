@@ -43,10 +43,12 @@ def prepare(
     given: Mapping[int, Given],
     *,
     validate: bool,
+    keep_half: bool = False,
 ) -> tuple[Tensor, Values, list[Problem]]:
     """Return the points ``(*batch, n)``, the parameter values, and what is wrong with which samples.
 
-    The dtype is that of the points and the parameter tensors together, float32 at least.
+    The dtype is that of the points and the parameter tensors together, float32 at least; with `keep_half`, points of
+    half types stay as they are where that is float32.
     """
     missing = [p.name() for k, p in enumerate(parameters) if k not in given]
     if missing:
@@ -56,7 +58,9 @@ def prepare(
     floating = [tensor.dtype for tensor in tensors if tensor.is_floating_point()]
     dtype = functools.reduce(torch.promote_types, floating, torch.float32)
     flat = [_flatten(value, len(p.shape), dtype) for p, value in zip(parameters, values, strict=True)]
-    parts = [_flatten(point, len(v.shape), dtype) for v, point in zip(variables, points, strict=True)]
+    own = functools.reduce(torch.promote_types, [point.dtype for point in points])
+    own = own if keep_half and dtype == torch.float32 else dtype
+    parts = [_flatten(point, len(v.shape), own) for v, point in zip(variables, points, strict=True)]
     names = [leaf.name() for leaf in (*variables, *parameters)]
     batch = _common_batch(names, [*parts, *flat])
     v = parts[0] if len(parts) == 1 else torch.cat([part.expand(*batch, part.shape[-1]) for part in parts], -1)

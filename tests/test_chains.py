@@ -1,5 +1,6 @@
 """Sequences: the searches behind monotone, bounded-step and bounded-variation sets, by certificates."""
 
+import importlib
 from functools import partial
 
 import cvxpy as cp
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from optlayers import FeasibleSet, InfeasibleError
-from optlayers.kernels.cpu import difference_chain, pooling, total_variation
+from optlayers.kernels.cpu import difference_chain, total_variation
 from optlayers.sets import chain_search, pool_adjacent, total_variation_search
 from optlayers.sets.chain_compromise import least_violation
 from optlayers.sets.difference_chain import DifferenceChain
@@ -18,9 +19,15 @@ from optlayers.sets.total_variation import TotalVariationBall
 from optlayers.testing import LAWS, cases
 
 INF = float("inf")
+
+
+def _isotonic():
+    return importlib.import_module("optlayers.kernels.cpu.isotonic")
+
+
 SEARCHES = {
     "plain": (pool_adjacent._pool_rows, chain_search.search_rows, total_variation_search.search_rows),
-    "compiled": (pooling.project, difference_chain.search, total_variation.search),
+    "compiled": (lambda v, weight: _isotonic().project(v, weight), difference_chain.search, total_variation.search),
     "interpreted": (
         pool_adjacent._pool_rows,
         partial(difference_chain.search, interpreted=True),

@@ -7,7 +7,10 @@ from torch.nn.functional import normalize
 from optlayers.cones import second_order
 from optlayers.kernels import cpu
 from optlayers.sets.box_section import BoxSection
+from optlayers.sets.isotonic import Isotonic
+from optlayers.sets.l1_ball import L1Ball
 from optlayers.sets.l2_ball import L2Ball
+from optlayers.sets.second_order_cone import SecondOrderCone
 from optlayers.testing import LAWS, cases
 
 pytest.importorskip("numba")
@@ -88,6 +91,14 @@ def test_second_order_cone(n, dtype):
     (right,) = torch.autograd.grad(expected, u, g.double())
     nonzero = (v != 0).any(-1)
     close(second_order_cone.pull(g, v)[nonzero], right[nonzero], dtype, 10)
+    heads = torch.tensor([n - 1, n // 2, 1])
+    for k, head in enumerate(heads.tolist()):  # with another head, all is as before
+        order = torch.arange(n).roll(head)
+        rows = slice(k, None, 3)
+        y = second_order_cone.project(v[:, order].contiguous(), heads)[rows]
+        close(y[:, order.argsort()], expected[rows], dtype, scale)
+        pulled = second_order_cone.pull(g[:, order].contiguous(), v[:, order].contiguous(), heads)[rows]
+        close(pulled[:, order.argsort()][nonzero[rows]], right[rows][nonzero[rows]], dtype, 10)
 
 
 @pytest.mark.parametrize("dtype", DTYPES, ids=str)
@@ -96,13 +107,14 @@ def test_isotonic(n, dtype):
     v = points(n, dtype) + torch.linspace(0, 1, n).to(dtype)
     y, starts = isotonic.project(v)
     assert bool((y.diff(dim=-1) >= 0).all())
-    assert bool(starts[:, 0].all())
-    pool = starts.cumsum(-1) - 1
+    fresh = starts == torch.arange(n)
+    assert bool(fresh[:, 0].all())
+    pool = fresh.cumsum(-1) - 1
     member = torch.nn.functional.one_hot(pool, n).double() if n <= 1000 else None
     slack = (v.double() - y.double()).cumsum(-1)  # the multipliers of y_i <= y_{i+1} are its negatives
     tolerance = ACCURACY[dtype] * n
     assert float(slack.detach().min()) >= -tolerance
-    ends = torch.cat([starts[:, 1:], torch.ones(6, 1, dtype=torch.bool)], -1)
+    ends = torch.cat([fresh[:, 1:], torch.ones(6, 1, dtype=torch.bool)], -1)
     assert float(slack[ends].abs().max()) <= tolerance
     if member is not None:
         g = torch.randn_like(v)
@@ -113,7 +125,11 @@ def test_isotonic(n, dtype):
 @pytest.mark.parametrize(
     "law", [law for name, law in LAWS.items() if "cvxpy" not in name], ids=lambda law: law.__name__
 )
-@pytest.mark.parametrize("case", list(cases(L2Ball)), ids=lambda case: case.name)
+@pytest.mark.parametrize(
+    "case",
+    [case for kind in (Isotonic, L1Ball, L2Ball, SecondOrderCone) for case in cases(kind)],
+    ids=lambda case: case.name,
+)
 def test_law(case, law, monkeypatch):
     torch.use_deterministic_algorithms(False)
     monkeypatch.setattr(cpu, "SMALLEST", 0)

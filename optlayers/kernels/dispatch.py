@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib import import_module
+from importlib.util import find_spec
 from types import ModuleType
 
 import torch
@@ -29,7 +31,14 @@ def find(family: str | None, v: Tensor, *data: Tensor | None) -> ModuleType | No
         return None
     if any(forward_ad.unpack_dual(t).tangent is not None for t in (v, *tensors)):
         return None
-    return import_module(f"{package.__name__}.{family}")
+    return _module(package.__name__, family)
+
+
+@cache
+def _module(package: str, family: str) -> ModuleType | None:
+    """Return a family's module; not every package has all."""
+    name = f"{package}.{family}"
+    return None if find_spec(name) is None else import_module(name)
 
 
 def is_batched(gradient: Tensor) -> bool:

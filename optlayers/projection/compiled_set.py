@@ -127,6 +127,11 @@ class CompiledSet:
                 return self._names(sources)
         return self.form.labels
 
+    @property
+    def takes_half(self) -> bool:
+        """Whether points may keep a half type, since kernels take it."""
+        return not self.general and all(piece.ties is None and piece.kind.kernels for piece in self.pieces)
+
     def bind(self, values: Values) -> BoundSets:
         """Return the pieces' sets for these parameter values."""
         return [piece.bind(values) for piece in self.pieces]
@@ -142,7 +147,7 @@ class CompiledSet:
     ) -> Outcome:
         """Project points ``(*batch, n)``; with `relax`, onto the least-infeasible points of empty general pieces."""
         parts = self.layout.split(v)
-        results = [bound.project(part) for bound, part in zip(sets, parts, strict=False)]
+        results = [_project_part(bound, part, values.dtype) for bound, part in zip(sets, parts, strict=False)]
         if not self.general:
             return Outcome(self.layout.join(results))
         found: list[Projected] = []
@@ -174,6 +179,14 @@ class CompiledSet:
         """Return why the set is empty for some samples, as far as closed forms tell."""
         labels = self.form.labels
         return [conflict for _, part in self._doubtful for conflict in find_conflicts(part, values, labels)]
+
+
+def _project_part(bound: ClosedFormSet | Tied, v: Tensor, dtype: torch.dtype) -> Tensor:
+    """Project in the dtype of the data; points of a half type, where kernels take them, as they are."""
+    if v.dtype == dtype or isinstance(bound, Tied):
+        return bound.project(v)
+    y = bound.fused(v)
+    return (bound.project(v.to(dtype)) if y is None else y).to(v.dtype)
 
 
 def _largest(tensors: Sequence[Tensor]) -> Tensor:

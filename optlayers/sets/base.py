@@ -32,8 +32,8 @@ class ClosedFormSet(ABC):
     leading dimensions of the fields are batch dimensions, and broadcast against those of the point.
 
     Must be defined: `name`, `constraints`, `match`, `project`, `examples`. May be overridden: `label`,
-    `infeasibility`, `relaxed`, `blame`; `kernels`; and `is_twice_differentiable`, where second derivatives raise
-    NotImplementedError (see `optlayers.cones.first_order`).
+    `infeasibility`, `relaxed`, `blame`; `kernels` and `fused`; and `is_twice_differentiable`, where second derivatives
+    raise NotImplementedError (see `optlayers.cones.first_order`).
     """
 
     name: ClassVar[str]
@@ -53,6 +53,13 @@ class ClosedFormSet(ABC):
     @abstractmethod
     def project(self, v: Tensor) -> Tensor:
         """Return ``argmin_y ||y - v||`` over the set, for points ``(*batch, n)``."""
+
+    def fused(self, v: Tensor) -> Tensor | None:
+        """Return the projection by kernels, whose arithmetic on half types is in float32; None where they do not serve.
+
+        `project` asks here first; its plain form takes float32 and float64.
+        """
+        return None
 
     @staticmethod
     @abstractmethod

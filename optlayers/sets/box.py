@@ -12,10 +12,12 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
+from optlayers.kernels.fused import rows_of
 from optlayers.parametric.constants import is_traced
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
 from optlayers.sets.base import ClosedFormSet, register, relative
+from optlayers.sets.section_search import stored_free_mask
 
 
 @register
@@ -29,6 +31,7 @@ class Box(ClosedFormSet):
     """
 
     name = "box"
+    kernels = "box"
     lower: Tensor | None
     upper: Tensor | None
 
@@ -61,7 +64,20 @@ class Box(ClosedFormSet):
 
     def project(self, v: Tensor) -> Tensor:
         """Clamp; an entry on or beyond a bound takes the derivative of the bound."""
-        return v.clone() if self.lower is None and self.upper is None else clamp(v, self.lower, self.upper)
+        if self.lower is None and self.upper is None:
+            return v.clone()
+        fused = self.fused(v) if may_need_derivative(v) else None
+        return clamp(v, self.lower, self.upper) if fused is None else fused
+
+    def fused(self, v: Tensor) -> Tensor | None:
+        rows = rows_of(self.kernels, v, self.lower, self.upper)
+        if rows is None:
+            return None
+        y = rows.kernels.project(rows.points, *rows.vectors)
+        return rows.answer(y, self._pull, (y,), rows.vectors)
+
+    def _pull(self, gradient: Tensor, y: Tensor) -> Tensor:
+        return gradient * stored_free_mask(y, self.lower, self.upper)
 
     def infeasibility(self) -> Tensor | None:
         if self.lower is None or self.upper is None:

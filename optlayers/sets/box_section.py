@@ -94,7 +94,7 @@ class BoxSection(ClosedFormSet):
 
         An entry exactly at a bound takes the derivative of the bound, a total exactly at its bound that of the bound.
         """
-        fused = project_fused(v, (self.normal, self.lower, self.upper), self.total_lower, self.total_upper)
+        fused = self.fused(v)
         if fused is not None:
             return fused
         if self.total_lower is not None and self.total_lower is self.total_upper:
@@ -108,6 +108,9 @@ class BoxSection(ClosedFormSet):
         if self.total_upper is not None:
             loose = loose & (product < self.total_upper)
         return torch.where(loose.unsqueeze(-1), inside, self._section(v, total))
+
+    def fused(self, v: Tensor) -> Tensor | None:
+        return project_fused(v, (self.normal, self.lower, self.upper), self.total_lower, self.total_upper)
 
     def _section(self, v: Tensor, total: Tensor) -> Tensor:
         tau = search(v, self.normal, self.lower, self.upper, total).unsqueeze(-1)

@@ -43,6 +43,7 @@ class Isotonic(ClosedFormSet):
     """
 
     name = "monotone sequence"
+    kernels = "isotonic"
     order: Tensor | None
     rise: Tensor | None
     fall: Tensor | None

@@ -12,6 +12,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from optlayers.kernels.fused import rows_of
 from optlayers.parametric.constants import is_traced
 from optlayers.parametric.symbolic import Affine, Data, derived
 from optlayers.recognition.bends import Bends, add, read_bends
@@ -20,6 +21,7 @@ from optlayers.recognition.epigraphs import Budget, Cuts, read_budget, read_cuts
 from optlayers.sets.base import ClosedFormSet, register
 from optlayers.sets.box import may_need_derivative
 from optlayers.sets.box_section import BoxSection
+from optlayers.sets.section_kernels import along
 from optlayers.sets.section_search import search
 
 _TOLERANCE = 1e-13
@@ -45,6 +47,7 @@ class L1Ball(ClosedFormSet):
     """
 
     name = "L1 ball"
+    kernels = "l1_ball"
     center: Tensor | None
     above: Tensor | None
     below: Tensor | None
@@ -77,9 +80,11 @@ class L1Ball(ClosedFormSet):
 
     def project(self, v: Tensor) -> Tensor:
         """Project the distances from the centre; on the sphere the derivative is that of an outside point."""
-        offset = v if self.center is None else v - self.center
-        size = offset.abs()
-        weights = self.above if self.above is self.below else self._weights(offset)
+        fused = self.fused(v)
+        if fused is not None:
+            return fused
+        offset = self._offset(v)
+        size, weights = offset.abs(), self._weights(offset)
         cost = (size if weights is None else weights * size).sum(-1)
         outside = cost >= self.radius
         total = torch.where(outside, self.radius.clamp_min(0.0), cost)
@@ -94,10 +99,32 @@ class L1Ball(ClosedFormSet):
             moved = moved & ((weights > 0) | (offset != 0))
         return torch.where(moved, y if self.center is None else y + self.center, v)
 
+    def fused(self, v: Tensor) -> Tensor | None:
+        offset = self._offset(v)
+        weights = self._weights(offset)
+        rows = rows_of(self.kernels, offset, self.center, weights, numbers=(self.radius,))
+        if rows is None:
+            return None
+        own = rows.vectors[1]
+        value, tight = rows.kernels.project(rows.points, own, *rows.numbers)
+
+        def formula(gradient: Tensor, y: Tensor, tight: Tensor) -> Tensor:
+            return _pull(gradient, y, tight, weights)
+
+        y = rows.answer(value, formula, (value, tight), (own,))
+        if self.center is None:
+            return y
+        return torch.where(rows.batched(tight).unsqueeze(-1), y + self.center, v)
+
     def _sides(self) -> list[Tensor]:
         return [side for side in (self.above, self.below) if side is not None]
 
-    def _weights(self, offset: Tensor) -> Tensor:
+    def _offset(self, v: Tensor) -> Tensor:
+        return v if self.center is None else v - self.center
+
+    def _weights(self, offset: Tensor) -> Tensor | None:
+        if self.above is self.below:
+            return self.above
         above, below = (1.0 if side is None else side for side in (self.above, self.below))
         return torch.where(offset > 0, above, below)
 
@@ -114,6 +141,13 @@ class L1Ball(ClosedFormSet):
         yield {"size": (4,), "center": center, "weights": 1 + weights, "radius": np.array(0.7), "fixed": ("weights",)}
         one_sided = {"above": 1 + weights, "below": weights, "fixed": ("above", "below")}
         yield {"size": (4,), "center": center, "radius": np.array(1.0), **one_sided}
+
+
+def _pull(gradient: Tensor, y: Tensor, tight: Tensor, weights: Tensor | None) -> Tensor:
+    """Return the derivative at a projection `y` around zero, which is symmetric, times the gradient."""
+    moves = y != 0 if weights is None else (y != 0) | (weights == 0)
+    normal = y.detach().sign() if weights is None else y.detach().sign() * weights
+    return torch.where(moves | ~tight.unsqueeze(-1), gradient - along(gradient, normal, tight), 0.0)
 
 
 def _match_bends(block: Block, budget: Budget, bends: Bends) -> Mapping[str, Data | None] | None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import cvxpy as cp
@@ -13,8 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.kernels.dispatch import as_data, as_rows, batch_of, find, is_batched
-from optlayers.kernels.follow import follow
+from optlayers.kernels.fused import by_plain_form, rows_of
 from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block
 from optlayers.sets.base import ClosedFormSet, register
@@ -28,14 +25,15 @@ class L2Ball(ClosedFormSet):
 
     Attributes
     ----------
-    center : Tensor, shape (*batch, n)
+    center : Tensor, shape (*batch, n), or None
+        None for zero.
     radius : Tensor, shape (*batch,)
         A negative radius says that the set is empty.
     """
 
     name = "L2 ball"
     kernels = "l2_ball"
-    center: Tensor
+    center: Tensor | None
     radius: Tensor
 
     @staticmethod
@@ -47,27 +45,37 @@ class L2Ball(ClosedFormSet):
         norm = match_norm(block)
         if norm is None or not norm.is_isotropic:
             return None
-        return {"center": norm.center, "radius": norm.radius}
+        return {"center": None if norm.center.is_zero else norm.center, "radius": norm.radius}
 
     def project(self, v: Tensor) -> Tensor:
         """Scale the offset from the centre; on the sphere the derivative is that of an outside point."""
-        kernels = find(self.kernels, v, self.center, self.radius)
-        if kernels is not None and not bool(self.center.any()):
-            return self._project_fused(kernels, v)
-        offset = v - self.center
+        fused = self.fused(v)
+        return self._around_center(v, *self._scaled(self._offset(v))) if fused is None else fused
+
+    def fused(self, v: Tensor) -> Tensor | None:
+        rows = rows_of(self.kernels, self._offset(v), self.center, numbers=(self.radius,))
+        if rows is None:
+            return None
+        value, norm = rows.kernels.project(rows.points, *rows.numbers)
+        scaled = rows.answer(value, self._pull, (rows.leaf, norm), rows.numbers)
+        return self._around_center(v, scaled, rows.batched(norm) >= self.radius)
+
+    def _offset(self, v: Tensor) -> Tensor:
+        return v if self.center is None else v - self.center
+
+    def _around_center(self, v: Tensor, scaled: Tensor, outside: Tensor) -> Tensor:
+        return scaled if self.center is None else torch.where(outside.unsqueeze(-1), self.center + scaled, v)
+
+    def _scaled(self, offset: Tensor) -> tuple[Tensor, Tensor]:
+        """Return what the offset is on the ball, and whether it is not inside."""
         radius = self.radius.clamp_min(0.0)
         distance = safe_norm(offset)
         outside = distance >= radius
         factor = torch.where(outside, radius / torch.where(outside & (distance > 0), distance, 1.0), 1.0)
-        return torch.where(outside.unsqueeze(-1), self.center + offset * factor.unsqueeze(-1), v)
+        return offset * factor.unsqueeze(-1), outside
 
-    def _project_fused(self, kernels: ModuleType, v: Tensor) -> Tensor:
-        batch = batch_of(v, numbers=(self.radius,))
-        points, radius = as_rows(v, batch), as_data(self.radius, batch, 0)
-        y, norm = kernels.project(points.detach(), radius)
-        if points.requires_grad and torch.is_grad_enabled():
-            y = follow(y, points, functools.partial(_pull, kernels, radius), points, norm)
-        return y.view(*batch, v.shape[-1])
+    def _pull(self, gradient: Tensor, offset: Tensor, norm: Tensor) -> Tensor:
+        return by_plain_form(lambda x: self._scaled(x)[0], gradient, offset)
 
     def infeasibility(self) -> Tensor | None:
         return -self.radius.unsqueeze(-1)
@@ -77,15 +85,3 @@ class L2Ball(ClosedFormSet):
         yield {"size": (4,), "center": np.zeros(4), "radius": np.array(1.5)}
         yield {"size": (2, 3), "center": np.arange(6.0).reshape(2, 3), "radius": np.array(0.7)}
         yield {"size": (3,), "center": np.array([1.0, -2.0, 0.0]), "radius": np.array(1e-3)}
-
-
-def _pull(kernels: ModuleType, radius: Tensor, gradient: Tensor, v: Tensor, norm: Tensor) -> Tensor:
-    """Return the derivative at rows of `v`, which is symmetric, times the gradient."""
-    if not (torch.is_grad_enabled() or is_batched(gradient)):
-        return kernels.pull(gradient, v, norm, radius)
-    distance = safe_norm(v)
-    outside = (distance >= radius).unsqueeze(-1)
-    length = torch.where(distance > 0, distance, 1.0).unsqueeze(-1)
-    unit = v / length
-    across = gradient - unit * (unit * gradient).sum(-1, keepdim=True)
-    return torch.where(outside, radius.clamp_min(0.0).unsqueeze(-1) / length * across, gradient)

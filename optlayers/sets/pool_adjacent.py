@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, library
 
 from optlayers.cones.common import primal
-from optlayers.kernels.cpu import is_installed, pooling
+from optlayers.kernels import cpu
+from optlayers.kernels.fused import rows_of
 from optlayers.parametric.constants import is_traced
 from optlayers.sets.batched_operator import front
 from optlayers.sets.box import may_need_derivative
@@ -33,6 +34,10 @@ def isotonic_means(v: Tensor, weight: Tensor | None = None) -> Tensor:
     weight : Tensor, shape (*batch, n), or None (ones)
         Positive.
     """
+    rows = rows_of("isotonic", v) if weight is None else None
+    if rows is not None:
+        values, starts = rows.kernels.project(rows.points)
+        return rows.answer(values, block_means, (starts,))
     values, starts = pool(v, weight)
     if not is_traced() and not any(t is not None and may_need_derivative(t) for t in (v, weight)):
         return values
@@ -66,8 +71,10 @@ def _pool_adjacent(v: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
     v = v.expand(*batch, n).reshape(-1, n)
     if weight is not None:
         weight = weight.expand(*batch, n).reshape(-1, n)
-    if v.device.type == "cpu" and v.numel() >= _LEAST_COMPILED and is_installed():
-        values, starts = pooling.project(v, weight)
+    if v.device.type == "cpu" and v.numel() >= _LEAST_COMPILED and cpu.is_installed():
+        from optlayers.kernels.cpu import isotonic
+
+        values, starts = isotonic.project(v, weight)
     else:
         values, starts = _pool_rows(v, weight)
     return values.reshape(*batch, n), starts.reshape(*batch, n)

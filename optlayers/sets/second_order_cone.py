@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -11,11 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from optlayers.kernels.fused import by_plain_form, rows_of
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
 from optlayers.sets.base import ClosedFormSet, register
 from optlayers.sets.quadratic import safe_norm
 from optlayers.sets.quadric import is_rotated, match_cone
+
+_MOST_EXACT = 1 << 24  # whole numbers below are exact in float32
 
 
 @register
@@ -29,17 +33,22 @@ class SecondOrderCone(ClosedFormSet):
 
     Attributes
     ----------
-    axis : Tensor, shape (*batch, n)
-        A unit vector.
-    apex : Tensor, shape (*batch, n)
-    slope : Tensor, shape (*batch,)
-        Positive.
+    head : Tensor, shape (*batch,), or None
+        The number of the entry that the axis is along.
+    axis : Tensor, shape (*batch, n), or None
+        A unit vector; None where there is a head.
+    apex : Tensor, shape (*batch, n), or None
+        None for zero.
+    slope : Tensor, shape (*batch,), or None
+        Positive; None for one.
     """
 
     name = "second-order cone"
-    axis: Tensor
-    apex: Tensor
-    slope: Tensor
+    kernels = "second_order_cone"
+    head: Tensor | None
+    axis: Tensor | None
+    apex: Tensor | None
+    slope: Tensor | None
 
     @staticmethod
     def constraints(x: cp.Variable, head: Any, tail: Any, apex: Any) -> list[cp.Constraint]:
@@ -50,10 +59,15 @@ class SecondOrderCone(ClosedFormSet):
         cone = match_cone(block)
         if cone is None or not cone.is_circular or cone.axes is None:
             return None
+        (axis,), slope = cone.axes, cone.weights[-1] ** -0.5
+        head = int(np.argmax(axis))
+        is_entry = np.count_nonzero(axis) == 1 and axis[head] == 1 and head < _MOST_EXACT
+        has_apex = not (isinstance(cone.center, Affine) and cone.center.is_zero)
         return {
-            "axis": Affine.of(cone.axes[0], block.parameters),
-            "apex": cone.center,
-            "slope": Affine.of(cone.weights[-1] ** -0.5, block.parameters),
+            "head": Affine.of(head, block.parameters) if is_entry else None,
+            "axis": None if is_entry else Affine.of(axis, block.parameters),
+            "apex": cone.center if has_apex else None,
+            "slope": None if slope == 1 else Affine.of(slope, block.parameters),
         }
 
     @classmethod
@@ -62,16 +76,34 @@ class SecondOrderCone(ClosedFormSet):
 
     def project(self, v: Tensor) -> Tensor:
         """Choose one of the three cases; on the boundary of the cone or its polar, the derivative is theirs."""
-        offset = v - self.apex
-        height = (self.axis * offset).sum(-1)
-        across = offset - height.unsqueeze(-1) * self.axis
+        fused = self.fused(v)
+        return self._project(v) if fused is None else fused
+
+    def fused(self, v: Tensor) -> Tensor | None:
+        plain = self.head is None or self.apex is not None or self.slope is not None
+        rows = None if plain else rows_of(self.kernels, v, numbers=(self.head,))
+        if rows is None:
+            return None
+        y = rows.kernels.project(rows.points, *rows.numbers)
+        return rows.answer(y, functools.partial(by_plain_form, self._project), (rows.leaf,), rows.numbers)
+
+    def _project(self, v: Tensor) -> Tensor:
+        if self.head is None:
+            axis = self.axis
+        else:
+            axis = (torch.arange(v.shape[-1], device=v.device) == self.head.unsqueeze(-1)).to(v.dtype)
+        assert axis is not None
+        slope = v.new_ones(()) if self.slope is None else self.slope
+        offset = v if self.apex is None else v - self.apex
+        height = (axis * offset).sum(-1)
+        across = offset - height.unsqueeze(-1) * axis
         length = safe_norm(across)
-        inside, polar = length <= self.slope * height, self.slope * length <= -height
-        on = ((height + self.slope * length) / (1 + self.slope.square())).unsqueeze(-1)
-        shrink = self.slope / torch.where(length > 0, length, 1.0)
-        boundary = self.apex + on * (self.axis + across * shrink.unsqueeze(-1))
-        outside = torch.where(polar.unsqueeze(-1), self.apex, boundary)
-        return torch.where(inside.unsqueeze(-1), v, outside)
+        inside, polar = length <= slope * height, slope * length <= -height
+        on = ((height + slope * length) / (1 + slope.square())).unsqueeze(-1)
+        shrink = slope / torch.where(length > 0, length, 1.0)
+        surface = on * (axis + across * shrink.unsqueeze(-1))
+        outside = torch.where(polar.unsqueeze(-1), 0.0, surface)
+        return torch.where(inside.unsqueeze(-1), v, outside if self.apex is None else self.apex + outside)
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:

@@ -93,6 +93,12 @@ def free_mask(
     return below.mul_(above)
 
 
+def stored_free_mask(y: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
+    """Return `free_mask` for a result that may be of a half type, which rounds those at their bounds."""
+    low, high = (None if bound is None else bound.detach().to(y.dtype) for bound in (lower, upper))
+    return free_mask(y.detach(), low, high)
+
+
 def _start(v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None, total: Tensor) -> Tensor:
     """Return the root as if no bound counted, or a lower bound on the root that is better."""
     if normal is not None:

@@ -11,7 +11,7 @@ from optlayers.kernels.cpu.compiled import inner
 @inner
 def norm_of(x: np.ndarray) -> float:
     """Return the Euclidean norm; squares are taken of what is of moderate size."""
-    width, square = width_of(x.size), 0.0
+    width, square = max(width_of(x.size), 1), 0.0
     for start in range(0, x.size, width):
         square += _square(x[start : start + width])
     if 1e-30 < square < 1e30:
@@ -38,7 +38,7 @@ def _square(x: np.ndarray) -> float:
 @inner
 def dot(g: np.ndarray, v: np.ndarray, length: float) -> float:
     """Return the product of `g` with ``v / length``."""
-    width, result = width_of(g.size), 0.0
+    width, result = max(width_of(g.size), 1), 0.0
     for start in range(0, g.size, width):
         result += _product(g[start : start + width], v[start : start + width], length)
     return result

@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from optlayers.kernels.gpu.launch import accumulator, arguments, launch, tile
-from optlayers.kernels.gpu.rows import clamp, load, load_data, place, store, strictly_inside
+from optlayers.kernels.gpu.rows import clamp, load, load_data, place, rounded, store, strictly_inside
 
 
 def project(v: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
@@ -63,5 +63,5 @@ def _pull(
     x = load(y, y_stride, y_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
     low = load_data(lower, lower_stride, lower_step, row, column, lower_rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
     high = load_data(upper, upper_stride, upper_step, row, column, upper_rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
-    free = strictly_inside(x, low, high, column[None, :] < n)
+    free = strictly_inside(x, rounded(low, y), rounded(high, y), column[None, :] < n)
     store(out, out_stride, out_step, row, column, rows, n, tl.where(free, g, 0.0), ALIGN)

@@ -29,8 +29,9 @@ def project(v: Tensor, weights: Tensor | None, radius: Tensor) -> tuple[Tensor, 
 
 
 def pull(gradient: Tensor, y: Tensor, tight: Tensor, weights: Tensor | None) -> Tensor:
-    """Return the gradient of the point: that of `y` where it is not zero, or has no weight.
+    """Return the gradient of the point: that of `y`.
 
-    On rows that are not inside the ball, less its component along the signed weights of these entries.
+    On rows that are not inside the ball, only where `y` is not zero, or has no weight, and less its component along the
+    signed weights of these entries.
     """
     return section_pull.pull(gradient, y, tight, weights, None, None, absolute=True)

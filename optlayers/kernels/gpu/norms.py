@@ -7,24 +7,24 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from optlayers.kernels.gpu.launch import Tile, accumulator, arguments, launch
-from optlayers.kernels.gpu.rows import load, place
+from optlayers.kernels.gpu.launch import Tile, accumulator, arguments, launch, numbers
+from optlayers.kernels.gpu.rows import load, load_number, place
 
 
-def long_norms(cut: Tile, v: Tensor, head: bool = False) -> Tensor:
-    """Return the norms of rows that several programs share, ``(rows,)``; if `head`, without their first entry."""
+def long_norms(cut: Tile, v: Tensor, head: Tensor | None = None) -> Tensor:
+    """Return the norms of rows that several programs share, ``(rows,)``; without the entry whose number is `head`."""
     largest = torch.empty(cut.rows, cut.across, dtype=torch.float64, device=v.device)
-    square, told = torch.empty_like(largest), arguments(cut, {"v": v})
-    launch(_norms, cut.programs, cut.warps, **told, largest=largest, square=square, HEAD=head, ACC=accumulator(v)[1])
+    square, told = torch.empty_like(largest), arguments(cut, {"v": v}) | numbers(head=head)
+    launch(_norms, cut.programs, cut.warps, **told, largest=largest, square=square, ACC=accumulator(v)[1])
     most = largest.amax(-1, keepdim=True)
     weight = (largest / torch.where(most > 0, most, 1.0)).square()
     return (most.squeeze(-1) * (weight * square).sum(-1).sqrt()).to(accumulator(v)[0])
 
 
-def long_products(cut: Tile, v: Tensor, gradient: Tensor, norm: Tensor, head: bool = False) -> Tensor:
+def long_products(cut: Tile, v: Tensor, gradient: Tensor, norm: Tensor, head: Tensor | None = None) -> Tensor:
     """Return ``v / norm @ gradient`` of rows that several programs share, ``(rows,)``, as `long_norms` does."""
     sums = torch.empty(cut.rows, cut.across, dtype=torch.float64, device=v.device)
-    told = arguments(cut, {"v": v, "gradient": gradient}) | {"HEAD": head, "ACC": accumulator(v)[1]}
+    told = arguments(cut, {"v": v, "gradient": gradient}) | numbers(head=head) | {"ACC": accumulator(v)[1]}
     launch(_products, cut.programs, cut.warps, **told, norm=norm, sums=sums)
     return sums.sum(-1).to(norm.dtype)
 
@@ -53,14 +53,15 @@ def direction(x, norm):
 
 @triton.jit
 def _norms(
-    v, v_stride, v_step, largest, square, rows, units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
-    HEAD: tl.constexpr, ACC: tl.constexpr,
+    v, v_stride, v_step, head, head_stride, head_rows, largest, square, rows, units, ALIGN: tl.constexpr,
+    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
     row, column, part = place(rows, n, HEIGHT, WIDTH)
     x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
-    if HEAD:
-        x = tl.where(column[None, :] > 0, x, 0.0)
+    if head is not None:
+        top = load_number(head, head_stride, row, head_rows, tl.int32)
+        x = tl.where(column[None, :] == top[:, None], 0.0, x)
     size, sum_of_squares = scaled_square(x, ACC)
     here = row * tl.cdiv(n, WIDTH) + part
     tl.store(largest + here, tl.where(sum_of_squares == 0, 0.0, size).to(tl.float64), mask=row < rows)
@@ -69,15 +70,16 @@ def _norms(
 
 @triton.jit
 def _products(
-    v, v_stride, v_step, gradient, gradient_stride, gradient_step, norm, sums, rows, units, ALIGN: tl.constexpr,
-    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, HEAD: tl.constexpr, ACC: tl.constexpr,
+    v, v_stride, v_step, gradient, gradient_stride, gradient_step, head, head_stride, head_rows, norm, sums, rows,
+    units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
     row, column, part = place(rows, n, HEIGHT, WIDTH)
     x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
     g = load(gradient, gradient_stride, gradient_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
-    if HEAD:
-        x = tl.where(column[None, :] > 0, x, 0.0)
+    if head is not None:
+        top = load_number(head, head_stride, row, head_rows, tl.int32)
+        x = tl.where(column[None, :] == top[:, None], 0.0, x)
     length = tl.load(norm + tl.minimum(row, rows - 1)).to(ACC)
     product = tl.sum(direction(x, length) * g, 1)
     tl.store(sums + row * tl.cdiv(n, WIDTH) + part, product.to(tl.float64), mask=row < rows)

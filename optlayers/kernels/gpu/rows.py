@@ -66,6 +66,15 @@ def clamp(x, lower, upper):
 
 
 @triton.jit
+def rounded(bound, pointer):
+    """Return a bound as entries that lie on it were stored; there may be none."""
+    result = bound
+    if bound is not None:
+        result = bound.to(pointer.dtype.element_ty).to(bound.dtype)
+    return result
+
+
+@triton.jit
 def strictly_inside(y, lower, upper, inside):
     """Return whether entries lie strictly between their bounds, where either may be None, in columns that exist."""
     free = inside & (y == y)

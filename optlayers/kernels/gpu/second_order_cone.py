@@ -1,4 +1,4 @@
-"""Second-order cones: ``{(t, x) : ||x|| <= t}``, the head `t` first."""
+"""Second-order cones: ``{y : ||x|| <= t}``, the head `t` being one entry of `y`, `x` the others."""
 
 from __future__ import annotations
 
@@ -7,50 +7,56 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from optlayers.kernels.gpu.launch import accumulator, arguments, launch, tile
+from optlayers.kernels.gpu.launch import accumulator, arguments, launch, numbers, tile
 from optlayers.kernels.gpu.norms import direction, long_norms, long_products, norm_of
 from optlayers.kernels.gpu.rows import load, load_number, place, store
 
 
-def project(v: Tensor) -> Tensor:
+def project(v: Tensor, head: Tensor | None = None) -> Tensor:
     """Return the nearest points of the cone.
 
     Parameters
     ----------
     v : Tensor, shape (rows, n)
+    head : Tensor, shape (rows or a divisor,), or None (zeros)
+        Which entry is the head.
 
     Returns
     -------
     Tensor, shape (rows, n)
     """
     y, cut = torch.empty_like(v), tile(v)
-    norm = None if cut.across == 1 else long_norms(cut, v, head=True)
-    launch(_project, cut.programs, cut.warps, **arguments(cut, {"v": v, "y": y}), norm=norm, ACC=accumulator(v)[1])
+    head = v.new_zeros(1) if head is None else head
+    norm = None if cut.across == 1 else long_norms(cut, v, head)
+    told = arguments(cut, {"v": v, "y": y}) | numbers(head=head) | {"norm": norm, "ACC": accumulator(v)[1]}
+    launch(_project, cut.programs, cut.warps, **told)
     return y
 
 
-def pull(gradient: Tensor, v: Tensor) -> Tensor:
+def pull(gradient: Tensor, v: Tensor, head: Tensor | None = None) -> Tensor:
     """Return the gradient of the point, by the Jacobian of `optlayers.cones.second_order`."""
     out, cut = torch.empty_like(gradient), tile(gradient, v)
+    head = v.new_zeros(1) if head is None else head
     norm = product = None
     if cut.across > 1:
-        norm = long_norms(cut, v, head=True)
-        product = long_products(cut, v, gradient, norm, head=True)
-    told = arguments(cut, {"v": v, "gradient": gradient, "out": out}) | {"norm": norm, "product": product}
-    launch(_pull, cut.programs, cut.warps, **told, ACC=accumulator(v)[1])
+        norm = long_norms(cut, v, head)
+        product = long_products(cut, v, gradient, norm, head)
+    told = arguments(cut, {"v": v, "gradient": gradient, "out": out}) | numbers(head=head)
+    launch(_pull, cut.programs, cut.warps, **told, norm=norm, product=product, ACC=accumulator(v)[1])
     return out
 
 
 @triton.jit
 def _project(
-    v, v_stride, v_step, y, y_stride, y_step, norm, rows, units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr,
-    WIDTH: tl.constexpr, ACC: tl.constexpr,
+    v, v_stride, v_step, y, y_stride, y_step, head, head_stride, head_rows, norm, rows, units, ALIGN: tl.constexpr,
+    HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
     row, column, _ = place(rows, n, HEIGHT, WIDTH)
-    is_head = column[None, :] == 0
+    top = load_number(head, head_stride, row, head_rows, tl.int32)
+    is_head = column[None, :] == top[:, None]
     x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
-    t = tl.load(v + tl.minimum(row, rows - 1) * v_stride * ALIGN).to(ACC)
+    t = tl.load(v + tl.minimum(row, rows - 1) * v_stride * ALIGN + top.to(tl.int64) * v_step).to(ACC)
     length = norm_of(tl.where(is_head, 0.0, x), ACC) if norm is None else load_number(norm, 1, row, rows, ACC)
     middle = t / 2 + length / 2
     factor = middle / tl.where(length == 0, 1.0, length)
@@ -61,17 +67,19 @@ def _project(
 
 @triton.jit
 def _pull(
-    v, v_stride, v_step, gradient, gradient_stride, gradient_step, out, out_stride, out_step, norm, product, rows,
-    units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ACC: tl.constexpr,
+    v, v_stride, v_step, gradient, gradient_stride, gradient_step, out, out_stride, out_step, head, head_stride,
+    head_rows, norm, product, rows, units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr,
+    ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
     row, column, _ = place(rows, n, HEIGHT, WIDTH)
-    is_head = column[None, :] == 0
+    top = load_number(head, head_stride, row, head_rows, tl.int32)
+    is_head = column[None, :] == top[:, None]
     x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
     g = load(gradient, gradient_stride, gradient_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
     first = tl.minimum(row, rows - 1)
-    t = tl.load(v + first * v_stride * ALIGN).to(ACC)
-    steepest = tl.load(gradient + first * gradient_stride * ALIGN).to(ACC)
+    t = tl.load(v + first * v_stride * ALIGN + top.to(tl.int64) * v_step).to(ACC)
+    steepest = tl.load(gradient + first * gradient_stride * ALIGN + top.to(tl.int64) * gradient_step).to(ACC)
     x = tl.where(is_head, 0.0, x)
     length = norm_of(x, ACC) if norm is None else load_number(norm, 1, row, rows, ACC)
     u = direction(x, length)

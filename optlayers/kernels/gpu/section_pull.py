@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from optlayers.kernels.gpu.launch import accumulator, arguments, launch, tile
-from optlayers.kernels.gpu.rows import load, load_data, load_number, place, store, strictly_inside
+from optlayers.kernels.gpu.rows import load, load_data, load_number, place, rounded, store, strictly_inside
 
 
 def pull(
@@ -62,7 +62,7 @@ def _load(
     else:
         low = load_data(lower, lower_stride, lower_step, row, column, lower_rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
         high = load_data(upper, upper_stride, upper_step, row, column, upper_rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
-        free = strictly_inside(x, low, high, inside)
+        free = strictly_inside(x, rounded(low, y), rounded(high, y), inside)
         if a is None:
             a = tl.full((1, 1), 1.0, ACC)
     return g, free, tl.where(free, a, 0.0)
@@ -110,5 +110,8 @@ def _pull(
         along = tl.sum(a * g, 1) / tl.where(square > 0, square, 1.0)
     else:
         along = load_number(share, 1, row, rows, ACC)
-    along = tl.where(load_number(tight, tight_stride, row, rows, tl.int1), along, 0.0)
+    active = load_number(tight, tight_stride, row, rows, tl.int1)
+    along = tl.where(active, along, 0.0)
+    if ABSOLUTE:
+        free = free | (active[:, None] == 0)
     store(out, out_stride, out_step, row, column, rows, n, tl.where(free, g - a * along[:, None], 0.0), ALIGN)

@@ -1,0 +1,112 @@
+"""A projection by fused kernels: its points and data as rows, and its answer as a function of the points."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+
+import torch
+from torch import Tensor
+
+from optlayers.kernels.dispatch import as_data, as_rows, batch_of, find, is_batched
+from optlayers.kernels.follow import follow
+
+Formula = Callable[..., Tensor]
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """What kernels take of a projection.
+
+    Attributes
+    ----------
+    kernels : module
+        Of the family, with ``project(points, ...)`` and ``pull(gradient, *saved, *data)``.
+    batch : torch.Size
+    leaf : Tensor, shape (rows, n)
+        The points, with their derivatives.
+    vectors : tuple of (Tensor, shape (rows or a divisor, n), or None)
+    numbers : tuple of (Tensor, shape (rows or a divisor,), or None)
+        Numbers that are one object stay one.
+    """
+
+    kernels: ModuleType
+    batch: torch.Size
+    leaf: Tensor
+    vectors: tuple[Tensor | None, ...]
+    numbers: tuple[Tensor | None, ...]
+
+    @property
+    def points(self) -> Tensor:
+        return self.leaf.detach()
+
+    def batched(self, tensor: Tensor) -> Tensor:
+        """Return one entry a row, or several, in the batch's shape."""
+        return tensor.view(*self.batch, *tensor.shape[1:])
+
+    def answer(
+        self, y: Tensor, formula: Formula, saved: tuple[Tensor, ...], data: tuple[Tensor | None, ...] = ()
+    ) -> Tensor:
+        """Return the kernels' result, ``(*batch, n)``, as a function of the points.
+
+        Its derivative, a symmetric map, is the kernels' ``pull(gradient, *saved, *data)``. Second derivatives and
+        batches of gradients take the plain ``formula(gradient, *saved)``, which gets all in the batch's shape, and a
+        gradient of a half type in float32.
+        """
+        if self.leaf.requires_grad and torch.is_grad_enabled():
+            derivative = functools.partial(_derivative, self.kernels, formula, self.batch, data)
+            y = follow(y, self.leaf, derivative, *saved)
+        return self.batched(y)
+
+
+def rows_of(
+    family: str | None, v: Tensor, *vectors: Tensor | None, numbers: tuple[Tensor | None, ...] = ()
+) -> Rows | None:
+    """Return points ``(*batch, n)`` and data as kernels take them; None where the plain form has to serve.
+
+    Parameters
+    ----------
+    family : str or None
+    v : Tensor, shape (*batch, n)
+    vectors : Tensor, shape (*batch, n), or None
+    numbers : tuple of (Tensor, shape (*batch,), or None)
+    """
+    kernels = find(family, v, *vectors, *numbers)
+    if kernels is None:
+        return None
+    batch = batch_of(v, *vectors, numbers=numbers)
+    own = tuple(None if t is None else as_data(t, batch) for t in vectors)
+    kept = {id(t): as_data(t, batch, 0) for t in numbers if t is not None}
+    return Rows(kernels, batch, as_rows(v, batch), own, tuple(None if t is None else kept[id(t)] for t in numbers))
+
+
+def by_plain_form(project: Formula, gradient: Tensor, v: Tensor) -> Tensor:
+    """Return the derivative at `v` of a projection, times the gradient, by the graph of its plain form."""
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        v = widened(v)
+        (result,) = torch.autograd.grad(project(v), v, gradient, create_graph=again)
+    return result
+
+
+def _derivative(
+    kernels: ModuleType,
+    formula: Formula,
+    batch: torch.Size,
+    data: tuple[Tensor | None, ...],
+    gradient: Tensor,
+    *saved: Tensor,
+) -> Tensor:
+    if not (torch.is_grad_enabled() or is_batched(gradient)):
+        return kernels.pull(gradient, *saved, *data)
+    with torch.enable_grad():
+        shaped = [t.reshape(*batch, *t.shape[1:]) for t in saved]
+    result = formula(widened(gradient).reshape(*batch, gradient.shape[-1]), *shaped)
+    return result.reshape(-1, gradient.shape[-1]).to(gradient.dtype)
+
+
+def widened(tensor: Tensor) -> Tensor:
+    """Return half types in float32."""
+    return tensor.float() if tensor.dtype in (torch.float16, torch.bfloat16) else tensor
