@@ -118,6 +118,11 @@ class FeasibleSet:
         """The method in use: "closed_form" where every block is recognised, else what the others run on."""
         return self._method if self._compiled.general else "closed_form"
 
+    @property
+    def unbound(self) -> list[cp.Parameter]:
+        """The parameters without a value."""
+        return [p for k, p in enumerate(self.parameters) if k not in self._given]
+
     def bind(self, *values: Any, **named: Any) -> FeasibleSet:
         """Return the set with parameter values, by position or by name; each is ``(*batch, *shape)`` or a number."""
         bound = copy.copy(self)
