@@ -72,7 +72,7 @@ class AffineRows:
         result[row[(column < self.n) & (parameter < self.parameters)]] = True
         return result
 
-    def coefficients(self, row: int) -> Affine:
+    def coefficients(self, row: int) -> SparseAffine:
         """Return one row of ``A`` as a map of the parameters, shape (n,)."""
         return self[np.array([row])].on(np.arange(self.n)).reshaped(self.n)
 

@@ -30,15 +30,15 @@ class Auxiliaries:
         self.rows = form.rows
         self.starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
         self.uses: dict[int, dict[int, float]] = defaultdict(dict)
-        self.members: dict[int, list[int]] = defaultdict(list)
+        members: dict[int, dict[int, None]] = defaultdict(dict)  # in order, each once
         row, column, parameter, value = self.rows.triplets()
         auxiliary = (column >= form.size) & (column < self.rows.n)
         parametric = set(column[auxiliary & (parameter < self.rows.parameters)].tolist())
         for r, c, v in zip(row[auxiliary].tolist(), column[auxiliary].tolist(), value[auxiliary].tolist(), strict=True):
-            if c not in self.members[r]:
-                self.members[r].append(c)
+            members[r][c] = None
             if c not in parametric:
                 self.uses[c][r] = v
+        self.members = {r: list(own) for r, own in members.items()}
 
     def part(self, row: int) -> int:
         """Return 0 for an equality, 1 for an inequality, 2 + k for a row of cone k."""

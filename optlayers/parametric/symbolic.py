@@ -92,7 +92,10 @@ class Affine:
     @staticmethod
     def stack(maps: Sequence[Affine]) -> Affine:
         """Stack maps of one shape along a new first dimension."""
-        return Affine(np.stack([m.constant for m in maps]), sp.csr_array(sp.vstack([m.linear for m in maps])))
+        constant = np.stack([m.constant for m in maps])
+        if all(m.is_constant for m in maps):
+            return Affine.of(constant, maps[0].parameters)
+        return Affine(constant, sp.csr_array(sp.vstack([m.linear for m in maps])))
 
     def compile(self, starts: Sequence[int]) -> AffineMap:
         """Return the torch form; parameter ``k`` holds the columns from ``starts[k]``."""

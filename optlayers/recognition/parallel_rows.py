@@ -80,8 +80,8 @@ def _rounded(values: np.ndarray) -> bytes:
 def _parametric_normal(rows: AffineRows, row: int) -> tuple[np.ndarray, Affine, float]:
     """Return the entries, the normal scaled so that its largest coefficient is 1, and the scale."""
     normal = rows.coefficients(row)
-    columns = np.flatnonzero((normal.constant != 0) | (normal.is_parametric))
-    normal = normal[columns]
+    columns = np.unique(normal.index)
+    normal = normal[columns].dense()
     normal.linear.sort_indices()
     values = np.concatenate([normal.constant, normal.linear.data])
     scale = _leading(values)
