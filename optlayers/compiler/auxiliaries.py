@@ -40,6 +40,13 @@ class Auxiliaries:
                 self.uses[c][r] = v
         self.members = {r: list(own) for r, own in members.items()}
 
+    def terms(self, row: int) -> dict[int, float] | None:
+        """Return a row's coefficients by entry of ``y``, the offset's by n; None where one depends on parameters."""
+        span, width = slice(*self.rows.data.indptr[row : row + 2]), self.rows.parameters + 1
+        column, parameter = np.divmod(self.rows.data.indices[span], width)
+        is_fixed = (parameter == width - 1).all()
+        return dict(zip(column.tolist(), self.rows.data.data[span].tolist(), strict=True)) if is_fixed else None
+
     def part(self, row: int) -> int:
         """Return 0 for an equality, 1 for an inequality, 2 + k for a row of cone k."""
         return int(np.searchsorted(self.starts, row, side="right")) - 1

@@ -41,11 +41,8 @@ def drop_dominated(form: ConicForm) -> ConicForm | None:
 
 def _function(auxiliaries: Auxiliaries, row: int, variable: int) -> dict[int, float] | None:
     """Return ``f`` of the row ``+-t + f(y) >= 0`` as coefficients (the offset under n); None if it has parameters."""
-    _, column, parameter, value = auxiliaries.rows[row : row + 1].triplets()
-    if (parameter < auxiliaries.rows.parameters).any():
-        return None
-    scale = abs(auxiliaries.uses[variable][row])
-    return {c: v / scale for c, v in zip(column.tolist(), value.tolist(), strict=True) if c != variable}
+    terms, scale = auxiliaries.terms(row), abs(auxiliaries.uses[variable][row])
+    return None if terms is None else {c: v / scale for c, v in terms.items() if c != variable}
 
 
 def _smallest(one: dict[int, float] | None, other: dict[int, float] | None, low: np.ndarray, high: np.ndarray) -> float:

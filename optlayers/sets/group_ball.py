@@ -186,14 +186,24 @@ def _read_norm(block: Block, cone: BlockCone) -> _Norm | None:
     tail = sp.csr_array(
         (matrix.data[start:], place, matrix.indptr[1:] - start), shape=(len(offset.constant), len(entries))
     )
-    gram = tail.T @ tail
-    square = gram[0, 0]
-    if abs(gram - square * sp.eye_array(len(entries))).max() > _TOLERANCE * square:
+    square = _squared_scale(tail)
+    if square is None:
         return None
     center = offset.mapped(-tail.T / square)
     if not add(center.mapped(tail), offset).is_zero:
         return None
     return _Norm(int(member[0]) - n, entries, float(np.sqrt(square) / slope[0]), center)
+
+
+def _squared_scale(matrix: sp.csr_array) -> float | None:
+    """Return the number that times the identity is ``matrix' @ matrix``; None where that is no multiple of it."""
+    if (np.diff(matrix.indptr) <= 1).all():
+        squares = np.bincount(matrix.indices, matrix.data**2)
+        return float(squares[0]) if np.abs(squares - squares[0]).max() <= _TOLERANCE * squares[0] else None
+    dense = matrix.toarray()
+    gram = dense.T @ dense
+    unlike = np.abs(gram - gram[0, 0] * np.eye(len(gram))).max()
+    return float(gram[0, 0]) if unlike <= _TOLERANCE * gram[0, 0] else None
 
 
 def _is_range(index: np.ndarray) -> bool:
