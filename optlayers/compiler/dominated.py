@@ -13,11 +13,11 @@ from optlayers.compiler.conic_form import ConicForm
 _MOST_ROWS = 6  # rows of one variable that are compared, pair by pair
 
 
-def drop_dominated(form: ConicForm) -> ConicForm | None:
+def drop_dominated(auxiliaries: Auxiliaries) -> ConicForm | None:
     """Drop inequalities on one auxiliary variable that another one and numeric bounds imply; None where none is."""
-    if form.auxiliary == 0 or not form.size:
+    form = auxiliaries.form
+    if not form.size:
         return None
-    auxiliaries = Auxiliaries(form)
     low, high = _numeric_bounds(form)
     start = int(auxiliaries.starts[1])
     dropped: set[int] = set()

@@ -47,7 +47,7 @@ class SparseAffine(Affine):
 
     @property
     def is_constant(self) -> bool:
-        return bool((self.parameter == self.parameters).all())
+        return bool(self.parameter.min(initial=self.parameters) == self.parameters)
 
     @property
     def is_zero(self) -> bool:

@@ -46,7 +46,7 @@ class Affine:
 
     @property
     def is_constant(self) -> bool:
-        return self.linear.nnz == 0
+        return self.linear.indptr[-1] == 0
 
     @property
     def is_zero(self) -> bool:

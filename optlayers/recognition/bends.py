@@ -92,7 +92,8 @@ def _choose(condition: np.ndarray, one: Affine, other: Affine) -> Affine:
 def add(one: Affine, other: Affine) -> Affine:
     """Add, and remove what cancels to rounding."""
     constant = one.constant + other.constant
-    constant[np.abs(constant) <= _TOLERANCE * (np.abs(one.constant) + np.abs(other.constant))] = 0.0
+    zero = np.abs(constant) <= _TOLERANCE * (np.abs(one.constant) + np.abs(other.constant))
+    constant = np.where(zero, 0.0, constant)
     if one.is_constant and other.is_constant:
         return Affine.of(constant, one.parameters)
     linear = sp.csr_array(one.linear + other.linear).tocoo()
