@@ -54,7 +54,7 @@ class Auxiliaries:
         """The entries of ``y``, and the coefficients, of all rows; which depend on parameters; where each starts."""
         row, column, parameter, value = self.rows.triplets()
         is_parametric = np.bincount(row[parameter < self.rows.parameters], minlength=len(self.rows)) > 0
-        return column.tolist(), value.tolist(), is_parametric.tolist(), self.rows.data.indptr.tolist()
+        return column.tolist(), value.tolist(), is_parametric.tolist(), [int(start) for start in self.rows.data.indptr]
 
     def part(self, row: int) -> int:
         """Return 0 for an equality, 1 for an inequality, 2 + k for a row of cone k."""

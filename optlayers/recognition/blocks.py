@@ -105,10 +105,10 @@ class _Assembly:
         """Collect one block in local coordinates; `columns` are sorted."""
         groups = [own for own, _ in rows]
         local = np.searchsorted(columns, np.concatenate([np.zeros(0, dtype=np.int64), *groups]))
-        ends = np.cumsum([len(own) for own in groups])
+        ends = np.cumsum([len(own) for own in groups], dtype=np.int64).tolist()
         local_rows = tuple(
-            Row(_spread(row.normal, own, len(columns)), row.lower, row.upper, row.sources)
-            for (_, row), own in zip(rows, np.split(local, ends[:-1]), strict=True)
+            Row(_spread(row.normal, local[end - len(own) : end], len(columns)), row.lower, row.upper, row.sources)
+            for (own, row), end in zip(rows, ends, strict=True)
         )
         bounds = self.bounds[:, ranges(*(np.searchsorted(self.bounds[0], columns, side=s) for s in ("left", "right")))]
         user = int(np.searchsorted(columns, self.form.size))

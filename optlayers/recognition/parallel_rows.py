@@ -41,8 +41,8 @@ def merge_parallel(equalities: AffineRows, inequalities: AffineRows) -> list[tup
             normals[k] = (columns[span].tobytes(), rounded[span].tobytes()), columns[span], normal
         levels = _numbers(rows.offset.scaled(-1 / scales))
         for k, (level, scale) in enumerate(zip(levels, scales.tolist(), strict=True)):
-            key, *shape = normals[k]
-            shapes.setdefault(key, (shape[0], shape[1]))
+            key, columns, normal = normals[k]
+            shapes.setdefault(key, (columns, normal))
             groups[key].append((level, equality, scale, rows.sources_of(k)))
     return [(shapes[key][0], _merge(shapes[key][1], members)) for key, members in groups.items()]
 

@@ -20,7 +20,7 @@ def principal_axes(tail: sp.csr_array, head: np.ndarray) -> tuple[np.ndarray, sp
     accurate where their squares would not be.
     """
     rows = sp.csr_array(sp.vstack([sp.csr_array(head[None]), tail]))
-    signs = sp.diags_array(np.where(np.arange(rows.shape[0]) == 0, -1.0, 1.0))
+    signs = sp.diags_array(np.where(np.arange(len(rows.indptr) - 1) == 0, -1.0, 1.0))
     form, size = sp.csr_array(rows.T @ signs @ rows), sp.csr_array(abs(rows).T @ abs(rows))
     form = sp.csr_array(form.multiply(abs(form) > _ROUNDING * size))
     count, label = connected_components(form, directed=False)

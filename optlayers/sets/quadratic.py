@@ -91,7 +91,7 @@ def _paraboloid(cone: BlockCone) -> NormBound | None:
     With ``F'F c = a / 2 - F'g`` it is ``||F (y - c)||^2 <= b + ||F c||^2 - ||g||^2``.
     """
     rows = light_rows(cone)
-    if rows is None or rows[0].shape[0] == 0 or not rows[1].is_constant:
+    if rows is None or len(rows[0].indptr) == 1 or not rows[1].is_constant:
         return None
     body, shift, normal, level = rows
     factors = _factor(body)
@@ -191,9 +191,11 @@ def _factor(matrix: sp.csr_array) -> _Factors | None:
             length[:] = length.max()
         seen = np.flatnonzero(length)
         left = sp.csr_array(matrix[:, seen] @ sp.diags_array(1 / length[seen]))
-        return _Factors(length**2, None, left, length[seen], sp.eye_array(len(length), format="csr")[seen])
-    left, singular, axes = np.linalg.svd(matrix.toarray(), full_matrices=True)
-    rank = int((singular > max(matrix.shape) * np.finfo(float).eps * singular[0]).sum())
+        right = sp.csr_array(sp.eye_array(len(length)))[seen]
+        return _Factors(length**2, None, left, length[seen], right)
+    dense = matrix.toarray()
+    left, singular, axes = np.linalg.svd(dense, full_matrices=True)
+    rank = int((singular > max(dense.shape) * np.finfo(float).eps * singular[0]).sum())
     weights = np.zeros(len(axes))
     weights[:rank] = singular[:rank] ** 2
     return _Factors(weights, axes, left[:, :rank], singular[:rank], axes[:rank])

@@ -75,7 +75,7 @@ def match_cone(block: Block) -> Quadric | None:
     if cone is None or cone.matrix is None or cone.matrix.indptr[1] == 0 or light_rows(cone) is not None:
         return None
     matrix, top = cone.matrix, first_row(cone.matrix)
-    signs = sp.diags_array(np.where(np.arange(matrix.shape[0]) == 0, -1.0, 1.0))
+    signs = sp.diags_array(np.where(np.arange(len(matrix.indptr) - 1) == 0, -1.0, 1.0))
     values, vectors, scale = principal_axes(matrix[1:], top)
     (negative,) = np.nonzero(values < -_TOLERANCE * scale)
     if len(negative) != 1 or len(values) == 1:
