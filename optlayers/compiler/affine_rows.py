@@ -41,9 +41,9 @@ class AffineRows:
 
     def triplets(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return (row, entry of y, entry of p, coefficient) of every nonzero."""
-        coo = self.data.tocoo()
-        column, parameter = np.divmod(coo.col.astype(np.int64), self.parameters + 1)
-        return coo.row.astype(np.int64), column, parameter, coo.data
+        row = np.repeat(np.arange(len(self)), np.diff(self.data.indptr))
+        column, parameter = np.divmod(self.data.indices.astype(np.int64), self.parameters + 1)
+        return row, column, parameter, self.data.data
 
     @property
     def matrix(self) -> sp.csr_array:
@@ -72,7 +72,7 @@ class AffineRows:
         result[row[(column < self.n) & (parameter < self.parameters)]] = True
         return result
 
-    def coefficients(self, row: int) -> Affine:
+    def coefficients(self, row: int) -> SparseAffine:
         """Return one row of ``A`` as a map of the parameters, shape (n,)."""
         return self[np.array([row])].on(np.arange(self.n)).reshaped(self.n)
 

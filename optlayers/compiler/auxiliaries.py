@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import bisect
 from collections import defaultdict
+from functools import cached_property
 
 import numpy as np
 
@@ -29,24 +31,38 @@ class Auxiliaries:
         self.form = form
         self.rows = form.rows
         self.starts = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
+        self._starts: list[int] = self.starts.tolist()
         self.uses: dict[int, dict[int, float]] = defaultdict(dict)
-        self.members: dict[int, list[int]] = defaultdict(list)
+        members: dict[int, dict[int, None]] = defaultdict(dict)  # in order, each once
         row, column, parameter, value = self.rows.triplets()
         auxiliary = (column >= form.size) & (column < self.rows.n)
         parametric = set(column[auxiliary & (parameter < self.rows.parameters)].tolist())
         for r, c, v in zip(row[auxiliary].tolist(), column[auxiliary].tolist(), value[auxiliary].tolist(), strict=True):
-            if c not in self.members[r]:
-                self.members[r].append(c)
+            members[r][c] = None
             if c not in parametric:
                 self.uses[c][r] = v
+        self.members = {r: list(own) for r, own in members.items()}
+
+    def terms(self, row: int) -> dict[int, float] | None:
+        """Return a row's coefficients by entry of ``y``, the offset's by n; None where one depends on parameters."""
+        columns, values, is_parametric, ends = self._lists
+        span = slice(ends[row], ends[row + 1])
+        return None if is_parametric[row] else dict(zip(columns[span], values[span], strict=True))
+
+    @cached_property
+    def _lists(self) -> tuple[list[int], list[float], list[bool], list[int]]:
+        """The entries of ``y``, and the coefficients, of all rows; which depend on parameters; where each starts."""
+        row, column, parameter, value = self.rows.triplets()
+        is_parametric = np.bincount(row[parameter < self.rows.parameters], minlength=len(self.rows)) > 0
+        return column.tolist(), value.tolist(), is_parametric.tolist(), [int(start) for start in self.rows.data.indptr]
 
     def part(self, row: int) -> int:
         """Return 0 for an equality, 1 for an inequality, 2 + k for a row of cone k."""
-        return int(np.searchsorted(self.starts, row, side="right")) - 1
+        return bisect.bisect_right(self._starts, row) - 1
 
     def in_part(self, use: dict[int, float], part: int) -> dict[int, float]:
         """Return a variable's coefficients in one part, by row."""
-        start, stop = self.starts[part], self.starts[part + 1]
+        start, stop = self._starts[part], self._starts[part + 1]
         return {row: value for row, value in use.items() if start <= row < stop}
 
     def cones(self, use: dict[int, float]) -> dict[int, np.ndarray]:

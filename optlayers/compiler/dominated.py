@@ -13,11 +13,11 @@ from optlayers.compiler.conic_form import ConicForm
 _MOST_ROWS = 6  # rows of one variable that are compared, pair by pair
 
 
-def drop_dominated(form: ConicForm) -> ConicForm | None:
+def drop_dominated(auxiliaries: Auxiliaries) -> ConicForm | None:
     """Drop inequalities on one auxiliary variable that another one and numeric bounds imply; None where none is."""
-    if form.auxiliary == 0 or not form.size:
+    form = auxiliaries.form
+    if not form.size:
         return None
-    auxiliaries = Auxiliaries(form)
     low, high = _numeric_bounds(form)
     start = int(auxiliaries.starts[1])
     dropped: set[int] = set()
@@ -41,11 +41,8 @@ def drop_dominated(form: ConicForm) -> ConicForm | None:
 
 def _function(auxiliaries: Auxiliaries, row: int, variable: int) -> dict[int, float] | None:
     """Return ``f`` of the row ``+-t + f(y) >= 0`` as coefficients (the offset under n); None if it has parameters."""
-    _, column, parameter, value = auxiliaries.rows[row : row + 1].triplets()
-    if (parameter < auxiliaries.rows.parameters).any():
-        return None
-    scale = abs(auxiliaries.uses[variable][row])
-    return {c: v / scale for c, v in zip(column.tolist(), value.tolist(), strict=True) if c != variable}
+    terms, scale = auxiliaries.terms(row), abs(auxiliaries.uses[variable][row])
+    return None if terms is None else {c: v / scale for c, v in terms.items() if c != variable}
 
 
 def _smallest(one: dict[int, float] | None, other: dict[int, float] | None, low: np.ndarray, high: np.ndarray) -> float:

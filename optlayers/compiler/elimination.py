@@ -28,11 +28,8 @@ _LARGEST_SQUARE = 300  # equations that are solved together
 _WORST_CONDITION = 1e8
 
 
-def eliminate(form: ConicForm) -> ConicForm | None:
+def eliminate(auxiliaries: Auxiliaries) -> ConicForm | None:
     """Eliminate all auxiliary variables that can be at once; return None where there is none."""
-    if form.auxiliary == 0:
-        return None
-    auxiliaries = Auxiliaries(form)
     pivots: dict[int, int] = {}
     vacuous: set[int] = set()
     kept: set[int] = set()  # variables that a pivot row of this round contains

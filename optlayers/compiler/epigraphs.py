@@ -17,11 +17,8 @@ from optlayers.compiler.conic_form import Cone, ConicForm
 _MOST_COPIES = 4
 
 
-def compose(form: ConicForm) -> ConicForm | None:
+def compose(auxiliaries: Auxiliaries) -> ConicForm | None:
     """Apply the first rule that applies anywhere; return None where none does."""
-    if form.auxiliary == 0:
-        return None
-    auxiliaries = Auxiliaries(form)
     return _merge_squares(auxiliaries) or _nest_norms(auxiliaries) or _split_bounds(auxiliaries)
 
 
@@ -35,10 +32,13 @@ def _merge_squares(auxiliaries: Auxiliaries) -> ConicForm | None:
     merged: set[int] = set()
     cones: list[Cone] = []
     keep = np.ones(len(form.inequalities), dtype=bool)
-    for r in range(len(form.inequalities)):
-        squares = [_square(auxiliaries, variable, first + r) for variable in auxiliaries.members.get(first + r, [])]
+    for r in range(len(form.inequalities) if form.cones else 0):
+        variables = auxiliaries.members.get(first + r, [])
+        if len(variables) < 2:
+            continue
+        squares = [_square(auxiliaries, variable, first + r) for variable in variables]
         own = {square[0] for square in squares if square is not None}
-        if len(squares) < 2 or len(own) < len(squares) or own & merged or None in squares:
+        if len(own) < len(squares) or own & merged or None in squares:
             continue
         chosen = [square for square in squares if square is not None]
         merged.update(own)

@@ -12,6 +12,7 @@ import dataclasses
 import numpy as np
 
 from optlayers.compiler.affine_rows import AffineRows
+from optlayers.compiler.auxiliaries import Auxiliaries
 from optlayers.compiler.cone_rules import simplify
 from optlayers.compiler.conic_form import Cone, ConicForm
 from optlayers.compiler.dominated import drop_dominated
@@ -31,10 +32,17 @@ def presolve(form: ConicForm) -> ConicForm:
     form = _without_infinity(form)
     while True:
         form = _simplify_cones(form)
-        simpler = eliminate(form) or compose(form) or lower_tails(form) or drop_dominated(form)
+        simpler = _with_fewer_auxiliaries(form) if form.auxiliary else None
         if simpler is None:
             return _compact(_without_empty_rows(form))
         form = _without_empty_rows(simpler)
+
+
+def _with_fewer_auxiliaries(form: ConicForm) -> ConicForm | None:
+    """Apply the first rule about auxiliary variables that applies; return None where none does."""
+    auxiliaries = Auxiliaries(form)
+    rules = (eliminate, compose, lower_tails, drop_dominated)
+    return next(filter(None, (rule(auxiliaries) for rule in rules)), None)
 
 
 def _without_infinity(form: ConicForm) -> ConicForm:

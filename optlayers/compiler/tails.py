@@ -15,11 +15,11 @@ from optlayers.compiler.auxiliaries import Auxiliaries
 from optlayers.compiler.conic_form import ConicForm
 
 
-def lower_tails(form: ConicForm) -> ConicForm | None:
+def lower_tails(auxiliaries: Auxiliaries) -> ConicForm | None:
     """Put the least absolute value of each auxiliary variable that allows it into its cone; None where none does."""
-    if form.auxiliary == 0 or not form.cones:
+    form = auxiliaries.form
+    if not form.cones:
         return None
-    auxiliaries = Auxiliaries(form)
     start = int(auxiliaries.starts[1])
     keep = np.ones(len(form.inequalities), dtype=bool)
     cones = list(form.cones)

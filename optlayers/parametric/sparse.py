@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -45,7 +47,37 @@ class SparseAffine(Affine):
 
     @property
     def is_constant(self) -> bool:
-        return bool((self.parameter == self.parameters).all())
+        return bool(self.parameter.min(initial=self.parameters) == self.parameters)
+
+    @property
+    def is_zero(self) -> bool:
+        return self.is_constant and not self.value.any()
+
+    def scaled(self, factor: np.ndarray | float) -> SparseAffine:
+        factors = np.broadcast_to(np.asarray(factor, dtype=np.float64), self.shape).ravel()
+        return self._of(self.shape, self.index, self.parameter, self.value * factors[self.index])
+
+    def reshaped(self, *shape: int) -> SparseAffine:
+        size = int(np.prod(self.shape))
+        shape = tuple(size // -int(np.prod(shape)) if length < 0 else length for length in shape)
+        return self._of(shape, self.index, self.parameter, self.value)
+
+    def __getitem__(self, index: np.ndarray | slice) -> SparseAffine:
+        """Select entries of a vector, or rows of a matrix."""
+        chosen, width = np.arange(self.shape[0])[index], int(np.prod(self.shape[1:]))
+        row, column = np.divmod(self.index, width)
+        order = np.argsort(row, kind="stable")
+        start, stop = (np.searchsorted(row[order], chosen, side=side) for side in ("left", "right"))
+        own = order[ranges(start, stop)]
+        place = np.repeat(np.arange(len(chosen)), stop - start) * width + column[own]
+        return self._of((*chosen.shape, *self.shape[1:]), place, self.parameter[own], self.value[own])
+
+    def dense(self) -> Affine:
+        """Return the same map, with all its numbers."""
+        return Affine(self.constant, self.linear)
+
+    def _of(self, shape: tuple[int, ...], index: np.ndarray, parameter: np.ndarray, value: np.ndarray) -> SparseAffine:
+        return SparseAffine(shape, self.parameters, index, parameter, value)
 
     @cached_property
     def constant(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
@@ -57,6 +89,70 @@ class SparseAffine(Affine):
         own = self.parameter < self.parameters
         place = (self.index[own], self.parameter[own])
         return sp.csr_array((self.value[own], place), shape=(int(np.prod(self.shape)), self.parameters))
+
+
+class Entries(NamedTuple):
+    """The entries of a matrix that are not zero for all parameters, in C order.
+
+    Attributes
+    ----------
+    row, column : ndarray of int, shape (k,)
+    constant : ndarray, shape (k,)
+        What does not depend on parameters.
+    is_parametric : ndarray of bool, shape (k,)
+    """
+
+    row: np.ndarray
+    column: np.ndarray
+    constant: np.ndarray
+    is_parametric: np.ndarray
+
+    def per_row(self, rows: int) -> np.ndarray:
+        """Return how many entries each row has."""
+        return np.bincount(self.row, minlength=rows)
+
+
+def _triplets(data: Affine) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return places in C order, parameters (`data.parameters` for none) and values."""
+    if isinstance(data, SparseAffine):
+        return data.index, data.parameter, data.value
+    flat = data.constant.ravel()
+    index = np.flatnonzero(flat)
+    parameter, value = np.full(len(index), data.parameters), flat[index]
+    if data.is_constant:
+        return index, parameter, value
+    linear = data.linear.tocoo()
+    return (
+        np.concatenate([index, linear.row]),
+        np.concatenate([parameter, linear.col]),
+        np.concatenate([value, linear.data]),
+    )
+
+
+def entries_of(matrix: Affine) -> Entries:
+    """Return where a matrix is not zero, without making it dense."""
+    place, parameter, value = _triplets(matrix)
+    own = (value != 0) | (parameter < matrix.parameters)
+    index, inverse = np.unique(place[own], return_inverse=True)
+    fixed = parameter[own] == matrix.parameters
+    constant = np.bincount(inverse[fixed], value[own][fixed], len(index))
+    is_parametric = np.bincount(inverse[~fixed], minlength=len(index)) > 0
+    return Entries(*np.divmod(index, matrix.shape[1]), constant, is_parametric)
+
+
+def stack_rows(vectors: Sequence[Affine], size: int, parameters: int) -> SparseAffine:
+    """Return vectors of one size as the rows of a matrix."""
+    nothing = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+    triplets = [_triplets(vector) for vector in vectors]
+    index, parameter, value = (np.concatenate(part) for part in zip(nothing, *triplets, strict=True))
+    row = np.repeat(np.arange(len(vectors)), [len(own) for own, _, _ in triplets])
+    return SparseAffine((len(vectors), size), parameters, row * size + index, parameter, value)
+
+
+def ranges(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
+    """Return all numbers from each start up to its stop."""
+    length = stop - start
+    return np.repeat(stop - np.cumsum(length), length) + np.arange(length.sum())
 
 
 def nonzeros(data: Affine) -> tuple[np.ndarray, np.ndarray]:

@@ -46,7 +46,7 @@ class Affine:
 
     @property
     def is_constant(self) -> bool:
-        return self.linear.nnz == 0
+        return self.linear.indptr[-1] == 0
 
     @property
     def is_zero(self) -> bool:
@@ -68,7 +68,10 @@ class Affine:
         return self.shape
 
     def __add__(self, other: Affine) -> Affine:
-        return Affine(self.constant + other.constant, sp.csr_array(self.linear + other.linear))
+        constant = self.constant + other.constant
+        if self.is_constant and other.is_constant:
+            return Affine.of(constant, self.parameters)
+        return Affine(constant, sp.csr_array(self.linear + other.linear))
 
     def __sub__(self, other: Affine) -> Affine:
         return self + other.scaled(-1.0)
@@ -76,11 +79,16 @@ class Affine:
     def scaled(self, factor: np.ndarray | float) -> Affine:
         """Multiply entry by entry."""
         factors = np.broadcast_to(np.asarray(factor, dtype=np.float64), self.shape)
+        if self.is_constant:
+            return Affine(self.constant * factors, self.linear)
         return Affine(self.constant * factors, sp.csr_array(sp.diags_array(factors.ravel()) @ self.linear))
 
     def mapped(self, matrix: np.ndarray | sp.sparray) -> Affine:
         """Apply a constant matrix to a vector-valued map."""
-        return Affine(np.asarray(matrix @ self.constant), sp.csr_array(matrix @ self.linear))
+        constant = np.asarray(matrix @ self.constant)
+        if self.is_constant:
+            return Affine.of(constant, self.parameters)
+        return Affine(constant, sp.csr_array(matrix @ self.linear))
 
     def __getitem__(self, index: np.ndarray | slice) -> Affine:
         """Select entries of a vector-valued map."""
@@ -92,7 +100,10 @@ class Affine:
     @staticmethod
     def stack(maps: Sequence[Affine]) -> Affine:
         """Stack maps of one shape along a new first dimension."""
-        return Affine(np.stack([m.constant for m in maps]), sp.csr_array(sp.vstack([m.linear for m in maps])))
+        constant = np.stack([m.constant for m in maps])
+        if all(m.is_constant for m in maps):
+            return Affine.of(constant, maps[0].parameters)
+        return Affine(constant, sp.csr_array(sp.vstack([m.linear for m in maps])))
 
     def compile(self, starts: Sequence[int]) -> AffineMap:
         """Return the torch form; parameter ``k`` holds the columns from ``starts[k]``."""

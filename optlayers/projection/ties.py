@@ -10,8 +10,10 @@ import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 from torch import Tensor
 
+from optlayers.parametric.sparse import nonzeros
 from optlayers.parametric.symbolic import Affine, Data, Derived, as_number, largest, smallest
 from optlayers.recognition.block import Block, Row
 from optlayers.sets.base import ClosedFormSet
@@ -26,8 +28,8 @@ def untie(block: Block) -> tuple[Block, np.ndarray] | None:
         return None
     leader, ratio = np.arange(block.size), np.ones(block.size)
     for row in ties:
-        i, j = np.flatnonzero(row.normal.constant)
-        a, b = row.normal.constant[[i, j]] * ratio[[i, j]]
+        (i, j), slopes = nonzeros(row.normal)
+        a, b = slopes * ratio[[i, j]]
         one, other = leader[i], leader[j]
         if one == other:
             if abs(a + b) > 1e-12 * abs(a):
@@ -67,7 +69,7 @@ def untie(block: Block) -> tuple[Block, np.ndarray] | None:
 
 def _is_tie(row: Row) -> bool:
     zero = isinstance(row.lower, Affine) and row.lower.is_zero
-    return row.is_equality and zero and row.normal.is_constant and np.count_nonzero(row.normal.constant) == 2
+    return row.is_equality and zero and row.normal.is_constant and len(nonzeros(row.normal)[0]) == 2
 
 
 def tie_sources(block: Block) -> set[int]:
@@ -75,10 +77,10 @@ def tie_sources(block: Block) -> set[int]:
     return {source for row in block.rows if _is_tie(row) for source in row.sources}
 
 
-def _product(one: np.ndarray, matrix: np.ndarray) -> np.ndarray:
+def _product(one: np.ndarray | sp.csr_array, matrix: np.ndarray) -> np.ndarray:
     """Multiply, and remove what cancels to rounding."""
-    result = one @ matrix
-    result[np.abs(result) <= 1e-13 * (np.abs(one) @ np.abs(matrix))] = 0
+    result = np.asarray(one @ matrix)
+    result[np.abs(result) <= 1e-13 * (abs(one) @ np.abs(matrix))] = 0
     return result
 
 

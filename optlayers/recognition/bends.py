@@ -91,9 +91,13 @@ def _choose(condition: np.ndarray, one: Affine, other: Affine) -> Affine:
 
 def add(one: Affine, other: Affine) -> Affine:
     """Add, and remove what cancels to rounding."""
-    constant, linear = one.constant + other.constant, sp.csr_array(one.linear + other.linear).tocoo()
+    constant = one.constant + other.constant
     zero = np.abs(constant) <= _TOLERANCE * (np.abs(one.constant) + np.abs(other.constant))
+    constant = np.where(zero, 0.0, constant)
+    if one.is_constant and other.is_constant:
+        return Affine.of(constant, one.parameters)
+    linear = sp.csr_array(one.linear + other.linear).tocoo()
     size = sp.csr_array(abs(one.linear) + abs(other.linear))[linear.row, linear.col]
     keep = np.abs(linear.data) > _TOLERANCE * np.asarray(size).ravel()
     kept = (linear.data[keep], (linear.row[keep], linear.col[keep]))
-    return Affine(np.where(zero, 0.0, constant), sp.csr_array(kept, shape=linear.shape))
+    return Affine(constant, sp.csr_array(kept, shape=linear.shape))

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
+import scipy.sparse as sp
 
+from optlayers.parametric.sparse import SparseAffine, sparse_matrix, stack_rows
 from optlayers.parametric.symbolic import Affine, Data
 
 _CONE_NAMES = {"soc": "second-order", "psd": "semidefinite", "exp": "exponential", "pow": "power"}
@@ -43,10 +46,10 @@ class BlockCone:
     alpha: float
     sources: tuple[int, ...]
 
-    @property
-    def matrix(self) -> np.ndarray | None:
-        """The normals as numbers; None where they depend on parameters."""
-        return self.normals.constant if self.normals.is_constant else None
+    @cached_property
+    def matrix(self) -> sp.csr_array | None:
+        """The normals as numbers, without zeros, sorted; None where they depend on parameters."""
+        return sparse_matrix(self.normals) if self.normals.is_constant else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +86,11 @@ class Block:
     def size(self) -> int:
         """The number of entries of the user's variables."""
         return len(self.columns)
+
+    @cached_property
+    def normals(self) -> SparseAffine:
+        """The normals of all rows, shape (rows, n + auxiliary)."""
+        return stack_rows([row.normal for row in self.rows], self.size + self.auxiliary, self.parameters)
 
     @property
     def has_bounds(self) -> bool:

@@ -11,7 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from optlayers.compiler.affine_rows import AffineRows
 from optlayers.compiler.conic_form import Cone, ConicForm
-from optlayers.parametric.sparse import SparseAffine
+from optlayers.parametric.sparse import SparseAffine, ranges
 from optlayers.parametric.symbolic import Affine
 from optlayers.recognition.block import Block, BlockCone, Row
 from optlayers.recognition.bounds import BoundRows, Side, collect_side, sort_rows
@@ -103,11 +103,14 @@ class _Assembly:
 
     def _block(self, columns: np.ndarray, rows: list[tuple[np.ndarray, Row]], cones: list[Cone]) -> Block:
         """Collect one block in local coordinates; `columns` are sorted."""
+        groups = [own for own, _ in rows]
+        local = np.searchsorted(columns, np.concatenate([np.zeros(0, dtype=np.int64), *groups]))
+        ends = np.cumsum([len(own) for own in groups], dtype=np.int64).tolist()
         local_rows = tuple(
-            Row(_spread(row.normal, np.searchsorted(columns, own), len(columns)), row.lower, row.upper, row.sources)
-            for own, row in rows
+            Row(_spread(row.normal, local[end - len(own) : end], len(columns)), row.lower, row.upper, row.sources)
+            for (own, row), end in zip(rows, ends, strict=True)
         )
-        bounds = self.bounds[:, _ranges(*(np.searchsorted(self.bounds[0], columns, side=s) for s in ("left", "right")))]
+        bounds = self.bounds[:, ranges(*(np.searchsorted(self.bounds[0], columns, side=s) for s in ("left", "right")))]
         user = int(np.searchsorted(columns, self.form.size))
         return Block(
             columns[:user],
@@ -128,12 +131,6 @@ def _tightest(own: BoundRows, side: Side) -> np.ndarray:
     pairs = sp.coo_array(own.rows.sources[keep])
     entry, source = own.entry[keep][pairs.row], pairs.col.astype(np.int64)
     return np.unique(np.stack([entry, source, np.full(len(entry), int(side.sign))]), axis=1)
-
-
-def _ranges(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
-    """Return all numbers from each start up to its stop."""
-    length = stop - start
-    return np.repeat(stop - np.cumsum(length), length) + np.arange(length.sum())
 
 
 def _columns(cone: Cone) -> np.ndarray:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from optlayers.parametric.sparse import entries_of, stack_rows
 from optlayers.parametric.symbolic import Affine, Data, derived, gather, select
 from optlayers.recognition.block import Row
 
@@ -42,14 +43,15 @@ class Chain:
 
 def read_chain(rows: Sequence[Row], size: int) -> Chain | None:
     """Return the chain through entries ``0, ..., size - 1`` that the rows are, or None."""
-    if len(rows) != size - 1 or not all(row.normal.is_constant for row in rows):
+    if len(rows) != size - 1 or not rows:
         return None
-    ends = np.empty((len(rows), 2), dtype=np.int64)
-    for k, row in enumerate(rows):
-        entries = np.flatnonzero(row.normal.constant)
-        if len(entries) != 2 or abs(row.normal.constant[entries[0]]) != 1 or row.normal.constant[entries].sum() != 0:
-            return None
-        ends[k] = entries if row.normal.constant[entries[1]] > 0 else entries[::-1]
+    used = entries_of(stack_rows([row.normal for row in rows], size, rows[0].normal.parameters))
+    if used.is_parametric.any() or (used.per_row(len(rows)) != 2).any():
+        return None
+    pairs, slopes = used.column.reshape(-1, 2), used.constant.reshape(-1, 2)
+    if (np.abs(slopes[:, 0]) != 1).any() or slopes.sum(axis=1).any():
+        return None
+    ends = np.where(slopes[:, 1:] > 0, pairs, pairs[:, ::-1])
     order, steps = path(ends, size)
     if order is None:
         return None
@@ -67,8 +69,9 @@ def _along(bounds: Sequence[Data | None], sign: np.ndarray, absent: float) -> Da
     if not given:
         return None
     parameters = given[0].parameters
-    pairs = zip(bounds, sign, strict=True)
-    vector = gather([Affine.of(absent * s, parameters) if d is None else d for d, s in pairs], 0.0, parameters)
+    without = {s: Affine.of(absent * s, parameters) for s in (1, -1)}
+    pairs = zip(bounds, sign.tolist(), strict=True)
+    vector = gather([without[s] if d is None else d for d, s in pairs], 0.0, parameters)
     if (sign > 0).all():
         return vector
     return vector.scaled(sign) if isinstance(vector, Affine) else derived(_Times(tuple(sign.tolist())), vector)
@@ -90,17 +93,17 @@ def path(ends: np.ndarray, size: int) -> tuple[np.ndarray | None, np.ndarray]:
     if len(degree) != size or degree.max(initial=0) > 2 or (degree == 0).any() or (degree == 1).sum() != 2:
         return None, nothing
     by_entry = edges[np.argsort(entries, kind="stable")]
-    first = np.cumsum(degree) - degree
-    order, steps = [int(np.flatnonzero(degree == 1)[0])], []
+    last = np.cumsum(degree) - 1
+    one, other, total = by_entry[last - degree + 1].tolist(), by_entry[last].tolist(), ends.sum(axis=1).tolist()
+    order, steps = [int(np.flatnonzero(degree == 1)[0])], [-1]
     while len(order) < size:
         here = order[-1]
-        own = by_entry[first[here] : first[here] + degree[here]]
-        following = [int(k) for k in own if not steps or k != steps[-1]]
-        if not following:
+        following = one[here] if one[here] != steps[-1] else other[here]
+        if following == steps[-1]:
             return None, nothing  # a path and circles
-        steps.append(following[0])
-        order.append(int(ends[steps[-1]].sum()) - here)
-    return np.array(order), np.array(steps)
+        steps.append(following)
+        order.append(total[following] - here)
+    return np.array(order), np.array(steps[1:], dtype=np.int64)
 
 
 def negated(data: Data) -> Data:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 from torch import Tensor
 
+from optlayers.parametric.sparse import SparseAffine, entries_of, stack_rows
 from optlayers.parametric.symbolic import Affine, Data, derived
 from optlayers.recognition.block import Block, Row
 
@@ -39,16 +40,16 @@ def read_budget(block: Block) -> Budget | None:
     n = block.size
     if block.auxiliary < 2 or block.upper is not None or len(block.rows) > 4 * block.auxiliary + 1:
         return None
-    full = [k for k, row in enumerate(block.rows) if _used(row.normal)[n:].all()]
+    used = entries_of(block.normals)
+    full = np.flatnonzero(np.bincount(used.row[used.column >= n], minlength=len(block.rows)) == block.auxiliary)
     if len(full) != 1:
         return None
-    row = block.rows[full[0]]
-    others = block.rows[: full[0]] + block.rows[full[0] + 1 :]
+    row, others = block.rows[full[0]], block.rows[: full[0]] + block.rows[full[0] + 1 :]
     sign = 1.0 if row.upper is not None else -1.0
     if row.lower is not None and row.upper is not None:
         if not (row.is_equality and row.normal.is_constant):
             return None
-        sign = float(np.sign(row.normal.constant[n]))  # an equality is an inequality, as the entries may grow
+        sign = float(np.sign(row.normal[n:].constant[0]))  # an equality is an inequality, as the entries may grow
     level = row.upper if sign > 0 else row.lower
     if level is None:
         return None
@@ -79,25 +80,27 @@ def read_cuts(block: Block, rows: tuple[Row, ...], auxiliary: int = 1) -> Cuts |
         return Cuts(
             np.zeros((0, auxiliary), np.int64), np.zeros(0, np.int64), *(Affine.of(np.zeros(0), parameters),) * 2
         )
-    places = [np.flatnonzero(_used(row.normal)) for row in rows]
-    if any(len(own) != 1 + auxiliary or own[0] >= n or own[1] < n for own in places):
+    normals = stack_rows([row.normal for row in rows], n + block.auxiliary, parameters)
+    used = entries_of(normals)
+    if (used.per_row(len(rows)) != 1 + auxiliary).any():
         return None
-    place = np.stack(places)
-    normal = Affine.stack([row.normal[own] for row, own in zip(rows, places, strict=True)])
-    lead = normal.constant[:, 1]
-    if normal.is_parametric.reshape(place.shape)[:, 1:].any() or np.ptp(normal.constant[:, 1:], axis=1).any():
+    place, constant, is_parametric = (part.reshape(len(rows), -1) for part in used[1:])
+    if (place[:, 0] >= n).any() or (place[:, 1] < n).any():
         return None
-    levels = [row.lower if a > 0 else row.upper for row, a in zip(rows, lead, strict=True)]
-    capped = any((row.lower if a < 0 else row.upper) is not None for row, a in zip(rows, lead, strict=True))
+    lead = constant[:, 1]
+    if is_parametric[:, 1:].any() or np.ptp(constant[:, 1:], axis=1).any():
+        return None
+    levels = [row.lower if a > 0 else row.upper for row, a in zip(rows, lead.tolist(), strict=True)]
+    capped = any((row.lower if a < 0 else row.upper) is not None for row, a in zip(rows, lead.tolist(), strict=True))
     numbers = [level for level in levels if isinstance(level, Affine)]
     if capped or len(numbers) < len(levels):
         return None
-    first = normal.reshaped(place.size)[np.arange(0, place.size, place.shape[1])]
-    return Cuts(place[:, 1:] - n, place[:, 0], first.scaled(-1 / lead), Affine.stack(numbers).scaled(1 / lead))
-
-
-def _used(normal: Affine) -> np.ndarray:
-    return (normal.constant != 0) | normal.is_parametric
+    row, column = np.divmod(normals.index, normals.shape[1])
+    own = column < n
+    slope = SparseAffine(
+        (len(rows),), parameters, row[own], normals.parameter[own], normals.value[own] / -lead[row[own]]
+    )
+    return Cuts(place[:, 1:] - n, place[:, 0], slope.dense(), Affine.stack(numbers).scaled(1 / lead))
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from optlayers.parametric.sparse import entries_of, nonzeros
 from optlayers.parametric.symbolic import Affine
 from optlayers.recognition.bends import add
 from optlayers.recognition.block import Block, Row
@@ -30,7 +31,8 @@ def read_mixture(block: Block) -> Mixture | None:
         return None
     if not all(row.is_equality and isinstance(row.lower, Affine) for row in block.rows):
         return None
-    used = np.stack([(row.normal.constant != 0) | row.normal.is_parametric for row in block.rows])
+    entries, used = entries_of(block.normals), np.zeros(block.normals.shape, dtype=bool)
+    used[entries.row, entries.column] = True
     is_link = used[:, :n].any(1)
     links = [block.rows[k] for k in np.flatnonzero(is_link)]
     sums = [block.rows[k] for k in np.flatnonzero(~is_link)]
@@ -46,7 +48,7 @@ def _is_sum(row: Row, n: int) -> bool:
     """Whether it says that some auxiliary entries have the sum one."""
     if not (row.normal.is_constant and isinstance(row.lower, Affine) and row.lower.is_constant):
         return False
-    own = row.normal.constant[row.normal.constant != 0]
+    own = nonzeros(row.normal)[1]
     return len(own) == n and bool((own == own[0]).all()) and abs(row.lower.constant - own[0]) <= 1e-12 * abs(own[0])
 
 

@@ -6,6 +6,7 @@ Scalings and duplicates disappear with that; numeric bounds that follow from bou
 from __future__ import annotations
 
 import functools
+import math
 from collections import defaultdict
 from collections.abc import Callable, Iterable
 
@@ -25,20 +26,24 @@ def merge_parallel(equalities: AffineRows, inequalities: AffineRows) -> list[tup
     groups: dict[object, list[tuple[Affine, bool, float, tuple[int, ...]]]] = defaultdict(list)
     shapes: dict[object, tuple[np.ndarray, Affine]] = {}
     for rows, equality in ((equalities, True), (inequalities, False)):
-        matrix, parametric, levels = rows.matrix, rows.is_parametric, _numbers(rows.offset)
-        for k, level in enumerate(levels):
-            if parametric[k]:
-                columns, normal, scale = _parametric_normal(rows, k)
-                linear = normal.linear
-                key = (columns.tobytes(), _rounded(normal.constant), _rounded(linear.data))
-                key = (*key, linear.indices.tobytes(), linear.indptr.tobytes())
-            else:
-                columns, values = _entries(matrix, k)
-                scale = _leading(values)
-                normal = Affine(values / scale, _nothing(len(values), rows.parameters))
-                key = (columns.tobytes(), _rounded(values / scale))
+        normals: dict[int, tuple[object, np.ndarray, Affine]] = {}
+        scales = np.ones(len(rows))
+        for k in np.flatnonzero(rows.is_parametric).tolist():
+            columns, normal, scales[k] = _parametric_normal(rows, k)
+            linear = normal.linear
+            key = (columns.tobytes(), _rounded(normal.constant).tobytes(), _rounded(linear.data).tobytes())
+            normals[k] = (*key, linear.indices.tobytes(), linear.indptr.tobytes()), columns, normal
+        numeric = np.flatnonzero(~rows.is_parametric)
+        columns, values, starts, scales[numeric] = _unit_entries(rows[numeric].matrix)
+        rounded = _rounded(values)
+        for k, span in zip(numeric.tolist(), map(slice, starts[:-1].tolist(), starts[1:].tolist()), strict=True):
+            normal = Affine(values[span], _nothing(span.stop - span.start, rows.parameters))
+            normals[k] = (columns[span].tobytes(), rounded[span].tobytes()), columns[span], normal
+        levels = _numbers(rows.offset.scaled(-1 / scales))
+        for k, (level, scale) in enumerate(zip(levels, scales.tolist(), strict=True)):
+            key, columns, normal = normals[k]
             shapes.setdefault(key, (columns, normal))
-            groups[key].append((_scaled(level, -1 / scale), equality, scale, rows.sources_of(k)))
+            groups[key].append((level, equality, scale, rows.sources_of(k)))
     return [(shapes[key][0], _merge(shapes[key][1], members)) for key, members in groups.items()]
 
 
@@ -51,40 +56,41 @@ def _numbers(vector: Affine) -> list[Affine]:
     ]
 
 
-def _scaled(number: Affine, factor: float) -> Affine:
-    return Affine(number.constant * factor, number.linear if number.is_constant else number.linear * factor)
-
-
 @functools.cache
 def _nothing(size: int, parameters: int) -> sp.csr_array:
     return sp.csr_array((size, parameters))
 
 
-def _entries(matrix: sp.csr_array, row: int) -> tuple[np.ndarray, np.ndarray]:
-    span = slice(matrix.indptr[row], matrix.indptr[row + 1])
-    columns, values = matrix.indices[span].astype(np.int64), matrix.data[span]
-    order = np.argsort(columns)
-    return columns[order], values[order]
+def _unit_entries(matrix: sp.csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return columns and scaled values of all rows, none of which is zero, where each row starts, and the scales."""
+    matrix.sort_indices()
+    starts = matrix.indptr.astype(np.int64)
+    scales = _leading(matrix.data, starts)
+    return matrix.indices.astype(np.int64), matrix.data / np.repeat(scales, np.diff(starts)), starts, scales
 
 
-def _leading(values: np.ndarray) -> float:
-    """Return the first value of largest size, up to rounding."""
+def _leading(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Return each row's first value of largest size, up to rounding."""
+    if len(starts) == 1:
+        return np.zeros(0)
     size = np.abs(values)
-    return float(values[np.argmax(size >= size.max() * (1 - 1e-10))])
+    largest = np.repeat(np.maximum.reduceat(size, starts[:-1]), np.diff(starts))
+    (candidates,) = np.nonzero(size >= largest * (1 - 1e-10))
+    return values[candidates[np.searchsorted(candidates, starts[:-1])]]
 
 
-def _rounded(values: np.ndarray) -> bytes:
-    return (np.round(values, _DIGITS) + 0.0).tobytes()  # + 0.0: no negative zero
+def _rounded(values: np.ndarray) -> np.ndarray:
+    return np.round(values, _DIGITS) + 0.0  # + 0.0: no negative zero
 
 
 def _parametric_normal(rows: AffineRows, row: int) -> tuple[np.ndarray, Affine, float]:
     """Return the entries, the normal scaled so that its largest coefficient is 1, and the scale."""
     normal = rows.coefficients(row)
-    columns = np.flatnonzero((normal.constant != 0) | (normal.is_parametric))
-    normal = normal[columns]
+    columns = np.unique(normal.index)
+    normal = normal[columns].dense()
     normal.linear.sort_indices()
     values = np.concatenate([normal.constant, normal.linear.data])
-    scale = _leading(values)
+    (scale,) = _leading(values, np.array([0, len(values)])).tolist()
     return columns, normal.scaled(1 / scale), scale
 
 
@@ -113,17 +119,20 @@ def _tightest(
 
 
 def _equal(one: Affine, other: Affine) -> bool:
-    close = np.allclose(one.constant, other.constant, rtol=1e-13, atol=0.0)
-    return close and (one.linear - other.linear).count_nonzero() == 0
+    close = math.isclose(one.constant, other.constant, rel_tol=1e-13)
+    same = one.is_constant and other.is_constant
+    return close and (same or (one.linear - other.linear).count_nonzero() == 0)
 
 
 def without_implied(
     rows: list[tuple[np.ndarray, Row]], lower: np.ndarray, upper: np.ndarray
 ) -> list[tuple[np.ndarray, Row]]:
     """Drop the numeric bounds of rows that follow from numeric bounds on the entries (by interval arithmetic)."""
-    result = []
+    if not (np.isfinite(lower).any() or np.isfinite(upper).any()):
+        return rows
+    is_bounded, result = np.isfinite(lower) | np.isfinite(upper), []
     for columns, row in rows:
-        if row.is_equality or not row.normal.is_constant:
+        if row.is_equality or not row.normal.is_constant or not is_bounded[columns].all():
             result.append((columns, row))
             continue
         a = row.normal.constant

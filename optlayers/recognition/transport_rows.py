@@ -8,6 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
+from optlayers.parametric.sparse import entries_of
 from optlayers.recognition.block import Block, Row
 
 
@@ -78,16 +79,10 @@ def find_transport_rows(block: Block) -> TransportRows | None:
 
 def _members(block: Block) -> list[np.ndarray] | None:
     """Return the entries of each row, ascending; None where a coefficient is not one."""
-    result, total = [], 0
-    for row in block.rows:
-        if not row.normal.is_constant:
-            return None
-        entries = np.flatnonzero(row.normal.constant)
-        total += len(entries)
-        if total > 2 * block.size or np.any(row.normal.constant[entries] != 1.0):
-            return None
-        result.append(entries)
-    return result
+    used = entries_of(block.normals)
+    if len(used.row) > 2 * block.size or used.is_parametric.any() or (used.constant != 1.0).any():
+        return None
+    return np.split(used.column, np.cumsum(used.per_row(len(block.rows)))[:-1])
 
 
 def _sides(row: np.ndarray, count: np.ndarray, rows: int) -> np.ndarray | None:

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from optlayers.parametric.sparse import entries_of
 from optlayers.parametric.symbolic import Affine, Data
-from optlayers.recognition.block import Block, Row
+from optlayers.recognition.block import Block
 from optlayers.recognition.chains import path
 
 
@@ -23,43 +24,49 @@ def read_variation(block: Block) -> Variation | None:
     """Return the bounded variation that a block is, with one auxiliary entry above each absolute step, or None."""
     n, steps = block.size, block.auxiliary
     shape = n >= 3 and steps == n - 1 and len(block.rows) == 2 * steps + 1
-    if not shape or block.cones or block.has_bounds or not all(row.normal.is_constant for row in block.rows):
+    if not shape or block.cones or block.has_bounds or not block.normals.is_constant:
         return None
-    sums = [row for row in block.rows if np.count_nonzero(row.normal.constant[n:]) > 1]
-    if len(sums) != 1 or sums[0].lower is not None or sums[0].normal.constant[:n].any():
+    used = entries_of(block.normals)
+    sums = np.flatnonzero(np.bincount(used.row[used.column >= n], minlength=len(block.rows)) > 1)
+    if len(sums) != 1:
         return None
-    scale = np.zeros((steps, 2))  # by auxiliary entry, from below and from above: how often the step it must exceed
-    ends = np.full((steps, 2), -1)
-    for row in block.rows:
-        if row is sums[0]:
-            continue
-        found = _one_side(row, n)
-        if found is None:
-            return None
-        k, pair, size, side = found
-        if scale[k, side] != 0 or (ends[k, 0] >= 0 and not np.array_equal(ends[k], pair)):
-            return None
-        scale[k, side], ends[k] = size, pair
-    weight = sums[0].normal.constant[n:] * scale[:, 0]
-    alike = (scale > 0).all() and np.array_equal(scale[:, 0], scale[:, 1])
-    if not alike or weight[0] <= 0 or np.ptp(weight) > 1e-12 * weight[0]:
+    total, in_total = block.rows[sums[0]], used.row == sums[0]
+    found = _read_steps(block, np.delete(np.arange(len(block.rows)), sums[0]))
+    every = np.array_equal(used.column[in_total], n + np.arange(steps))
+    if found is None or total.lower is not None or total.upper is None or not every:
         return None
+    ends, scale = found
+    weight, radius = used.constant[in_total] * scale, total.upper
     order = path(ends, n)[0]
-    radius = sums[0].upper
-    if order is None or radius is None or (weight[0] != 1 and not isinstance(radius, Affine)):
+    if weight[0] <= 0 or np.ptp(weight) > 1e-12 * weight[0] or order is None:
         return None
-    return Variation(order, radius.scaled(1 / weight[0]) if isinstance(radius, Affine) else radius)
+    if weight[0] == 1 or isinstance(radius, Affine):
+        return Variation(order, radius.scaled(1 / weight[0]) if isinstance(radius, Affine) else radius)
+    return None
 
 
-def _one_side(row: Row, n: int) -> tuple[int, np.ndarray, float, int] | None:
-    """Read ``t >= size * (y[j] - y[i])``: which `t`, the pair, the size, and whether ``i < j``."""
-    normal = row.normal.constant
-    pair, above = np.flatnonzero(normal[:n]), np.flatnonzero(normal[n:])
-    bound, sign = (row.upper, 1.0) if row.lower is None else (row.lower, -1.0)
-    zero = isinstance(bound, Affine) and bound.is_zero
-    if len(pair) != 2 or len(above) != 1 or not zero or (row.lower is not None and row.upper is not None):
+def _read_steps(block: Block, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Read pairs of rows ``t >= +-size * (y[j] - y[i])``: for each `t` the pair ``(i, j)``, and the size."""
+    n, steps = block.size, block.auxiliary
+    used = entries_of(block.normals[chosen])
+    rows = [block.rows[k] for k in chosen]
+    bounds = [row.upper if row.lower is None else row.lower for row in rows]
+    one_sided = all(row.lower is None or row.upper is None for row in rows)
+    if (
+        (used.per_row(len(rows)) != 3).any()
+        or not one_sided
+        or not all(isinstance(b, Affine) and b.is_zero for b in bounds)
+    ):
         return None
-    slope, height = sign * normal[pair], -sign * normal[n + above[0]]
-    if height <= 0 or slope.sum() != 0:
+    entry, normal = used.column.reshape(-1, 3), used.constant.reshape(-1, 3)
+    normal = normal * np.array([[1.0 if row.lower is None else -1.0] for row in rows])
+    slope, height, member = normal[:, :2], -normal[:, 2], entry[:, 2] - n
+    order = np.lexsort((slope[:, 1] > 0, member))  # from below, from above
+    both = np.stack([member, slope[:, 1] > 0], axis=1)[order]
+    if (entry[:, 1] >= n).any() or (height <= 0).any() or slope.sum(axis=1).any():
         return None
-    return int(above[0]), pair, abs(slope[0]) / height, int(slope[1] > 0)
+    if not np.array_equal(both, np.stack([np.repeat(np.arange(steps), 2), np.tile([0, 1], steps)], axis=1)):
+        return None
+    pairs, size = entry[order, :2].reshape(-1, 4), (np.abs(slope[:, 0]) / height)[order].reshape(-1, 2)
+    alike = np.array_equal(pairs[:, :2], pairs[:, 2:]) and np.array_equal(size[:, 0], size[:, 1])
+    return (pairs[:, :2], size[:, 0]) if alike else None

@@ -173,21 +173,37 @@ class _Norm:
 def _read_norm(block: Block, cone: BlockCone) -> _Norm | None:
     """Read a cone with one auxiliary entry in its head, and a multiple of an isometry of entries in its tail."""
     n, matrix = block.size, cone.matrix
-    if cone.kind != "soc" or matrix is None or matrix[1:, n:].any() or matrix[0, :n].any():
+    if cone.kind != "soc" or matrix is None:
         return None
-    member, head = np.flatnonzero(matrix[0]), cone.offset[:1]
-    entries = np.flatnonzero(matrix[1:, :n].any(axis=0))
-    if len(member) != 1 or matrix[0, member[0]] <= 0 or not head.is_zero or len(entries) == 0:
+    member, slope, head = matrix.indices[: matrix.indptr[1]], matrix.data[: matrix.indptr[1]], cone.offset[:1]
+    entries = np.unique(matrix.indices[matrix.indptr[1] :])
+    if len(member) != 1 or member[0] < n or slope[0] <= 0 or not head.is_zero:
         return None
-    tail, offset = matrix[1:, entries], cone.offset[1:]
-    gram = tail.T @ tail
-    square = gram[0, 0]
-    if np.abs(gram - square * np.eye(len(entries))).max() > _TOLERANCE * square:
+    if len(entries) == 0 or entries[-1] >= n:
+        return None
+    start, offset = matrix.indptr[1], cone.offset[1:]
+    place = np.searchsorted(entries, matrix.indices[start:])
+    tail = sp.csr_array(
+        (matrix.data[start:], place, matrix.indptr[1:] - start), shape=(len(offset.constant), len(entries))
+    )
+    square = _squared_scale(tail)
+    if square is None:
         return None
     center = offset.mapped(-tail.T / square)
     if not add(center.mapped(tail), offset).is_zero:
         return None
-    return _Norm(int(member[0]) - n, entries, float(np.sqrt(square) / matrix[0, member[0]]), center)
+    return _Norm(int(member[0]) - n, entries, float(np.sqrt(square) / slope[0]), center)
+
+
+def _squared_scale(matrix: sp.csr_array) -> float | None:
+    """Return the number that times the identity is ``matrix' @ matrix``; None where that is no multiple of it."""
+    if (np.diff(matrix.indptr) <= 1).all():
+        squares = np.bincount(matrix.indices, matrix.data**2)
+        return float(squares[0]) if np.abs(squares - squares[0]).max() <= _TOLERANCE * squares[0] else None
+    dense = matrix.toarray()
+    gram = dense.T @ dense
+    unlike = np.abs(gram - gram[0, 0] * np.eye(len(gram))).max()
+    return float(gram[0, 0]) if unlike <= _TOLERANCE * gram[0, 0] else None
 
 
 def _is_range(index: np.ndarray) -> bool:

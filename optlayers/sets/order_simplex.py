@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from optlayers.parametric.sparse import entries_of
 from optlayers.parametric.symbolic import Affine, Data, as_number, select
 from optlayers.recognition.block import Block, Row
 from optlayers.recognition.chains import is_uniform, read_chain
@@ -74,8 +75,11 @@ class OrderSimplex(ClosedFormSet):
     def match(cls, block: Block) -> Mapping[str, Data | None] | None:
         if block.cones or block.auxiliary or len(block.rows) != block.size or block.size < 2:
             return None
-        sums = [row for row in block.rows if row.normal.is_constant and bool((row.normal.constant == 1).all())]
-        chain = read_chain([row for row in block.rows if row not in sums], block.size) if len(sums) == 1 else None
+        used = entries_of(block.normals)
+        ones = (used.constant == 1) & ~used.is_parametric
+        full = np.flatnonzero(np.bincount(used.row[ones], minlength=block.size) == block.size)
+        sums = [block.rows[k] for k in full]
+        chain = read_chain([row for row in block.rows if row is not sums[0]], block.size) if len(sums) == 1 else None
         found = None if chain is None else match_monotone(block, chain)
         if chain is None or found is None:
             return None

@@ -11,6 +11,7 @@ import cvxpy as cp
 import numpy as np
 from torch import Tensor
 
+from optlayers.parametric.sparse import entries_of
 from optlayers.parametric.symbolic import Affine, Data, concatenate
 from optlayers.recognition.bends import add
 from optlayers.recognition.block import Block, Row
@@ -141,20 +142,28 @@ def _limits_of_bounds(block: Block, center: Affine, whole: Affine) -> list[tuple
 
 
 def _components(block: Block) -> tuple[Row, list[Block]] | None:
-    """Return the row without auxiliary entries, and one block for each budget, with its own auxiliary entries."""
+    """Return the row without auxiliary entries, and one block for each budget, with its own auxiliary entries.
+
+    None where the budgets do not share all auxiliary entries out, or another row has those of several.
+    """
     n = block.size
-    used = np.stack([(row.normal.constant != 0) | row.normal.is_parametric for row in block.rows])
-    plain = np.flatnonzero(~used[:, n:].any(1))
-    budgets = np.flatnonzero(~used[:, :n].any(1))
-    if len(plain) != 1 or len(budgets) == 0 or used[budgets, n:].sum(0).max() > 1:
+    used = entries_of(block.normals)
+    hidden = used.column >= n
+    own, auxiliary = (np.bincount(used.row[part], minlength=len(block.rows)) for part in (~hidden, hidden))
+    plain, budgets = np.flatnonzero(auxiliary == 0), np.flatnonzero(own == 0)
+    shares = hidden & (own[used.row] == 0)
+    if len(plain) != 1 or not np.array_equal(np.sort(used.column[shares]), n + np.arange(block.auxiliary)):
+        return None
+    owner = np.zeros(n + block.auxiliary, dtype=np.int64)
+    owner[used.column[shares]] = used.row[shares]
+    group = np.full(len(block.rows), -1)
+    group[used.row[hidden]] = owner[used.column[hidden]]
+    if (owner[used.column[hidden]] != group[used.row[hidden]]).any():
         return None
     parts = []
     for budget in budgets.tolist():
-        own = np.flatnonzero(used[budget])
-        columns = np.concatenate([np.arange(n), own])
-        rows = np.flatnonzero(used[:, own].any(1))
-        if used[np.ix_(rows, np.setdiff1d(np.arange(n, used.shape[1]), own))].any():
-            return None
+        own = n + np.flatnonzero(owner[n:] == budget)
+        columns, rows = np.concatenate([np.arange(n), own]), np.flatnonzero(group == budget)
         lower = block.lower[own] if isinstance(block.lower, Affine) else None
         upper = block.upper[own] if isinstance(block.upper, Affine) else None
         if lower is None or (block.upper is not None and upper is None):

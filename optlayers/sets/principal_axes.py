@@ -13,14 +13,14 @@ from torch import Tensor
 _ROUNDING = 1e-14
 
 
-def principal_axes(tail: np.ndarray, head: np.ndarray) -> tuple[np.ndarray, sp.csr_array, np.ndarray]:
+def principal_axes(tail: sp.csr_array, head: np.ndarray) -> tuple[np.ndarray, sp.csr_array, np.ndarray]:
     """Return eigenvalues and eigenvectors (rows) of ``S = tail' tail - head head'``, and the size of each one's part.
 
     Entries that `S` does not couple are eigenvectors; what it couples is decomposed by singular values, which are
     accurate where their squares would not be.
     """
-    rows = sp.csr_array(np.vstack([head, tail]))
-    signs = sp.diags_array(np.where(np.arange(len(tail) + 1) == 0, -1.0, 1.0))
+    rows = sp.csr_array(sp.vstack([sp.csr_array(head[None]), tail]))
+    signs = sp.diags_array(np.where(np.arange(len(rows.indptr) - 1) == 0, -1.0, 1.0))
     form, size = sp.csr_array(rows.T @ signs @ rows), sp.csr_array(abs(rows).T @ abs(rows))
     form = sp.csr_array(form.multiply(abs(form) > _ROUNDING * size))
     count, label = connected_components(form, directed=False)
@@ -28,7 +28,7 @@ def principal_axes(tail: np.ndarray, head: np.ndarray) -> tuple[np.ndarray, sp.c
     vectors: Any = sp.eye_array(len(head), format="lil")
     for component in np.flatnonzero(np.bincount(label, minlength=count) > 1):
         entries = np.flatnonzero(label == component)
-        values[entries], basis, scale[entries] = _principal_dense(tail[:, entries], head[entries])
+        values[entries], basis, scale[entries] = _principal_dense(tail[:, entries].toarray(), head[entries])
         vectors[np.ix_(entries, entries)] = basis
     return values, sp.csr_array(vectors), scale
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import scipy.sparse as sp
 import torch
 from torch import Tensor
 
@@ -61,7 +62,7 @@ def _norm_bound(cone: BlockCone) -> NormBound | None:
     """Complete the square: with ``c = -F^+ g``, ``||F y + g||^2 = ||F (y - c)||^2 + ||g + F c||^2``."""
     if cone.kind != "soc" or cone.matrix is None:
         return None
-    if cone.matrix[0].any():
+    if cone.matrix.indptr[1] > 0:
         return _paraboloid(cone) or _conic_section(cone.matrix, cone.offset)
     head, tail = cone.offset[:1].reshaped(), cone.offset[1:]
     factors = _factor(cone.matrix[1:])
@@ -69,8 +70,9 @@ def _norm_bound(cone: BlockCone) -> NormBound | None:
         return None
     weights, axes = factors.weights, factors.axes
     scale = float(np.sqrt(weights.max()))
-    center = tail.mapped(-(factors.right.T / factors.singular) @ factors.left.T)
-    covered = tail.mapped(factors.left @ factors.left.T)
+    inside = tail.mapped(factors.left.T)
+    center = inside.scaled(-1 / factors.singular).mapped(factors.right.T)
+    covered = inside.mapped(factors.left)
     rest, size = tail - covered, _size(tail) + _size(covered)
     left = np.flatnonzero(_size(rest) > _TOLERANCE * size)
     if len(left) == 0:
@@ -89,7 +91,7 @@ def _paraboloid(cone: BlockCone) -> NormBound | None:
     With ``F'F c = a / 2 - F'g`` it is ``||F (y - c)||^2 <= b + ||F c||^2 - ||g||^2``.
     """
     rows = light_rows(cone)
-    if rows is None or len(rows[0]) == 0 or not rows[1].is_constant:
+    if rows is None or len(rows[0].indptr) == 1 or not rows[1].is_constant:
         return None
     body, shift, normal, level = rows
     factors = _factor(body)
@@ -105,44 +107,58 @@ def _paraboloid(cone: BlockCone) -> NormBound | None:
     return NormBound(weights / weights.max(), axes, Affine.of(center, level.parameters), derived(_root, square))
 
 
-def light_rows(cone: BlockCone) -> tuple[np.ndarray, Affine, np.ndarray, Affine] | None:
+def light_rows(cone: BlockCone) -> tuple[sp.csr_array, Affine, np.ndarray, Affine] | None:
     """Write the cone as ``||F y + g||^2 <= a @ y + b`` and return F, g, a, b; None where it is not of that form.
 
     The head and one row of the tail, up to its sign, differ by a number `k`; `a` and `b` are `k` times their sum's.
     """
     matrix: Any = cone.matrix
-    for j in np.flatnonzero((np.abs(matrix[1:]) == np.abs(matrix[0])).all(axis=1)) + 1:
+    count, size = np.diff(matrix.indptr), matrix.indptr[1]
+    entries, head = matrix.indices[:size], matrix.data[:size]
+    alike = np.flatnonzero(count[1:] == size) + 1
+    span = matrix.indptr[alike][:, None] + np.arange(size)
+    alike = alike[((matrix.indices[span] == entries) & (np.abs(matrix.data[span]) == np.abs(head))).all(axis=1)]
+    for j in alike:
+        row = matrix.data[matrix.indptr[j] : matrix.indptr[j + 1]]
         for sign in (1.0, -1.0):
             gap = cone.offset[:1] - cone.offset[np.array([j])].scaled(sign)
-            if np.array_equal(matrix[0], sign * matrix[j]) and gap.is_constant and gap.constant[0] > 0:
-                k, others = float(gap.constant[0]), np.setdiff1d(np.arange(1, len(matrix)), [j])
+            if np.array_equal(head, sign * row) and gap.is_constant and gap.constant[0] > 0:
+                k, others = float(gap.constant[0]), np.setdiff1d(np.arange(1, len(count)), [j])
                 level = (cone.offset[:1] + cone.offset[np.array([j])].scaled(sign)).scaled(k).reshaped()
-                return matrix[others], cone.offset[others], 2 * k * matrix[0], level
+                return matrix[others], cone.offset[others], 2 * k * first_row(matrix), level
     return None
 
 
-def _conic_section(matrix: np.ndarray, offset: Affine) -> NormBound | None:
+def first_row(matrix: sp.csr_array) -> np.ndarray:
+    """Return the first row of a matrix, with zeros."""
+    return matrix[:1].toarray()[0]
+
+
+def _conic_section(matrix: sp.csr_array, offset: Affine) -> NormBound | None:
     """Complete the square of ``||F y + g|| <= a @ y + b`` with a positive definite ``S = F'F - a a'``.
 
     With ``S c = b a - F'g``, what the head and the tail are at the centre is orthogonal to all directions, so that
     ``(y - c)' S (y - c) <= head^2 - ||tail||^2``.
     """
-    head, tail = matrix[0], matrix[1:]
-    diagonal = np.einsum("ij,ij->j", tail, tail) - head**2
+    head, tail = matrix[:1], matrix[1:]
+    diagonal = (tail.multiply(tail).sum(axis=0) - head.multiply(head).sum(axis=0)).ravel()
     if (diagonal <= 0).any():
         return None
-    form = tail.T @ tail - np.outer(head, head)
-    if (np.abs(form - np.diag(diagonal)) <= _TOLERANCE * np.sqrt(np.outer(diagonal, diagonal))).all():
+    form = sp.coo_array(tail.T @ tail - head.T @ head)
+    coupled = (form.row != form.col) & (
+        np.abs(form.data) > _TOLERANCE * np.sqrt(diagonal[form.row] * diagonal[form.col])
+    )
+    if not coupled.any():
         weights, axes = diagonal.copy(), None
-        inverse = np.diag(1 / weights)
+        inverse: Any = sp.diags_array(1 / weights)
     else:
-        weights, vectors = np.linalg.eigh(form)
+        weights, vectors = np.linalg.eigh(form.toarray())
         if weights[0] <= _TOLERANCE * weights[-1]:
             return None
         axes, inverse = vectors.T, (vectors / weights) @ vectors.T
     if np.ptp(weights) <= _TOLERANCE * weights.max():
         weights[:], axes = weights.max(), None
-    center = offset.mapped(inverse @ np.vstack([head, -tail]).T)
+    center = offset.mapped(inverse @ sp.vstack([head, -tail]).T)
     rest = (center.mapped(matrix) + offset).scaled(weights.max() ** -0.5)
     return NormBound(weights / weights.max(), axes, center, derived(leg, rest[:1].reshaped(), rest[1:]))
 
@@ -160,26 +176,38 @@ class _Factors:
 
     weights: np.ndarray
     axes: np.ndarray | None
-    left: np.ndarray
+    left: Any
     singular: np.ndarray
-    right: np.ndarray
+    right: Any
 
 
-def _factor(matrix: np.ndarray) -> _Factors | None:
+def _factor(matrix: sp.csr_array) -> _Factors | None:
     """Factor a matrix, exactly where its columns are orthogonal; None for zero."""
-    if not matrix.any():
+    if matrix.nnz == 0:
         return None
-    gram, length = matrix.T @ matrix, np.linalg.norm(matrix, axis=0)
-    if (np.abs(gram - np.diag(np.diag(gram))) <= _TOLERANCE * np.outer(length, length)).all():
+    length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=0)).ravel())
+    if _is_orthogonal(matrix, length):
         if np.ptp(length) <= _TOLERANCE * length.max():
             length[:] = length.max()
         seen = np.flatnonzero(length)
-        return _Factors(length**2, None, matrix[:, seen] / length[seen], length[seen], np.eye(len(length))[seen])
-    left, singular, axes = np.linalg.svd(matrix, full_matrices=True)
-    rank = int((singular > max(matrix.shape) * np.finfo(float).eps * singular[0]).sum())
+        left = sp.csr_array(matrix[:, seen] @ sp.diags_array(1 / length[seen]))
+        right = sp.csr_array(sp.eye_array(len(length)))[seen]
+        return _Factors(length**2, None, left, length[seen], right)
+    dense = matrix.toarray()
+    left, singular, axes = np.linalg.svd(dense, full_matrices=True)
+    rank = int((singular > max(dense.shape) * np.finfo(float).eps * singular[0]).sum())
     weights = np.zeros(len(axes))
     weights[:rank] = singular[:rank] ** 2
     return _Factors(weights, axes, left[:, :rank], singular[:rank], axes[:rank])
+
+
+def _is_orthogonal(matrix: sp.csr_array, length: np.ndarray) -> bool:
+    """Whether columns of these lengths are orthogonal: always where no row has two entries."""
+    if (np.diff(matrix.indptr) <= 1).all():
+        return True
+    dense = matrix.toarray()
+    gram = dense.T @ dense
+    return bool((np.abs(gram - np.diag(np.diag(gram))) <= _TOLERANCE * np.outer(length, length)).all())
 
 
 def _root(square: Tensor) -> Tensor:

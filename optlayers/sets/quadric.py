@@ -19,7 +19,7 @@ from optlayers.parametric.symbolic import Affine, Data, derived
 from optlayers.recognition.block import Block, BlockCone
 from optlayers.sets.implied_bounds import follow
 from optlayers.sets.principal_axes import align, principal_axes
-from optlayers.sets.quadratic import light_rows
+from optlayers.sets.quadratic import first_row, light_rows
 
 _TOLERANCE = 1e-12
 _REFINEMENTS = 3
@@ -72,17 +72,17 @@ class Quadric:
 def match_cone(block: Block) -> Quadric | None:
     """Return the cone, or the sheet of a hyperboloid, that the block is; bounds that follow from it do not count."""
     cone = _only_cone(block)
-    if cone is None or cone.matrix is None or not cone.matrix[0].any() or light_rows(cone) is not None:
+    if cone is None or cone.matrix is None or cone.matrix.indptr[1] == 0 or light_rows(cone) is not None:
         return None
-    matrix = sp.csr_array(cone.matrix)
-    signs = sp.diags_array(np.array([-1.0] + [1.0] * (len(cone.matrix) - 1)))
-    values, vectors, scale = principal_axes(cone.matrix[1:], cone.matrix[0])
+    matrix, top = cone.matrix, first_row(cone.matrix)
+    signs = sp.diags_array(np.where(np.arange(len(matrix.indptr) - 1) == 0, -1.0, 1.0))
+    values, vectors, scale = principal_axes(matrix[1:], top)
     (negative,) = np.nonzero(values < -_TOLERANCE * scale)
     if len(negative) != 1 or len(values) == 1:
         return None
     head = int(negative[0])
     values[np.abs(values) <= _TOLERANCE * scale] = 0.0
-    if (vectors[[head]] @ cone.matrix[0])[0] < 0:
+    if (vectors[[head]] @ top)[0] < 0:
         vectors = sp.csr_array(sp.diags_array(np.where(np.arange(len(values)) == head, -1.0, 1.0)) @ vectors)
     inverse = np.divide(1.0, values, out=np.zeros_like(values), where=values != 0)
     solve = sp.csr_array(vectors.T @ sp.diags_array(-inverse) @ vectors @ (signs @ matrix).T)
@@ -95,7 +95,7 @@ def match_cone(block: Block) -> Quadric | None:
 def match_paraboloid(block: Block) -> Quadric | None:
     """Return the paraboloid that the block is, of weights at most 1; bounds that follow from it do not count."""
     cone = _only_cone(block)
-    split = None if cone is None or cone.matrix is None or not cone.matrix[0].any() else light_rows(cone)
+    split = None if cone is None or cone.matrix is None or cone.matrix.indptr[1] == 0 else light_rows(cone)
     if cone is None or split is None:
         return None
     matrix, shift, normal, level = split
@@ -111,7 +111,7 @@ def match_paraboloid(block: Block) -> Quadric | None:
     if length == 0:
         return None
     vectors, head = _with_axis(values, vectors, free / length)
-    base = Affine.of(solve @ normal / 2, block.parameters) - shift.mapped(solve @ sp.csr_array(matrix).T)
+    base = Affine.of(solve @ normal / 2, block.parameters) - shift.mapped(solve @ matrix.T)
     rest = base.mapped(matrix) + shift
     rest = rest[_size(rest) > _TOLERANCE * (_size(base.mapped(matrix)) + _size(shift)).max()]
     drop = level.reshaped(1) + base.mapped(normal[None])
@@ -129,12 +129,12 @@ def is_rotated(block: Block) -> bool:
     cone = _only_cone(block)
     if cone is None or cone.matrix is None:
         return False
-    matrix = sp.csr_array(cone.matrix)
-    form = matrix[1:].T @ matrix[1:] - sp.csr_array(np.outer(cone.matrix[0], cone.matrix[0]))
-    touched = np.flatnonzero(cone.matrix[0])
-    corner = form[touched][:, touched].toarray()
-    size = np.abs(corner).max()
-    return len(touched) == 2 and np.abs(np.diag(corner)).max() <= _TOLERANCE * size
+    touched = cone.matrix.indices[: cone.matrix.indptr[1]]
+    if len(touched) != 2:
+        return False
+    head, *tail = cone.matrix[:, touched].toarray()
+    corner = np.transpose(tail) @ tail - np.outer(head, head)
+    return bool(np.abs(np.diag(corner)).max() <= _TOLERANCE * np.abs(corner).max())
 
 
 def _only_cone(block: Block) -> BlockCone | None:

@@ -148,7 +148,7 @@ def _threshold(block: Block) -> int | None:
 
 def _oriented(block: Block, entry: int) -> Block:
     """Return the block with that auxiliary entry's negative, where it has another sign than the others beside it."""
-    beside = block.rows[0].normal.constant[block.size :]
+    beside = block.rows[0].normal[block.size :].constant
     if (beside >= 0).all() or (beside <= 0).all():
         return block
     signs = np.where(np.arange(block.size + block.auxiliary) == entry, -1.0, 1.0)

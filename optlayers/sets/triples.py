@@ -44,9 +44,9 @@ def match_triple(block: Block, kind: str, nonnegative: tuple[int, ...]) -> Tripl
     if block.rows or block.auxiliary or len(block.cones) != 1 or block.size != 3:
         return None
     (cone,) = block.cones
-    matrix = cone.matrix
-    if cone.kind != kind or matrix is None:
+    if cone.kind != kind or cone.matrix is None:
         return None
+    matrix = cone.matrix.toarray()
     gram = matrix @ matrix.T
     if not np.allclose(gram, gram[0, 0] * np.eye(3), rtol=0, atol=_TOLERANCE * gram[0, 0]):
         return None
