@@ -144,7 +144,7 @@ def other_sets(device: str) -> list[tuple[str, list[Contestant], tuple[int, ...]
     """Return the sets whose points are not rows of a softmax, who projects onto them, and the shape of the points."""
     matrix, chain = cp.Variable((32, 32), symmetric=True), cp.Variable(1000)
     psd, isotonic = FeasibleSet([matrix >> 0]).project, FeasibleSet([cp.diff(chain) >= 0]).project
-    found = [
+    found: list[tuple[str, list[Contestant], tuple[int, ...]]] = [
         (
             "PSD",
             [Contestant("eigh formula", psd_formula, psd_formula), Contestant("optlayers, PSD cone", psd, psd_formula)],
