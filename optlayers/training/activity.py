@@ -22,10 +22,10 @@ class Activity:
         For each inequality row and each cone, whether it has no slack left. A set without rows of its own has one
         entry: whether the point is on the boundary.
     held : Tensor, shape (*batch,)
-        The share of the dimensions that equalities and active inequality rows take, at most 1.
+        The share of the dimensions that equalities and tight inequality rows (active, not violated) take, at most 1.
     inward : Tensor of bool, shape (*batch, k), or None
-        Whether a step along the direction asked for gives an active row slack; False for cones. None without a
-        direction, and for sets without rows.
+        Whether a row is tight and a step along the direction asked for gives it slack; False for cones. None without
+        a direction, and for sets without rows.
     """
 
     active: Tensor
@@ -61,14 +61,15 @@ def activity(
     _, nonnegative, *rest = slacks.split(residual.sizes, -1)
     at_bound = nonnegative <= small
     at_cone = [_on_cone(kind, alpha, slack, small) for (kind, alpha), slack in zip(residual.cones, rest, strict=True)]
-    held = ((at_bound.sum(-1) + equalities) / v.shape[-1]).clamp_max(1.0)
+    tight = at_bound & (nonnegative >= -small)
+    held = ((tight.sum(-1) + equalities) / v.shape[-1]).clamp_max(1.0)
     inward = None
     if direction is not None:
         _, d, _, _ = bound._prepare(direction)
         unit = small / tolerance * d / d.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(d.dtype).tiny)
         change = (residual.rows(v + unit, values) - slacks)[..., equalities : equalities + inequalities]
         significant = 1e-3 * change.abs().amax(-1, keepdim=True) if inequalities else change
-        inward = torch.cat([at_bound & (change > significant), *(torch.zeros_like(c) for c in at_cone)], -1)
+        inward = torch.cat([tight & (change > significant), *(torch.zeros_like(c) for c in at_cone)], -1)
     return Activity(torch.cat([at_bound, *at_cone], -1), held, inward)
 
 

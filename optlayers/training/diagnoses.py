@@ -26,36 +26,36 @@ def not_finite(history: History, name: str) -> str | None:
     return f"{name!r} has NaN or infinite entries at step {history.step}: lower the learning rate, or clip the gradient"
 
 
-def multipliers_blow_up(history: History, name: str, records: int = 40) -> str | None:
+def multipliers_blow_up(history: History, name: str, records: int = 100) -> str | None:
     """Multipliers that keep growing at an undiminished pace while the violation does not fall.
 
-    With losses recorded, the constraint term must also have outgrown the objective: until then the multipliers may be
-    on their way. Without violations, twice as long a history is asked for.
+    With losses recorded, the constraint term must also have outgrown the objective.
     """
     sizes = history.series(name, "multiplier_max")
+    quarter = len(sizes) // 4
+    if len(sizes) < records or sizes[-1] < 2.5 * sizes[quarter]:
+        return None
+    growth, pace = sizes[-1] - sizes[-1 - quarter], (sizes[-1] - sizes[0]) * quarter / (len(sizes) - 1)
+    if growth <= 0 or growth < 0.8 * pace:
+        return None
     own = history.series(name, "violation_max")
     violations = own if own else history.worst("violation_max")
-    if len(sizes) < (records if violations else 2 * records):
-        return None
-    quarter = len(sizes) // 4
-    growth, pace = sizes[-1] - sizes[-1 - quarter], (sizes[-1] - sizes[0]) * quarter / (len(sizes) - 1)
-    if growth <= 0 or growth < 0.8 * pace or sizes[-1] < 2.5 * sizes[quarter]:
-        return None
     seen = ""
     if violations:
         quarter = max(1, len(violations) // 4)
         early, late = median(violations[quarter : 2 * quarter] or violations), median(violations[-quarter:])
         violated = history.series(name, "violated") if own else history.worst("violated")
-        if late < 0.8 * early or violated[-1] <= 0:
+        if late < 0.95 * early or violated[-1] <= 0:
             return None
         seen = f" while the violation stays at {late:.3g}"
     objective, total = history.series("loss", "objective"), history.series("loss", "total")
     if objective and total and abs(total[-1] - objective[-1]) <= abs(objective[-1]):
         return None
     return (
-        f"the multipliers of {name!r} keep growing, from {sizes[0]:.3g} to {sizes[-1]:.3g} over {len(sizes)} records,"
-        f"{seen}: no point near here satisfies all constraints together. Check whether they contradict each other "
-        "(FeasibleSet names the constraints of an empty set), relax one, or give it a slack"
+        f"the multipliers of {name!r} keep growing, from {sizes[0]:.3g} to {sizes[-1]:.3g} over {len(sizes)} records"
+        f"{seen}: constraints that contradict each other do that, whatever the multipliers are. Check that some point "
+        "satisfies them all (FeasibleSet names the constraints of an empty set), relax one, or give it a slack; if the "
+        "multipliers are still too small to matter, raise their learning rate"
     )
 
 
@@ -72,29 +72,20 @@ def everything_active(history: History, name: str, records: int = 20) -> str | N
 
 
 def gradient_discarded(history: History, name: str, records: int = 20) -> str | None:
-    """A projection that stops nearly all of a gradient that the set would allow to be followed.
+    """A projection layer that stops nearly all of a gradient that its output could follow.
 
-    At a solution on the boundary a gradient is rightly stopped; it is not, where the feasible point could still follow
-    it (`gradient_usable_share`, of layers), or where a weight never could since the first record.
+    At a solution on the boundary the gradient is rightly stopped: the feasible point cannot follow it either. That is
+    so for weights that are projected after the step, always.
     """
-    shares = history.series(name, "gradient_discarded_share")
+    shares = history.series(name, "gradient_discarded_share")[-records:]
     usable = history.series(name, "gradient_usable_share")[-records:]
-    if len(shares) < records or min(shares[-records:]) < 0.99:
-        return None
-    if usable:
-        if min(usable) < 0.1:
-            return None
-        return (
-            f"the projection {name!r} discards {mean(shares[-records:]):.1%} of the gradient for {records} records, "
-            f"although the feasible point could follow {mean(usable):.0%} of it: its input is so far outside that small "
-            "changes of it change nothing. Add a pull of the input toward the set (a weighted squared distance to its "
-            "projection), use straight-through gradients, or scale the layer before it down"
-        )
-    if history.forgotten or len(shares) > records or len(shares) < len(history.records):
+    if len(usable) < records or min(shares) < 0.99 or min(usable) < 0.1:
         return None
     return (
-        f"the constraints on {name!r} have discarded at least {min(shares):.1%} of the gradient at every record so far, "
-        "so it has not been able to move. Start from a point inside the set, or loosen the constraints"
+        f"the projection {name!r} discards {mean(shares):.1%} of the gradient for {records} records, although the "
+        f"feasible point could follow {mean(usable):.0%} of it: its input is so far outside that small changes of it "
+        "change nothing. Use straight-through gradients, add a pull of the input toward the set (a weighted squared "
+        "distance to its projection), or scale down what comes before it"
     )
 
 
