@@ -84,6 +84,11 @@ class Monitor:
         self._told: set[tuple[str, str]] = set()
 
     @property
+    def names(self) -> list[str]:
+        """The names of what is watched."""
+        return list(self._watched)
+
+    @property
     def due(self) -> bool:
         """Whether this step will be recorded."""
         return self._step % self.every == 0
@@ -200,12 +205,13 @@ class Monitor:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a saved state; watch the same things first."""
+        """Go on from a saved state; what is watched is not saved, so watch the same things first."""
         self._step = state["step"]
         self.history = History(state["records"])
         self._told = {(cause, name) for cause, name in state["told"]}
-        for name, counts in state["stuck"].items():
-            self._tensor(name).stuck = counts
+        for name, watched in self._watched.items():
+            if isinstance(watched, WatchedTensor):
+                watched.stuck = state["stuck"].get(name)
 
     def _add(self, name: str, watched: WatchedTensor | WatchedLayer | WatchedMultipliers) -> None:
         if name in self._watched or name == "loss":

@@ -84,7 +84,7 @@ class WatchedTensor:
             inward = inward.flatten(0, -2).all(0) if inward.dim() > 1 else inward
         if self.stuck is None or self.stuck.shape != inward.shape:
             self.stuck = torch.zeros_like(inward, dtype=torch.int32)
-        self.stuck = torch.where(inward, self.stuck + 1, 0)
+        self.stuck = torch.where(inward, self.stuck.to(inward.device) + 1, 0)
         return {"stuck": (self.stuck >= patience).float().mean()}
 
 
