@@ -78,7 +78,7 @@ def test_parameters_are_found_by_name_and_pattern() -> None:
         HeldParameters({"head": simplex(4)}).attach(net)
     with pytest.raises(ValueError, match="fits both"):
         HeldParameters({"0.bias": capped(2), "*.bias": capped(2)}).attach(net)
-    with pytest.raises(ValueError, match="0.weight has the shape"):
+    with pytest.raises(ValueError, match=r"0\.weight has the shape"):
         HeldParameters({"0.weight": simplex(3)}).attach(net)
 
 

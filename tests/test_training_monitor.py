@@ -101,8 +101,11 @@ def test_the_discarded_gradient_is_that_of_the_tangent_cone(seed: int) -> None:
     monitor = Monitor()
     monitor.watch("w", y, bound)
     record = monitor.step()
-    assert record is not None and d.value is not None
-    assert record["w/gradient_discarded"] == pytest.approx(float(((y.grad.numpy() + d.value) ** 2).sum() ** 0.5), rel=1e-5)
+    assert record is not None
+    assert d.value is not None
+    assert record["w/gradient_discarded"] == pytest.approx(
+        float(((y.grad.numpy() + d.value) ** 2).sum() ** 0.5), rel=1e-5
+    )
 
 
 @DTYPES

@@ -65,9 +65,9 @@ def everything_active(history: History, name: str, records: int = 20) -> str | N
     if len(pinned) < records or min(pinned) < 0.99:
         return None
     return (
-        f"{name!r} is over-constrained: active constraints have taken all dimensions of {min(pinned):.0%} of its samples "
-        f"for {records} records, so nothing is left to learn there. Loosen the constraints or drop redundant equalities; "
-        "if a vertex is what you want, as for hard choices, all is well"
+        f"{name!r} is over-constrained: active constraints have taken all dimensions of {min(pinned):.0%} of its "
+        f"samples for {records} records, so nothing is left to learn there. Loosen the constraints or drop redundant "
+        "equalities; if a vertex is what you want, as for hard choices, all is well"
     )
 
 
@@ -95,8 +95,8 @@ def stuck_at_bound(history: History, name: str) -> str | None:
     if not stuck or stuck[0] <= 0:
         return None
     return (
-        f"{stuck[0]:.1%} of the constraints on {name!r} have stayed active for many records although the gradient asks to "
-        "leave them: what makes it is saturated there (a sigmoid or softplus far out, an input far outside of a "
+        f"{stuck[0]:.1%} of the constraints on {name!r} have stayed active for many records although the gradient asks "
+        "to leave them: what makes it is saturated there (a sigmoid or softplus far out, an input far outside of a "
         "projection) or it has no share in the optimizer. Start further inside, lower the learning rate, or project "
         "after the step instead"
     )

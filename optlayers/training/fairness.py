@@ -145,8 +145,8 @@ class FairnessConstraint:
             total = count.sum().clamp_min(1.0)
             high, low = (member @ decisions / count.clamp_min(1.0) for decisions in (over, under))
             all_high, all_low = (member.sum(0) @ decisions / total for decisions in (over, under))
-            for side in (high - all_low, all_high - low):
-                sides.append(torch.where(present, side - self.tolerance, torch.zeros_like(side)))
+            both = torch.stack([high - all_low, all_high - low]) - self.tolerance
+            sides.append(torch.where(present, both, torch.zeros_like(both)).flatten())
         return torch.cat(sides)
 
 

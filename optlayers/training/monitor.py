@@ -109,7 +109,9 @@ class Monitor:
         if isinstance(source, Tensor):
             held.check(source, name)
         elif source is not None and not callable(source):
-            raise TypeError(f"{name}: expected a tensor, a function that returns one, or None, got {type(source).__name__}")
+            raise TypeError(
+                f"{name}: expected a tensor, a function that returns one, or None, got {type(source).__name__}"
+            )
         self._add(name, WatchedTensor(name, source, held))
 
     def observe(self, name: str, tensor: Tensor) -> None:
@@ -150,7 +152,9 @@ class Monitor:
             of all that is watched, are taken.
         """
         if not callable(source):
-            raise TypeError(f"{name}: expected a module or a function that returns tensors, got {type(source).__name__}")
+            raise TypeError(
+                f"{name}: expected a module or a function that returns tensors, got {type(source).__name__}"
+            )
         self._add(name, WatchedMultipliers(source, violation))
 
     def losses(self, objective: Tensor | float, total: Tensor | float) -> None:

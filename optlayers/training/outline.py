@@ -39,8 +39,8 @@ def outline(bound: FeasibleSet, rtol: float = 2e-3, limit: int = 4000) -> Outlin
 
     Points far out in a direction project to the point that is furthest in it. Starting from a few directions, the
     normal of each face of the hull of the points so far is the next direction, until no face gains more than `rtol`
-    times the width in its direction (the sandwich algorithm: Rote, "The convergence rate of the sandwich algorithm for approximating
-    convex functions", 1992). For polytopes that ends with their vertices.
+    times the width in its direction (the sandwich algorithm: Rote, "The convergence rate of the sandwich algorithm for
+    approximating convex functions", 1992). For polytopes that ends with their vertices.
     """
     n = bound.variables[0].size
     directions = np.array([d for d in itertools.product((-1.0, 0.0, 1.0), repeat=n) if any(d)])

@@ -88,7 +88,9 @@ def _array(points: Any, shape: tuple[int, ...], name: str) -> Array:
         return np.empty((0, n))
     rows = [points] if isinstance(points, (Tensor, np.ndarray)) else points
     parts = [row.detach().cpu().double().numpy() if isinstance(row, Tensor) else np.asarray(row, float) for row in rows]
-    array = parts[0] if isinstance(points, (Tensor, np.ndarray)) else np.stack(parts) if parts else np.empty((0, *shape))
+    array = (
+        parts[0] if isinstance(points, (Tensor, np.ndarray)) else np.stack(parts) if parts else np.empty((0, *shape))
+    )
     if array.shape == shape:
         array = array[None]
     if array.shape[1:] != shape:

@@ -67,7 +67,10 @@ class WatchedTensor:
             known = gradient is not None and bool(gradient.isfinite().all())
             descent = [-gradient] if gradient is not None and known else None
             found = activity(bound, [point], tolerance, descent)
-            result |= {"active": found.active.to(point.dtype).mean(), "pinned": (found.held >= 1).to(point.dtype).mean()}
+            result |= {
+                "active": found.active.to(point.dtype).mean(),
+                "pinned": (found.held >= 1).to(point.dtype).mean(),
+            }
             if gradient is not None and known:
                 kept = [-part for part in feasible_descent(bound, [nearest], [gradient])]
                 result |= discarded_measures([gradient], kept)

@@ -83,7 +83,9 @@ def as_writer(target: Writer | ScalarWriter | str | Path) -> Writer:
         return _to_scalars(target, "constraints")
     if isinstance(target, (str, Path)):
         if Path(target).suffix.lower() != ".csv":
-            raise ValueError(f"expected a path that ends in .csv, got {str(target)!r}; for TensorBoard, tensorboard(folder)")
+            raise ValueError(
+                f"expected a path that ends in .csv, got {str(target)!r}; for TensorBoard, tensorboard(folder)"
+            )
         return CsvWriter(target)
     if not callable(target):
         raise TypeError(
