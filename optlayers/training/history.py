@@ -1,0 +1,51 @@
+"""What a monitor has recorded, as series of numbers."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Mapping
+
+
+class History:
+    """Records of measures, the last `keep` of them.
+
+    Parameters
+    ----------
+    records : iterable of (int, mapping)
+        Steps, and their measures by key ``"name/measure"``.
+    keep : int
+        How many to keep.
+    """
+
+    def __init__(self, records: Iterable[tuple[int, Mapping[str, float]]] = (), keep: int = 1000) -> None:
+        self.records: deque[tuple[int, dict[str, float]]] = deque(maxlen=keep)
+        self.forgotten = 0
+        for step, measures in records:
+            self.add(step, measures)
+
+    def add(self, step: int, measures: Mapping[str, float]) -> None:
+        """Append the measures of a step."""
+        self.forgotten += len(self.records) == self.records.maxlen
+        self.records.append((step, dict(measures)))
+
+    @property
+    def step(self) -> int:
+        """The last step recorded."""
+        return self.records[-1][0]
+
+    @property
+    def names(self) -> list[str]:
+        """The names of everything that has been measured."""
+        return list(dict.fromkeys(key.rpartition("/")[0] for _, measures in self.records for key in measures))
+
+    def series(self, name: str, measure: str) -> list[float]:
+        """Return the values of a measure, oldest first; records without it are left out."""
+        key = f"{name}/{measure}"
+        return [measures[key] for _, measures in self.records if key in measures]
+
+    def worst(self, measure: str) -> list[float]:
+        """Return the largest value over all names, record by record; records without any are left out."""
+        found = (
+            [value for key, value in measures.items() if key.endswith(f"/{measure}")] for _, measures in self.records
+        )
+        return [max(values) for values in found if values]

@@ -1,0 +1,75 @@
+"""What is measured of a point, its projection and its gradient: pure functions to scalars."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from optlayers.feasible_set import FeasibleSet
+
+Measures = dict[str, Tensor]
+
+
+@torch.no_grad()
+def violation_measures(violation: Tensor, tolerance: float) -> Measures:
+    """Return the largest and the mean violation, and the share of samples above the tolerance."""
+    return {
+        "violation_max": violation.max(),
+        "violation_mean": violation.mean(),
+        "violated": (violation > tolerance).to(violation.dtype).mean(),
+    }
+
+
+@torch.no_grad()
+def distance_measures(before: Sequence[Tensor], after: Sequence[Tensor], events: Sequence[int]) -> Measures:
+    """Return the mean and the largest distance that samples are moved; `events` counts each variable's dimensions."""
+    squares = [
+        (a - b).square().flatten(a.dim() - event).sum(-1) if event else (a - b).square()
+        for a, b, event in zip(before, after, events, strict=True)
+    ]
+    distance = sum(squares[1:], squares[0]).sqrt()
+    return {"distance": distance.mean(), "distance_max": distance.max()}
+
+
+@torch.no_grad()
+def feasible_descent(bound: FeasibleSet, points: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
+    """Return the part of ``-gradient`` that the set lets a feasible point follow.
+
+    That is ``lim (P(y - t g) - y) / t``, the projection onto the tangent cone, taken at a small `t`: exact for
+    polyhedra, up to the curvature of the boundary for others.
+    """
+    size = max(float(g.abs().max()) if g.numel() else 0.0 for g in gradients)
+    if size == 0:
+        return [torch.zeros_like(g) for g in gradients]
+    scale = max(1.0, max(float(y.abs().max()) for y in points))
+    t = 1e-3 * scale / size
+    moved = bound.project(*(y - t * g for y, g in zip(points, gradients, strict=True)))
+    parts = moved if isinstance(moved, tuple) else (moved,)
+    return [(part - y) / t for part, y in zip(parts, points, strict=True)]
+
+
+@torch.no_grad()
+def norm(tensors: Sequence[Tensor]) -> Tensor:
+    """Return the Euclidean norm of several tensors together."""
+    return torch.stack([torch.linalg.vector_norm(t) for t in tensors]).norm()
+
+
+@torch.no_grad()
+def discarded_measures(gradients: Sequence[Tensor], kept: Sequence[Tensor]) -> Measures:
+    """Return the norm of a gradient, of what is discarded of it, and the ratio of the two."""
+    whole, lost = norm(gradients), norm([g - k for g, k in zip(gradients, kept, strict=True)])
+    share = torch.where(whole > 0, lost / whole, torch.zeros_like(whole))
+    return {"gradient": whole, "gradient_discarded": lost, "gradient_discarded_share": share}
+
+
+def to_numbers(measures: dict[str, Tensor | float]) -> dict[str, float]:
+    """Return the measures as numbers; waits for each device once."""
+    tensors = {key: value for key, value in measures.items() if isinstance(value, Tensor)}
+    numbers = {key: float(value) for key, value in measures.items() if not isinstance(value, Tensor)}
+    for device in {t.device for t in tensors.values()}:
+        here = [key for key, value in tensors.items() if value.device == device]
+        found = torch.stack([tensors[key].detach().float() for key in here]).tolist()
+        numbers |= dict(zip(here, found, strict=True))
+    return {key: numbers[key] for key in measures}

@@ -1,0 +1,103 @@
+"""Where a monitor's records go: TensorBoard, a function, a CSV file."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+Writer = Callable[[int, Mapping[str, float]], Any]
+
+
+@runtime_checkable
+class ScalarWriter(Protocol):
+    """Anything that takes scalars as TensorBoard's `SummaryWriter` does."""
+
+    def add_scalar(self, tag: str, scalar_value: float, global_step: int | None = None) -> Any: ...
+
+
+class CsvWriter:
+    """A CSV file with a column for the step and one for each measure.
+
+    A file that exists is continued. Columns that appear later are added, which rewrites the file once.
+
+    Parameters
+    ----------
+    path : str or Path
+        Its folder is made if need be.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self.columns = ["step"]
+        if self.path.exists():
+            with self.path.open(newline="") as file:
+                self.columns = next(csv.reader(file), self.columns)
+
+    def __call__(self, step: int, measures: Mapping[str, float]) -> None:
+        """Append a line."""
+        new = [key for key in measures if key not in self.columns]
+        if new or not self.path.exists():
+            self._widen(new)
+        with self.path.open("a", newline="") as file:
+            csv.DictWriter(file, self.columns, restval="").writerow({"step": step, **measures})
+
+    def _widen(self, new: list[str]) -> None:
+        rows: list[dict[str, str]] = []
+        if self.path.exists():
+            with self.path.open(newline="") as file:
+                rows = list(csv.DictReader(file))
+        self.columns += new
+        with self.path.open("w", newline="") as file:
+            writer = csv.DictWriter(file, self.columns, restval="")
+            writer.writeheader()
+            writer.writerows(rows)
+
+
+def tensorboard(folder: str | Path, prefix: str = "constraints") -> Writer:
+    """Return a writer to a TensorBoard folder.
+
+    Raises
+    ------
+    ImportError
+        If TensorBoard is not installed.
+    """
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ImportError('TensorBoard is not installed: pip install "optlayers[monitor]"') from error
+    return _to_scalars(SummaryWriter(str(folder)), prefix)
+
+
+def as_writer(target: Writer | ScalarWriter | str | Path) -> Writer:
+    """Return the writer to a `SummaryWriter`, to a function of the step and the measures, or to a CSV file.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the target is none of these.
+    """
+    if isinstance(target, ScalarWriter):
+        return _to_scalars(target, "constraints")
+    if isinstance(target, (str, Path)):
+        if Path(target).suffix.lower() != ".csv":
+            raise ValueError(
+                f"expected a path that ends in .csv, got {str(target)!r}; for TensorBoard, tensorboard(folder)"
+            )
+        return CsvWriter(target)
+    if not callable(target):
+        raise TypeError(
+            "expected a SummaryWriter, a function of (step, measures), or the path of a CSV file, "
+            f"got {type(target).__name__}"
+        )
+    return target
+
+
+def _to_scalars(writer: ScalarWriter, prefix: str) -> Writer:
+    def write(step: int, measures: Mapping[str, float]) -> None:
+        for key, value in measures.items():
+            writer.add_scalar(f"{prefix}/{key}", value, step)
+
+    return write
