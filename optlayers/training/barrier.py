@@ -22,8 +22,8 @@ def log_barrier(slack: Tensor, weight: float, outside: Outside) -> Tensor:
         Positive strictly inside.
     weight : positive float
     outside : {"raise", "inf", "extend"}
-        What entries do that are not positive: raise ValueError; become infinite, with gradients that are zero; or follow
-        the tangent at ``slack = weight^2`` from there on, which is finite everywhere (Kervadec, Dolz, Yuan, Desrosiers,
+        What entries do that are not positive: raise ValueError; become infinite, with gradients that are zero, for a line
+        search that rejects such values (torch's LBFGS interpolates instead, and needs "extend"); or follow the tangent at ``slack = weight^2`` from there on, which is finite everywhere (Kervadec, Dolz, Yuan, Desrosiers,
         Granger, Ben Ayed, Constrained deep networks: Lagrangian optimization via log-barrier extensions, 2019).
     """
     if outside == "extend":

@@ -136,6 +136,35 @@ class Penalty(nn.Module):
             term = relation.distances(values, self.steps).square().sum() / (2 * self.weight)
         return term / max(count, 1) if self.reduction == "mean" else term
 
+    @torch.no_grad()
+    def prox_(self, tensor: Tensor, lr: float) -> Tensor:
+        """Move a parameter, in place, to ``argmin_u penalty(u) + ||u - tensor||^2 / (2 lr)``, and return it.
+
+        In place of a term of the loss, for a set: after a step of plain gradient descent with this `lr`. Subgradients of
+        an exact penalty jump across its kink, so decreasing steps are needed, and the error falls like the step; this
+        converges linearly, to the constrained minimiser itself where the weight is large enough. Members move toward
+        their projections: all the way when nearer than ``lr weight``.
+
+        Raises
+        ------
+        ValueError
+            Unless the penalty is the sum of distances, or of their squares, to one set.
+        """
+        if len(self.constraints) != 1 or not isinstance(self.constraints[0], InSet):
+            raise ValueError("prox_ needs a penalty of a declared set, and nothing else; add other penalties to the loss")
+        if self.kind == "log_barrier" or self.measure != "distance" or self.reduction != "sum":
+            raise ValueError('prox_ needs kind "quadratic" or "exact", measure="distance" and reduction="sum"')
+        relation, reach = self.constraints[0], lr * self.weight
+        relation.set.check(tensor, "the parameter")
+        toward = relation.project(tensor, self.steps) - tensor
+        distances = relation.norms(toward)
+        if self._weight.adapts and distances.numel():
+            self._violation = distances.max()
+        if self.kind == "quadratic":
+            return tensor.add_(toward, alpha=reach / (1 + reach))
+        share = (reach / distances.clamp_min(torch.finfo(tensor.dtype).tiny)).clamp_max(1.0)
+        return tensor.add_(toward * share.reshape(*share.shape, *[1] * (tensor.ndim - share.ndim)))
+
     def step(self) -> None:
         """Count a step: schedules go on, and adaptive weights grow if the violation has not fallen."""
         self.steps += 1
