@@ -24,7 +24,7 @@ SETS = {
     "free": [x[:2] >= 0, x[:2] >= -1],
     "nonnegative": [x >= 0],
     "nonpositive": [x <= 0.5],
-    "box": [x >= np.arange(5), x <= 1e3 + np.arange(5)],
+    "box": [x >= np.arange(5), x <= 10 + np.arange(5)],
     "mixed box": [x[0] >= 1, x[1] <= 2, x[2] >= 0, x[2] <= 1, x[3] == 4],
     "simplex": [x >= 0, cp.sum(x) == 2],
     "floor": [x >= 0.1, cp.sum(x) == 1],
@@ -75,9 +75,9 @@ def test_a_smooth_map_stays_inside_and_inverts(name: str) -> None:
     for scale in (0.1, 1.0, 4.0):
         y = own.forward(scale * raw(name, 7))
         assert own.feasible_set.violation(y).max() < 1e-12 * max(1.0, y.abs().max().item()) * 10
-        torch.testing.assert_close(own.forward(own.inverse(y)), y, atol=2e-6, rtol=2e-6)
+        torch.testing.assert_close(own.forward(own.inverse(y, 1e-12)), y, atol=1e-9, rtol=1e-9)
         if scale <= 1:
-            torch.testing.assert_close(own.forward(own.inverse(y, 1e-12)), y, atol=1e-9, rtol=1e-9)
+            torch.testing.assert_close(own.forward(own.inverse(y)), y, atol=1e-9, rtol=1e-9)
 
 
 @pytest.mark.parametrize("name", SETS)
@@ -94,8 +94,8 @@ def test_points_on_the_boundary_are_pulled_inside_a_little(name: str) -> None:
 def test_every_interior_point_is_reached_by_gradient_steps(name: str) -> None:
     """The map is onto: the free parameters of an interior target are critical for no other reason than reaching it."""
     own = smooth(name)
-    target = own.forward(raw(name)).detach()
-    free = raw(name).requires_grad_()
+    target = own.forward(raw(name) / 2).detach()
+    free = (raw(name) / 2).requires_grad_()
     optimizer = torch.optim.LBFGS([free], max_iter=300, line_search_fn="strong_wolfe", tolerance_grad=1e-12)
 
     def loss() -> Tensor:
@@ -157,22 +157,29 @@ def test_known_maps() -> None:
     torch.testing.assert_close(shift, shift[:1].expand(5))
 
 
-@pytest.mark.parametrize("how", ["projection", "smooth"])
-def test_rows_of_a_weight_are_held_to_their_own_simplex(how: str) -> None:
-    torch.manual_seed(1)
+@pytest.mark.parametrize(
+    ("how", "options"),
+    [
+        ("smooth", {}),
+        ("projection", {"gradient": "straight_through"}),
+        ("projection", {"gradient": "straight_through", "pull": 1.0}),
+    ],
+)
+def test_rows_of_a_weight_are_held_to_their_own_simplex(how: str, options: dict) -> None:
     module = nn.Linear(5, 4)
     before, first = module.weight, module.weight.detach().clone()
-    own = parametrize(module, "weight", [x >= 0, cp.sum(x) == 1], how)
+    own = parametrize(module, "weight", [x >= 0, cp.sum(x) == 1], how, **options)
     assert module.parametrizations.weight.original is before
     torch.testing.assert_close(module.weight, own.feasible_set.project(first), atol=1e-4, rtol=0)
-    optimizer = torch.optim.Adam(module.parameters(), lr=0.1)
+    algorithm = torch.optim.SGD if how == "projection" else torch.optim.Adam
+    optimizer = algorithm(module.parameters(), lr=0.3 if how == "projection" else 0.05)
     inputs, target = torch.randn(64, 5), torch.softmax(torch.randn(4, 5), -1)
-    for _ in range(300):
+    for _ in range(1000):
         optimizer.zero_grad()
         (module(inputs) - inputs @ target.T).square().mean().backward()
         optimizer.step()
         assert own.feasible_set.violation(module.weight).max() < 1e-6
-    assert (module.weight - target).abs().max() < 5e-3
+    assert (module.weight - target).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("name", ["simplex", "capped simplex", "ball", "spectraplex", "falling"])
@@ -222,6 +229,8 @@ def test_other_errors() -> None:
         parametrize(linear_module, "wait", [x >= 0])
     with pytest.raises(ValueError, match="weight has the shape"):
         parametrize(linear_module, "weight", [X >> 0])
+    with pytest.raises(ValueError, match="gradient and pull are options of"):
+        parametrize(linear_module, "weight", [x >= 0], "smooth", pull=1.0)
     with pytest.raises(ValueError, match="margin"):
         parametrize(linear_module, "weight", [x >= 0], "smooth", margin=0.0)
     with pytest.raises(ValueError, match="expected a class of closed-form sets"):

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from optlayers.declaration import check_choice
+from optlayers.layers import Gradient, ProjectionLayer
 from optlayers.training.scheduled_set import Constraints, ScheduledSet, scheduled
 from optlayers.training.smooth_set import SmoothSet
 
@@ -21,6 +22,8 @@ def parametrize(
     constraints: Constraints | ScheduledSet,
     how: How = "projection",
     *,
+    gradient: Gradient = "exact",
+    pull: float = 0.0,
     margin: float = 1e-6,
 ) -> SetParametrization:
     """Hold ``module.name`` to a set: it becomes a function of a free tensor, which the optimizer moves instead.
@@ -38,9 +41,14 @@ def parametrize(
         On one variable, of the tensor's shape or that of its last dimensions.
     how : {"projection", "smooth"}
         "projection": the nearest feasible point, for every set; entries can be exactly at bounds, and get there by
-        steps of finite length; the gradient is that of the projection, zero across active bounds.
+        steps of finite length. The projection's own gradient is zero across active bounds, where training may stall:
+        ``gradient="straight_through"`` reaches the optimum of a convex loss.
         "smooth": a smooth map onto the interior (softmax, softplus, sigmoid, Cholesky, ...), for recognised sets; no
         gradient is cut off, and bounds are only approached.
+    gradient : {"exact", "straight_through"}
+    pull : float
+        For "projection", as for `ProjectionLayer`. With SGD, straight-through gradients make dual averaging, and with
+        ``pull=1 / lr`` exactly projected gradient descent.
     margin : float
         For "smooth": how far assigned points on the boundary are moved inside, relative to the size of the set where
         it is bounded, else absolute. The map is flat there: a larger margin (1e-2) for a start that is meant to move.
@@ -62,7 +70,9 @@ def parametrize(
     held = scheduled(constraints)
     held.check(tensor, name)
     if how == "projection":
-        parametrization: SetParametrization = ProjectionParametrization(held)
+        parametrization: SetParametrization = ProjectionParametrization(held, gradient, pull)
+    elif gradient != "exact" or pull:
+        raise ValueError('gradient and pull are options of how="projection": a smooth map has one gradient, its own')
     else:
         parametrization = SmoothParametrization(held, tensor, margin)
     parametrization.to(tensor.device)
@@ -106,10 +116,18 @@ class SetParametrization(nn.Module):
 
 
 class ProjectionParametrization(SetParametrization):
-    """The nearest feasible point of the free tensor."""
+    """The nearest feasible point of the free tensor; `gradient` and `pull` are those of `ProjectionLayer`."""
+
+    def __init__(self, constraints: ScheduledSet, gradient: Gradient = "exact", pull: float = 0.0) -> None:
+        super().__init__(constraints)
+        self._layer = ProjectionLayer(self.feasible_set, gradient=gradient, pull=pull)
+
+    def _update(self) -> None:
+        super()._update()
+        self._layer.feasible_set = self.feasible_set
 
     def forward(self, raw: Tensor) -> Tensor:
-        return self.feasible_set.project(raw)
+        return self._layer(raw)
 
     def right_inverse(self, value: Tensor) -> Tensor:
         """Return the nearest feasible point of any value."""

@@ -17,74 +17,70 @@ _STEPS = 60
 
 
 class _Section(SmoothMap):
-    """What the maps share: the section in the scaled entries `z`."""
+    """What the maps share: bounds and totals of the scaled entries, infinite where there are none.
 
-    own: BoxSection
+    Where all entries are bounded above only, they are mirrored: ``z = -normal * y``.
+    """
 
-    def _normal(self) -> Tensor | float:
-        return 1.0 if self.own.normal is None else self.own.normal
-
-    def _bounds(self) -> tuple[Tensor, Tensor]:
-        """Return the bounds of the scaled entries, infinite where there are none."""
-        like = next(bound for bound in (self.own.lower, self.own.upper) if bound is not None)
-        lower = torch.full_like(like, -torch.inf) if self.own.lower is None else self.own.lower
-        upper = torch.full_like(like, torch.inf) if self.own.upper is None else self.own.upper
-        if self.own.normal is None:
-            return lower, upper
-        one, other = self.own.normal * lower, self.own.normal * upper
-        return torch.minimum(one, other), torch.maximum(one, other)
-
-    @property
-    def _is_fixed(self) -> bool:
-        return self.own.total_lower is not None and self.own.total_lower is self.own.total_upper
-
-    @classmethod
-    def _has_normal(cls, own: BoxSection) -> bool:
-        return own.normal is None or bool((own.normal != 0).all())
+    def __init__(self, own: BoxSection) -> None:
+        super().__init__(own)
+        like = next(bound for bound in (own.lower, own.upper) if bound is not None)
+        normal = torch.ones_like(like) if own.normal is None else own.normal
+        one = -torch.inf * normal.abs().clamp_min(1.0) if own.lower is None else own.lower
+        other = torch.full_like(like, torch.inf) if own.upper is None else own.upper
+        low, high = torch.minimum(normal * one, normal * other), torch.maximum(normal * one, normal * other)
+        mirrored = low.isinf().all(-1, keepdim=True)
+        self.normal = torch.where(mirrored, -normal, normal)
+        self.lower, self.upper = torch.where(mirrored, -high, low), torch.where(mirrored, -low, high)
+        self.is_fixed = own.total_lower is not None and own.total_lower is own.total_upper
+        most = like.new_full((), torch.inf)
+        totals = (
+            -most if own.total_lower is None else own.total_lower,
+            most if own.total_upper is None else own.total_upper,
+        )
+        flipped = mirrored.squeeze(-1)
+        self.total_lower = torch.where(flipped, -totals[1], totals[0])
+        self.total_upper = torch.where(flipped, -totals[0], totals[1])
+        self.least = self.lower.sum(-1)
 
 
 @register_smooth_map(BoxSection)
 class SmoothSimplex(_Section):
-    """``lower + (total - sum(lower)) softmax(x)``; a total that is not fixed is ``logsumexp(x)`` mapped into its bounds.
+    """``lower + (total - sum(lower)) softmax(x)``, for entries that are bounded on one side only.
 
-    For entries bounded on one side only; for the knapsack ``y >= 0, sum(y) <= 1`` it is
+    A total that is not fixed is ``logsumexp(x)`` mapped into its bounds: for the knapsack ``y >= 0, sum(y) <= 1`` it is
     ``exp(x) / (1 + sum(exp(x)))``.
     """
 
     @property
     def is_bijective(self) -> bool:
-        return not self._is_fixed
+        return not self.is_fixed
 
     @classmethod
     def serves(cls, own: BoxSection) -> bool:
-        lower, upper = cls(own)._bounds()
-        return cls._has_normal(own) and bool((lower.isfinite() & upper.isinf()).all())
+        return bool((cls(own).lower.isfinite() & cls(own).upper.isposinf()).all())
 
     def forward(self, raw: Tensor) -> Tensor:
-        lower, _ = self._bounds()
-        least = lower.sum(-1)
-        if self._is_fixed:
-            total = self.own.total_lower
-        else:
-            total = into_bounds(raw.logsumexp(-1), self._least_total(least), self.own.total_upper)
-        return (lower + (total - least).unsqueeze(-1) * torch.softmax(raw, -1)) / self._normal()
+        total = self.total_lower
+        if not self.is_fixed:
+            total = into_bounds(raw.logsumexp(-1), self._total_lower, self.total_upper)
+        budget = (total - self.least).unsqueeze(-1)
+        return (self.lower + budget * torch.softmax(raw, -1)) / self.normal
 
     def inverse(self, y: Tensor, margin: float) -> Tensor:
-        lower, _ = self._bounds()
-        parts = y * self._normal() - lower
+        parts = y * self.normal - self.lower
         budget = parts.sum(-1, keepdim=True)
         shares = torch.where(budget > 0, parts / torch.where(budget > 0, budget, 1.0), 1 / y.shape[-1])
         shares = shares.clamp_min(margin).log()
-        x = shares - shares.logsumexp(-1, keepdim=True)
-        if self._is_fixed:
-            return x
-        least = lower.sum(-1)
-        total = (budget.squeeze(-1) + least).unsqueeze(-1)
-        bounds = (None if b is None else b.unsqueeze(-1) for b in (self._least_total(least), self.own.total_upper))
-        return x + out_of_bounds(total, *bounds, margin)
+        shares = shares - shares.logsumexp(-1, keepdim=True)
+        if self.is_fixed:
+            return shares
+        total = budget.squeeze(-1) + self.least
+        return shares + out_of_bounds(total, self._total_lower, self.total_upper, margin).unsqueeze(-1)
 
-    def _least_total(self, least: Tensor) -> Tensor:
-        return least if self.own.total_lower is None else torch.maximum(least, self.own.total_lower)
+    @property
+    def _total_lower(self) -> Tensor:
+        return torch.maximum(self.least, self.total_lower)
 
 
 @register_smooth_map(BoxSection)
@@ -97,26 +93,20 @@ class SmoothCappedSimplex(_Section):
 
     @classmethod
     def serves(cls, own: BoxSection) -> bool:
-        fixed = own.total_lower is not None and own.total_lower is own.total_upper
-        lower, upper = cls(own)._bounds()
-        return fixed and cls._has_normal(own) and bool((lower.isfinite() & upper.isfinite()).all())
+        section = cls(own)
+        return section.is_fixed and bool((section.lower.isfinite() & section.upper.isfinite()).all())
 
     def forward(self, raw: Tensor) -> Tensor:
-        lower, upper = self._bounds()
-        width = upper - lower
-        budget = self._budget(lower)
+        width = self.upper - self.lower
+        budget = (self.total_lower - self.least).unsqueeze(-1)
         shift = _find_shift(raw.detach(), width.detach(), budget.detach())
         for _ in range(2):
             excess, slope = _excess(raw, width, budget, shift)
             shift = shift - excess / slope.clamp_min(torch.finfo(raw.dtype).tiny)
-        return (lower + width * torch.sigmoid(raw + shift)) / self._normal()
+        return (self.lower + width * torch.sigmoid(raw + shift)) / self.normal
 
     def inverse(self, y: Tensor, margin: float) -> Tensor:
-        return out_of_bounds(y * self._normal(), *self._bounds(), margin)
-
-    def _budget(self, lower: Tensor) -> Tensor:
-        assert self.own.total_lower is not None
-        return (self.own.total_lower - lower.sum(-1)).unsqueeze(-1)
+        return out_of_bounds(y * self.normal, self.lower, self.upper, margin)
 
 
 def _excess(x: Tensor, width: Tensor, budget: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
