@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.distributions import (
     Dirichlet,
     Distribution,
+    Gamma,
     MultivariateNormal,
     TransformedDistribution,
     biject_to,
@@ -54,7 +55,8 @@ def fit_dirichlet(steps: int) -> Dirichlet:
     scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1e-2, steps)
     for _ in range(steps):
         family = Dirichlet(to_concentration(free))
-        shares = family.rsample((SAMPLES,)).clamp_min(1e-12)
+        gammas = Gamma(family.concentration, torch.ones_like(PRIOR)).rsample((SAMPLES,))
+        shares = (gammas / gammas.sum(-1, keepdim=True)).clamp_min(1e-12)
         likelihood = (COUNTS * shares.log()).sum(-1)
         optimizer.zero_grad()
         (kl_divergence(family, Dirichlet(PRIOR)) - likelihood.mean()).backward()
@@ -86,7 +88,7 @@ def fit_logistic_normal(steps: int) -> Distribution:
 
 def main() -> None:
     """Fit both families and print them beside the exact posterior."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
     parser.add_argument("--steps", type=int, default=1500)
     steps = parser.parse_args().steps
     torch.manual_seed(0)

@@ -36,7 +36,8 @@ def regression(feasible: FeasibleSet, variable: cp.Variable, options: dict, step
     matrix, right = generator.normal(size=(40, SIZE)), generator.normal(size=40)
     scale = 1 / np.linalg.norm(matrix, 2) ** 2
     problem = cp.Problem(cp.Minimize(scale / 2 * cp.sum_squares(matrix @ variable - right)), feasible.constraints)
-    optimum = problem.solve(solver=cp.CLARABEL)
+    problem.solve(solver=cp.CLARABEL)
+    optimum = float(np.asarray(problem.value))
     inputs, targets = torch.tensor(matrix), torch.tensor(right)
     layer = ProjectionLayer(feasible, **options)
     free = torch.full((SIZE,), 5.0, dtype=torch.float64)
@@ -75,7 +76,7 @@ def routing(options: dict, steps: int) -> float:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition(":")[0])
     parser.add_argument("--steps", type=int, default=3000)
     steps = parser.parse_args().steps
     x = cp.Variable(SIZE)

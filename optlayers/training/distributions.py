@@ -61,19 +61,20 @@ class SmoothTransform(Transform):
     """
 
     def __init__(self, own: SmoothSet, constraint: InSet, cache_size: int = 0) -> None:
-        self.own, self.codomain = own, constraint
+        self.own, self.constraint, self.codomain = own, constraint, constraint
         self.domain = constraints.independent(constraints.real, constraint.event_dim)
         self.bijective = own.is_bijective
         super().__init__(cache_size)
 
     def with_cache(self, cache_size: int = 1) -> SmoothTransform:
         """Return the transform with another cache."""
-        return self if self._cache_size == cache_size else SmoothTransform(self.own, self.codomain, cache_size)
+        return self if self._cache_size == cache_size else SmoothTransform(self.own, self.constraint, cache_size)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SmoothTransform) and self.codomain is other.codomain
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride, reportAssignmentType]
+        return id(self.codomain)
 
     def _call(self, x: Tensor) -> Tensor:
         return self.own.forward(x)
@@ -94,21 +95,22 @@ class ProjectionTransform(Transform):
     bijective = False
 
     def __init__(self, constraint: InSet, cache_size: int = 0) -> None:
-        self.codomain = constraint
+        self.constraint, self.codomain = constraint, constraint
         self.domain = constraints.independent(constraints.real, constraint.event_dim)
         super().__init__(cache_size)
 
     def with_cache(self, cache_size: int = 1) -> ProjectionTransform:
         """Return the transform with another cache."""
-        return self if self._cache_size == cache_size else ProjectionTransform(self.codomain, cache_size)
+        return self if self._cache_size == cache_size else ProjectionTransform(self.constraint, cache_size)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, ProjectionTransform) and self.codomain is other.codomain
 
-    __hash__ = object.__hash__
+    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride, reportAssignmentType]
+        return id(self.codomain)
 
     def _call(self, x: Tensor) -> Tensor:
-        return self.codomain.feasible_set.project(x)
+        return self.constraint.feasible_set.project(x)
 
     def _inverse(self, y: Tensor) -> Tensor:
         return y
@@ -155,7 +157,7 @@ class ProjectedDistribution(Distribution):
     tensor([1., 1.])
     """
 
-    arg_constraints = {}  # noqa: RUF012 (as in all of torch's distributions)
+    arg_constraints = {}  # noqa: RUF012  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
 
     def __init__(
         self, base: Distribution, constraints: Constraints | ScheduledSet, validate_args: bool | None = None
