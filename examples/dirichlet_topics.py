@@ -51,7 +51,7 @@ def fit_dirichlet(steps: int) -> Dirichlet:
     concentration = cp.Variable(4)
     to_concentration = transform_to(in_set([concentration >= 1e-2]))
     free = torch.zeros(4, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.Adam([free], lr=0.1)
+    optimizer = torch.optim.Adam([free], lr=0.5)
     scheduler = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 1e-2, steps)
     for _ in range(steps):
         family = Dirichlet(to_concentration(free))
