@@ -14,8 +14,6 @@ from optlayers.training.project_after_step import project_after_step
 from optlayers.training.scheduled_set import ScheduledSet
 from optlayers.training.weighted_projection import project_weighted
 
-TIGHT = {"solver": cp.CLARABEL, "tol_gap_abs": 1e-10, "tol_gap_rel": 1e-10, "tol_feas": 1e-10}
-
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9),
     "adam": lambda p: torch.optim.Adam(p, 0.1),
@@ -195,11 +193,15 @@ def test_weighted_projections_are_those_of_cvxpy(constraints, x):
     v = torch.randn(3, *x.shape, generator=generator, dtype=torch.float64)
     weights = torch.randn(3, *x.shape, generator=generator, dtype=torch.float64).exp()
     found = project_weighted(FeasibleSet(constraints), v, weights)
+    assert FeasibleSet(constraints).contains(found, atol=1e-7).all()
     for own, point, weight in zip(found, v, weights, strict=True):
         distance = cp.sum(cp.multiply(weight.numpy(), cp.square(x - point.numpy())))
-        cp.Problem(cp.Minimize(distance), constraints).solve(**TIGHT)
+        cp.Problem(cp.Minimize(distance), constraints).solve(solver=cp.CLARABEL)
         assert x.value is not None
-        np.testing.assert_allclose(own.numpy(), x.value, atol=1e-6)
+        np.testing.assert_allclose(own.numpy(), x.value, atol=2e-4)
+        best = distance.value
+        x.value = own.numpy()
+        assert distance.value < best * (1 + 1e-6)
 
 
 def test_the_metric_is_the_optimizers():
@@ -226,7 +228,7 @@ def test_the_metric_is_the_optimizers():
         }[name](state)
         y = cp.Variable(3)
         distance = cp.sum(cp.multiply((metric / metric.mean()).numpy(), cp.square(y - free.detach().numpy())))
-        cp.Problem(cp.Minimize(distance), [y >= 0, cp.sum(y) == 1]).solve(**TIGHT)
+        cp.Problem(cp.Minimize(distance), [y >= 0, cp.sum(y) == 1]).solve(solver=cp.CLARABEL)
         np.testing.assert_allclose(weight.detach().numpy(), y.value, atol=1e-5)
 
 
@@ -246,6 +248,7 @@ def test_cleared_momentum_steps_within_the_face(name, metric):
     """The next step by the momentum alone, in the optimizer's metric, keeps the sum and the entries at their bounds."""
     weight = nn.Parameter(torch.tensor([0.0, 0.3, 0.3, 0.4], dtype=torch.float64))
     optimizer = OPTIMIZERS[name]([weight])
+    optimizer.param_groups[0]["lr"] = 0.005
     project_after_step(optimizer, {weight: simplex(4)}, metric=metric, clear_momentum=True)
     for gradient in ([30.0, 1.0, 0.1, 0.05], [30.0, 0.1, 0.1, 0.05]):
         weight.grad = torch.tensor(gradient, dtype=torch.float64)
@@ -274,7 +277,7 @@ def test_clearing_leaves_a_momentum_inside_the_set_alone():
 def test_errors_say_what_to_do():
     weight, other = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
     adam = torch.optim.Adam([weight])
-    with pytest.raises(ValueError, match="very tensor that the optimizer was given"):
+    with pytest.raises(ValueError, match="very tensor"):
         project_after_step(adam, {other: simplex(3)})
     with pytest.raises(ValueError, match=r"shape \(3,\), the variable \(4,\)"):
         project_after_step(adam, {weight: simplex(4)})

@@ -13,8 +13,9 @@ from torch.optim import Optimizer
 from optlayers.declaration import check_choice
 from optlayers.feasible_set import FeasibleSet
 from optlayers.training.in_place import project_in_place
+from optlayers.training.members import members_of
 from optlayers.training.optimizer_state import diagonal_metric, has_momentum, momentum_of
-from optlayers.training.scheduled_set import Constraints, ScheduledSet, scheduled
+from optlayers.training.scheduled_set import Constraints, ScheduledSet
 from optlayers.training.weighted_projection import project_weighted
 
 Metric = Literal["euclidean", "optimizer"]
@@ -75,21 +76,15 @@ def project_after_step(
     if clear_momentum and not has_momentum(optimizer):
         raise ValueError(f"clear_momentum=True, but {type(optimizer).__name__} keeps no momentum: leave it out")
     groups = {parameter: group for group in optimizer.param_groups for parameter in group["params"]}
-    members = []
-    for number, (parameter, own) in enumerate(constraints.items()):
-        if not isinstance(parameter, Tensor):
-            raise ValueError(f"expected parameters as keys, got {parameter!r}: pass {{model.weight: constraints}}")
-        name = f"parameter {number} of project_after_step"
+    members = members_of(constraints, "project_after_step")
+    for number, parameter in enumerate(members):
         if parameter not in groups:
             raise ValueError(
-                f"{name}, of shape {tuple(parameter.shape)}, is not one of this optimizer's: pass the very tensor that "
-                "the optimizer was given"
+                f"parameter {number} of project_after_step, of shape {tuple(parameter.shape)}, is not one of this "
+                "optimizer's: pass the very tensor that the optimizer was given"
             )
-        moving = scheduled(own)
-        moving.check(parameter, name)
         if metric == "optimizer":
             diagonal_metric(optimizer, parameter, groups[parameter])
-        members.append((parameter, moving))
     handle = ProjectedParameters(optimizer, members, every, metric, clear_momentum)
     if project_now:
         handle.project()
@@ -108,7 +103,7 @@ class ProjectedParameters:
     def __init__(
         self,
         optimizer: Optimizer,
-        members: list[tuple[Tensor, ScheduledSet]],
+        members: Mapping[Tensor, ScheduledSet],
         every: int,
         metric: Metric,
         clear_momentum: bool,
@@ -136,7 +131,7 @@ class ProjectedParameters:
     def project(self) -> None:
         """Project all parameters now."""
         groups = {p: group for group in self._optimizer.param_groups for p in group["params"]}
-        for number, (parameter, moving) in enumerate(self._members):
+        for number, (parameter, moving) in enumerate(self._members.items()):
             feasible_set = moving.at(self.step)
             before = parameter.detach().clone() if self._callbacks else None
             try:
