@@ -1,0 +1,73 @@
+"""Projection of a large tensor in place, some rows at a time."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from optlayers.feasible_set import FeasibleSet
+
+_CHUNK = 1 << 19  # entries: what is read, projected and written back stays in the processor's cache
+
+
+@torch.no_grad()
+def project_in_place(feasible_set: FeasibleSet, tensor: Tensor) -> None:
+    """Replace each row of a tensor by its nearest point of the set.
+
+    The same as ``tensor.copy_(feasible_set.project(tensor))``, errors included; closed forms need no memory beside
+    the tensor's.
+
+    Parameters
+    ----------
+    feasible_set : FeasibleSet
+        On one variable.
+    tensor : Tensor, shape (*batch, *variable.shape)
+    """
+    event = tuple(feasible_set.variables[0].shape)
+    if not _can_be_chunked(feasible_set, tensor):
+        tensor.copy_(feasible_set.project(tensor))
+        return
+    compiled = feasible_set._compiled
+    rows = tensor.view(-1, math.prod(event))
+    _, _, values, problems = feasible_set._prepare((tensor.reshape(-1, *event)[:1],))
+    sets = compiled.bind(values)
+    feasible = compiled.feasible(values, sets)
+    if problems or (feasible is not None and not bool(feasible.all())):
+        tensor.copy_(feasible_set.project(tensor))
+        return
+    for chunk in rows.split(max(1, _CHUNK // rows.shape[1]) if tensor.device.type == "cpu" else len(rows)):
+        if feasible_set.validate and not _is_finite(chunk):
+            chunk.copy_(feasible_set.project(chunk.view(-1, *event)).view_as(chunk))
+            continue
+        parts = compiled.layout.split(chunk.to(values.dtype))
+        projected = [bound.project(part) for bound, part in zip(sets, parts, strict=True)]
+        _copy(chunk, compiled.layout.join(projected))
+
+
+def _can_be_chunked(feasible_set: FeasibleSet, tensor: Tensor) -> bool:
+    """Whether rows are independent of each other, and lie one after the other in memory."""
+    shapes = [p.shape for p in feasible_set.parameters]
+    given = feasible_set._given
+    shared = all(k in given and given[k].value.ndim == len(shape) for k, shape in enumerate(shapes))
+    return shared and not feasible_set._compiled.general and tensor.is_contiguous() and tensor.numel() > 0
+
+
+def _is_finite(chunk: Tensor) -> bool:
+    """Whether the sum of all entries is finite."""
+    return bool(np.isfinite(chunk.numpy().sum())) if _by_numpy(chunk) else bool(chunk.sum().isfinite())
+
+
+def _copy(target: Tensor, source: Tensor) -> None:
+    if _by_numpy(target) and source.dtype == target.dtype:
+        np.copyto(target.numpy(), source.numpy())
+    else:
+        target.copy_(source)
+
+
+def _by_numpy(tensor: Tensor) -> bool:
+    """Whether NumPy serves, whose one thread, unlike torch's several, does not spin while the kernels' threads work."""
+    plain = tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
+    return plain and torch.get_num_threads() > 1

@@ -1,0 +1,296 @@
+"""Projected optimisation: CVXPY's optima with several optimizers, skipped steps, metrics, momentum, errors."""
+
+from __future__ import annotations
+
+import cvxpy as cp
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from optlayers import FeasibleSet, InfeasibleError
+from optlayers.training.in_place import project_in_place
+from optlayers.training.project_after_step import project_after_step
+from optlayers.training.scheduled_set import ScheduledSet
+from optlayers.training.weighted_projection import project_weighted
+
+OPTIMIZERS = {
+    "sgd": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9),
+    "adam": lambda p: torch.optim.Adam(p, 0.1),
+    "fused": lambda p: torch.optim.Adam(p, 0.1, fused=True),
+    "foreach": lambda p: torch.optim.AdamW(p, 0.1, foreach=True),
+    "amsgrad": lambda p: torch.optim.Adam(p, 0.1, amsgrad=True),
+    "nadam": lambda p: torch.optim.NAdam(p, 0.1),
+    "radam": lambda p: torch.optim.RAdam(p, 0.1),
+    "adamax": lambda p: torch.optim.Adamax(p, 0.1),
+    "adagrad": lambda p: torch.optim.Adagrad(p, 0.1),
+    "rmsprop": lambda p: torch.optim.RMSprop(p, 0.1, momentum=0.5),
+    "centered": lambda p: torch.optim.RMSprop(p, 0.1, centered=True),
+    "lbfgs": lambda p: torch.optim.LBFGS(p, 0.1),
+}
+
+
+def simplex(n: int) -> FeasibleSet:
+    x = cp.Variable(n)
+    return FeasibleSet([x >= 0, cp.sum(x) == 1])
+
+
+def step(optimizer, weight, target):
+    def closure():
+        optimizer.zero_grad()
+        loss = (weight - target).square().sum()
+        loss.backward()
+        return loss
+
+    optimizer.step(closure)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_weights_stay_in_their_set(name, dtype):
+    weight, free = nn.Parameter(torch.randn(4, 5, dtype=dtype)), nn.Parameter(torch.randn(3, dtype=dtype))
+    optimizer = OPTIMIZERS[name]([weight, free])
+    scheduler = torch.optim.lr_scheduler.ExponentialLR(optimizer, 0.9)
+    own = simplex(5)
+    handle = project_after_step(optimizer, {weight: own})
+    assert own.contains(weight).all()
+    for _ in range(5):
+        step(optimizer, weight, torch.randn(4, 5, dtype=dtype))
+        assert own.contains(weight.detach(), atol=1e-5).all()
+        scheduler.step()
+    assert handle.step == 5
+    handle.remove()
+    step(optimizer, weight, torch.randn(4, 5, dtype=dtype))
+    assert not own.contains(weight.detach(), atol=1e-5).any()
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_skipped_step_projects_nothing(fused):
+    weight = nn.Parameter(torch.tensor([0.3, 0.7]))
+    optimizer = torch.optim.Adam([weight], 0.1, fused=fused)
+    handle = project_after_step(optimizer, {weight: simplex(2)})
+    outside = torch.tensor([2.0, 3.0])
+    scaler = torch.amp.GradScaler("cpu", init_scale=4.0)
+    for factor, skipped in ((float("inf"), True), (1.0, False)):
+        weight.data.copy_(outside)
+        optimizer.zero_grad()
+        scaler.scale((factor * weight).sum()).backward()
+        scaler.step(optimizer)
+        scaler.update()
+        assert torch.equal(weight.detach(), outside) is skipped
+        assert handle.step == (0 if skipped else 1)
+    assert simplex(2).contains(weight.detach())
+
+
+def test_parameter_groups_every_and_schedules():
+    a, b = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2, 3))
+    optimizer = torch.optim.SGD([{"params": [a], "lr": 0.5}, {"params": [b], "lr": 0.0}])
+    x, cap = cp.Variable(3), cp.Parameter(name="cap")
+    moving = ScheduledSet([x <= cap], cap=lambda step: 1 - 0.1 * step)
+    with project_after_step(optimizer, {a: moving, b: moving}, every=2) as handle:
+        for count in range(1, 5):
+            (-a.sum() - b.sum()).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            caps = 1 - 0.1 * count
+            assert bool((a <= caps + 1e-6).all()) is (count % 2 == 0)
+            assert bool((b <= caps + 1e-6).all()) is (count % 2 == 0)
+        saved = handle.state_dict()
+    resumed = project_after_step(optimizer, {a: moving}, project_now=False)
+    resumed.load_state_dict(saved)
+    a.data.fill_(1.0)
+    resumed.project()
+    torch.testing.assert_close(a.detach(), torch.full((3,), 0.6))
+
+
+def test_callbacks_see_both_points():
+    weight = nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.SGD([weight], 1.0)
+    own = simplex(2)
+    handle = project_after_step(optimizer, {weight: own}, project_now=False)
+    seen = []
+    end = handle.on_project(lambda *arguments: seen.append(arguments))
+    weight.grad = torch.tensor([-3.0, 0.0])
+    optimizer.step()
+    end()
+    optimizer.step()
+    ((parameter, before, after, used, at),) = seen
+    assert parameter is weight
+    assert used is own
+    assert at == 1
+    torch.testing.assert_close(before, torch.tensor([3.0, 0.0]))
+    torch.testing.assert_close(after, torch.tensor([1.0, 0.0]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("options", [{}, {"metric": "optimizer"}, {"clear_momentum": True}])
+def test_half_precision(dtype, options):
+    weight = nn.Parameter(torch.randn(6, 4).to(dtype))
+    optimizer = torch.optim.Adam([weight], 0.05, eps=1e-4)
+    project_after_step(optimizer, {weight: simplex(4)}, **options)
+    for _ in range(3):
+        step(optimizer, weight, torch.randn(6, 4).to(dtype))
+    assert weight.dtype == dtype
+    assert simplex(4).contains(weight.detach().double(), atol=1e-2).all()
+
+
+def test_large_weights_are_projected_in_chunks():
+    own = simplex(1000)
+    weight = torch.randn(1700, 1000)
+    expected = own.project(weight)
+    address = weight.data_ptr()
+    project_in_place(own, weight)
+    assert weight.data_ptr() == address
+    assert torch.equal(weight, expected)
+    strided = torch.randn(1000, 7).T
+    expected = own.project(strided)
+    project_in_place(own, strided)
+    assert torch.equal(strided, expected)
+    project_in_place(own, torch.empty(0, 1000))
+
+
+def test_chunks_take_sets_with_values_per_row_and_say_what_is_wrong():
+    x, total = cp.Variable(3), cp.Parameter(name="total")
+    own = FeasibleSet([x >= 0, cp.sum(x) == total])
+    totals = torch.arange(1.0, 6.0)
+    weight = torch.randn(5, 3)
+    project_in_place(own.bind(total=totals), weight)
+    torch.testing.assert_close(weight.sum(-1), totals)
+    with pytest.raises(InfeasibleError):
+        project_in_place(own.bind(total=-1.0), torch.randn(5, 3))
+    bad = torch.randn(900, 1000)
+    bad[3, 2] = torch.nan
+    with pytest.raises(ValueError, match="NaN"):
+        project_in_place(simplex(1000), bad)
+
+
+def ellipsoid():
+    x = cp.Variable(5)
+    return [cp.norm(np.diag([1.0, 2.0, 3.0, 1.0, 2.0]) @ (x - 0.1)) <= 0.7], x
+
+
+def weighted_cases():
+    x = cp.Variable(5)
+    y = cp.Variable((2, 3))
+    yield "box", [x >= 0, x <= 0.5], x
+    yield "simplex", [x >= 0, cp.sum(x) == 1], x
+    yield "knapsack", [x >= -1, x <= 0.5, np.arange(1.0, 6.0) @ x <= -1], x
+    yield "l1", [cp.norm1(x - 0.2) <= 1], x
+    yield "asymmetric l1", [cp.sum(cp.pos(x) + 3 * cp.neg(x)) <= 1], x
+    yield "l2", [cp.norm(x - 0.2) <= 1], x
+    yield "ellipsoid", *ellipsoid()
+    yield "slab", [cp.sum(x) <= -1, cp.sum(x) >= -2], x
+    yield "monotone", [x[1:] >= x[:-1]], x
+    yield "polyhedron", [np.random.default_rng(0).normal(size=(4, 5)) @ x <= -0.5], x
+    yield "two pieces", [x[:3] >= 0, cp.sum(x[:3]) == 1, cp.norm(x[3:]) <= 0.3], x
+    yield "transport", [y >= 0, cp.sum(y, 0) == 1, cp.sum(y, 1) == 1.5], y
+    yield "nuclear", [cp.normNuc(y) <= 1], y
+
+
+@pytest.mark.parametrize(("constraints", "x"), [pytest.param(c, x, id=name) for name, c, x in weighted_cases()])
+def test_weighted_projections_are_those_of_cvxpy(constraints, x):
+    generator = torch.Generator().manual_seed(1)
+    v = torch.randn(3, *x.shape, generator=generator, dtype=torch.float64)
+    weights = torch.randn(3, *x.shape, generator=generator, dtype=torch.float64).exp()
+    found = project_weighted(FeasibleSet(constraints), v, weights)
+    assert FeasibleSet(constraints).contains(found, atol=1e-7).all()
+    for own, point, weight in zip(found, v, weights, strict=True):
+        distance = cp.sum(cp.multiply(weight.numpy(), cp.square(x - point.numpy())))
+        cp.Problem(cp.Minimize(distance), constraints).solve(solver=cp.CLARABEL)
+        assert x.value is not None
+        np.testing.assert_allclose(own.numpy(), x.value, atol=2e-4)
+        best = distance.value
+        x.value = own.numpy()
+        assert distance.value < best * (1 + 1e-6)
+
+
+def test_the_metric_is_the_optimizers():
+    target = torch.tensor([1.0, -1.0, 4.0], dtype=torch.float64)
+    for name in ("adam", "amsgrad", "rmsprop", "adagrad", "adamax", "centered"):
+        weight = nn.Parameter(torch.full((3,), 1 / 3, dtype=torch.float64))
+        free = nn.Parameter(weight.detach().clone())
+        optimizer, plain = OPTIMIZERS[name]([weight]), OPTIMIZERS[name]([free])
+        project_after_step(optimizer, {weight: simplex(3)}, metric="optimizer")
+        gradient = 2 * (weight.detach() - target) * torch.tensor([1.0, 10.0, 100.0])
+        for _ in range(2):
+            free.data.copy_(weight.detach())
+            weight.grad, free.grad = gradient.clone(), gradient.clone()
+            optimizer.step()
+            plain.step()
+        state = plain.state[free]
+        metric = {
+            "adam": lambda s: (s["exp_avg_sq"] / (1 - 0.999 ** float(s["step"]))).sqrt() + 1e-8,
+            "amsgrad": lambda s: (s["max_exp_avg_sq"] / (1 - 0.999 ** float(s["step"]))).sqrt() + 1e-8,
+            "rmsprop": lambda s: s["square_avg"].sqrt() + 1e-8,
+            "centered": lambda s: (s["square_avg"] - s["grad_avg"] ** 2).sqrt() + 1e-8,
+            "adagrad": lambda s: s["sum"].sqrt() + 1e-10,
+            "adamax": lambda s: s["exp_inf"],
+        }[name](state)
+        y = cp.Variable(3)
+        distance = cp.sum(cp.multiply((metric / metric.mean()).numpy(), cp.square(y - free.detach().numpy())))
+        cp.Problem(cp.Minimize(distance), [y >= 0, cp.sum(y) == 1]).solve(solver=cp.CLARABEL)
+        np.testing.assert_allclose(weight.detach().numpy(), y.value, atol=1e-5)
+
+
+def test_cleared_momentum_has_no_part_out_of_the_set():
+    weight = nn.Parameter(torch.tensor([0.0, 0.5, 0.5], dtype=torch.float64))
+    optimizer = torch.optim.SGD([weight], 0.1, momentum=0.9)
+    project_after_step(optimizer, {weight: simplex(3)}, clear_momentum=True)
+    weight.grad = torch.tensor([3.0, 1.0, 0.0], dtype=torch.float64)
+    optimizer.step()
+    expected = torch.tensor([0.0, 0.5, -0.5], dtype=torch.float64)  # the face is {0} x the simplex of two entries
+    torch.testing.assert_close(optimizer.state[weight]["momentum_buffer"], expected)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adam", "rmsprop"])
+@pytest.mark.parametrize("metric", ["euclidean", "optimizer"])
+def test_cleared_momentum_steps_within_the_face(name, metric):
+    """The next step by the momentum alone, in the optimizer's metric, keeps the sum and the entries at their bounds."""
+    weight = nn.Parameter(torch.tensor([0.0, 0.3, 0.3, 0.4], dtype=torch.float64))
+    optimizer = OPTIMIZERS[name]([weight])
+    optimizer.param_groups[0]["lr"] = 0.005
+    project_after_step(optimizer, {weight: simplex(4)}, metric=metric, clear_momentum=True)
+    for gradient in ([30.0, 1.0, 0.1, 0.05], [30.0, 0.1, 0.1, 0.05]):
+        weight.grad = torch.tensor(gradient, dtype=torch.float64)
+        optimizer.step()
+    state = optimizer.state[weight]
+    momentum = state["exp_avg"] if name == "adam" else state["momentum_buffer"]
+    move = momentum
+    if metric == "optimizer" and name == "adam":
+        move = momentum / ((state["exp_avg_sq"] / (1 - 0.999**2)).sqrt() + 1e-8)
+    assert weight[0] == 0
+    assert momentum[0] == 0
+    assert momentum[1:].abs().max() > 1e-3
+    assert abs(move.sum()) < 1e-9 * move.abs().max()
+
+
+def test_clearing_leaves_a_momentum_inside_the_set_alone():
+    x = cp.Variable(2)
+    weight = nn.Parameter(torch.zeros(2))
+    optimizer = torch.optim.Adam([weight], 0.1)
+    project_after_step(optimizer, {weight: [cp.norm(x) <= 10]}, clear_momentum=True)
+    weight.grad = torch.tensor([1.0, -2.0])
+    optimizer.step()
+    torch.testing.assert_close(optimizer.state[weight]["exp_avg"], 0.1 * weight.grad)
+
+
+def test_errors_say_what_to_do():
+    weight, other = nn.Parameter(torch.zeros(3)), nn.Parameter(torch.zeros(3))
+    adam = torch.optim.Adam([weight])
+    with pytest.raises(ValueError, match="very tensor"):
+        project_after_step(adam, {other: simplex(3)})
+    with pytest.raises(ValueError, match=r"shape \(3,\), the variable \(4,\)"):
+        project_after_step(adam, {weight: simplex(4)})
+    with pytest.raises(ValueError, match="every >= 1"):
+        project_after_step(adam, {weight: simplex(3)}, every=0)
+    with pytest.raises(ValueError, match="as keys"):
+        project_after_step(adam, {"weight": simplex(3)})  # type: ignore[dict-item]
+    with pytest.raises(ValueError, match="diagonal metric"):
+        project_after_step(torch.optim.LBFGS([weight]), {weight: simplex(3)}, metric="optimizer")
+    with pytest.raises(ValueError, match="keeps no momentum"):
+        project_after_step(torch.optim.Adagrad([weight]), {weight: simplex(3)}, clear_momentum=True)
+    project_after_step(adam, {weight: simplex(3)})
+    weight.grad = torch.full((3,), torch.nan)
+    with pytest.raises(ValueError, match="NaN") as caught:
+        adam.step()
+    assert "parameter 0 of project_after_step" in caught.value.__notes__[0]
