@@ -29,7 +29,8 @@ class Monitor:
     *writers : SummaryWriter, function of (step, measures), or path of a CSV file
         None is needed: `history` keeps the records.
     every : int
-        Steps between records. A record costs two projections of each watched tensor; other steps cost nothing.
+        Steps between records. A record costs a few evaluations of the rows and two projections of each watched tensor
+        (65 ms for 10 000 simplexes of 100 entries, on one core); other steps cost nothing.
     tolerance : float
         The violation from which a sample counts as violated, and the slack up to which a constraint counts as active.
     patience : int
