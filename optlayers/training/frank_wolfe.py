@@ -20,7 +20,7 @@ def stochastic_momentum(step: int) -> float:
 
     Source: Mokhtari, Hassani and Karbasi, "Stochastic conditional gradient methods", 2020.
     """
-    return 1 - 4 / (step + 8) ** (2 / 3)
+    return max(0.0, 1 - 4 / (step + 8) ** (2 / 3))
 
 
 class FrankWolfe(Optimizer):
