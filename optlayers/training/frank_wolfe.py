@@ -88,12 +88,8 @@ class FrankWolfe(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        gaps = []
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    gaps.append(self._move(parameter, group))
-        self._gaps = gaps
+        pairs = [(parameter, group) for group in self.param_groups for parameter in group["params"]]
+        self._gaps = [self._move(parameter, group) for parameter, group in pairs if parameter.grad is not None]
         return loss
 
     def _move(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
