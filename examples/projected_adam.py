@@ -45,7 +45,7 @@ def simplex_regression(options: dict[str, Any], start: float) -> float:
         (features @ weight - target).square().sum().backward()
         optimizer.step()
         scheduler.step()
-    return float((features @ weight.detach() - target).square().sum()) - objective.value
+    return float((features @ weight.detach() - target).square().sum()) - float(np.asarray(objective.value))
 
 
 def steps_at_bound(optimizer_class: type[torch.optim.Optimizer], options: dict[str, Any], **settings: float) -> int:
