@@ -20,7 +20,7 @@ def stochastic_momentum(step: int) -> float:
 
     Source: Mokhtari, Hassani and Karbasi, "Stochastic conditional gradient methods", 2020.
     """
-    return 1 - 4 / (step + 8) ** (2 / 3)
+    return max(0.0, 1 - 4 / (step + 8) ** (2 / 3))
 
 
 class FrankWolfe(Optimizer):
@@ -88,12 +88,8 @@ class FrankWolfe(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        gaps = []
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is not None:
-                    gaps.append(self._move(parameter, group))
-        self._gaps = gaps
+        pairs = [(parameter, group) for group in self.param_groups for parameter in group["params"]]
+        self._gaps = [self._move(parameter, group) for parameter, group in pairs if parameter.grad is not None]
         return loss
 
     def _move(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:

@@ -56,7 +56,9 @@ def project_weighted(feasible_set: FeasibleSet, v: Tensor, weights: Tensor) -> T
 def _by_closed_forms(feasible_set: FeasibleSet, v: Tensor, scale: Tensor) -> Tensor | None:
     """Project onto the pieces, if each stays a closed form under the scale."""
     compiled = feasible_set._compiled
-    if compiled.general or any(piece.ties is not None or piece.kind not in scaled.registry for piece in compiled.pieces):
+    if compiled.general or any(
+        piece.ties is not None or piece.kind not in scaled.registry for piece in compiled.pieces
+    ):
         return None
     _, flat, values, problems = feasible_set._prepare((v,))
     pieces = compiled.bind(values)
