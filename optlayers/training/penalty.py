@@ -163,7 +163,7 @@ class Penalty(nn.Module):
         if self.kind == "quadratic":
             return tensor.add_(toward, alpha=reach / (1 + reach))
         share = (reach / distances.clamp_min(torch.finfo(tensor.dtype).tiny)).clamp_max(1.0)
-        return tensor.add_(toward * share.reshape(*share.shape, *[1] * (tensor.ndim - share.ndim)))
+        return tensor.add_(toward * share.reshape((*share.shape, *[1] * (tensor.ndim - share.ndim))))
 
     def step(self) -> None:
         """Count a step: schedules go on, and adaptive weights grow if the violation has not fallen."""
