@@ -51,7 +51,7 @@ def test_augmented_lagrangian_reaches_optimum_and_duals(name, how, weight):
     x = nn.Parameter(problem.start.clone())
     lagrangian = AugmentedLagrangian(relations(problem, how, x), weight)
     for _ in range(60):
-        minimise(problem, x, lambda loss: lagrangian(loss, x))  # noqa: B023
+        minimise(problem, x, lambda loss: lagrangian(loss, x))
         lagrangian.step(x)
         if lagrangian.kkt(problem.objective(x), x, x).largest < 1e-6:
             break
@@ -122,7 +122,7 @@ def test_quadratic_penalty_stays_away_by_the_dual_over_the_weight(name):
     for weight in (1e2, 1e3):
         x = nn.Parameter(problem.start.clone())
         penalty = Penalty(problem.constraints, weight=weight)
-        minimise(problem, x, lambda loss: loss + penalty(x), calls=2)  # noqa: B023
+        minimise(problem, x, lambda loss: loss + penalty(x), calls=2)
         gaps.append(float((x.detach() - problem.optimum).norm()))
         distance = float(InSet(x, problem.constraints).distances(x.detach(), 0))
         assert distance * weight == pytest.approx(float(problem.normal.norm()), rel=0.05 if weight == 1e2 else 0.005)
@@ -142,7 +142,7 @@ def test_log_barrier_stays_away_by_the_weight(name, how):
         else:
             penalties = [Penalty(**{kind: f}, **options) for kind, f in problem.functions]
         for _ in range(5):
-            minimise(problem, x, lambda loss: loss + sum(p(x) for p in penalties))  # noqa: B023
+            minimise(problem, x, lambda loss: loss + sum(p(x) for p in penalties))
             for penalty in penalties:
                 penalty.step()
         gaps.append(abs(float(problem.objective(x.detach())) - problem.value))

@@ -91,9 +91,10 @@ def test_items_have_multipliers_of_their_own(make):
     lagrangian = make([Inequality(lambda x, index: x[index], items=4), Equality(lambda x, index: x.sum())])
     index = torch.tensor([3, 0, 3])
     lagrangian(x.sum(), x, index, index=index)
-    lagrangian.step(*([x, index] if lagrangian.update == "alternating" else []), **(
-        {"index": index} if lagrangian.update == "alternating" else {}
-    ))
+    lagrangian.step(
+        *([x, index] if lagrangian.update == "alternating" else []),
+        **({"index": index} if lagrangian.update == "alternating" else {}),
+    )
     torch.testing.assert_close(lagrangian.multipliers[0].value, tensor(1.0, 0.0, 0.0, 4.0))
     index = torch.tensor([0, 1])
     (gradient,) = torch.autograd.grad(lagrangian(0 * x.sum(), x, index, index=index), x)
@@ -177,7 +178,12 @@ def test_a_set_that_moves_is_followed():
 
 def test_limits():
     lagrangian = Lagrangian(
-        [Inequality(lambda x: x, limit=0.7), Equality(lambda x: -x, limit=0.7), InSet(lambda x: x, [cp.Variable(2) <= 0], limit=1.0)], 1.0
+        [
+            Inequality(lambda x: x, limit=0.7),
+            Equality(lambda x: -x, limit=0.7),
+            InSet(lambda x: x, [cp.Variable(2) <= 0], limit=1.0),
+        ],
+        1.0,
     )
     x = tensor(3.0, 4.0).requires_grad_()
     lagrangian(x.sum(), x)

@@ -151,7 +151,9 @@ class Penalty(nn.Module):
             Unless the penalty is the sum of distances, or of their squares, to one set.
         """
         if len(self.constraints) != 1 or not isinstance(self.constraints[0], InSet):
-            raise ValueError("prox_ needs a penalty of a declared set, and nothing else; add other penalties to the loss")
+            raise ValueError(
+                "prox_ needs a penalty of a declared set, and nothing else; add other penalties to the loss"
+            )
         if self.kind == "log_barrier" or self.measure != "distance" or self.reduction != "sum":
             raise ValueError('prox_ needs kind "quadratic" or "exact", measure="distance" and reduction="sum"')
         relation, reach = self.constraints[0], lr * self.weight

@@ -207,9 +207,7 @@ class InSet(Relation):
 
     kind = "set"
 
-    def __init__(
-        self, tensor: Tensor | Function, constraints: Constraints | ScheduledSet, **options: Any
-    ) -> None:
+    def __init__(self, tensor: Tensor | Function, constraints: Constraints | ScheduledSet, **options: Any) -> None:
         super().__init__((lambda *_: tensor) if isinstance(tensor, Tensor) else tensor, **options)
         self.set = scheduled(constraints)
         self._event = len(self.set.shape)
