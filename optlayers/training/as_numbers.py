@@ -39,4 +39,3 @@ def as_numbers(member: InSet) -> list[Relation]:
     if example.scalars().shape[-1]:
         result.append(Inequality(inequalities, **options))
     return result
-

@@ -10,7 +10,7 @@ from torch import Tensor
 from optlayers.training.adaptive import Adaptive, Weight
 from optlayers.training.controllers import PI
 from optlayers.training.kkt import largest
-from optlayers.training.lagrangian import Lagrangian, Update, Seen
+from optlayers.training.lagrangian import Lagrangian, Seen, Update
 from optlayers.training.relations import Relation
 from optlayers.training.schedules import Schedule
 

@@ -93,4 +93,4 @@ class CooperConstraint:
     @property
     def multiplier(self) -> Tensor:
         """The multiplier's values, without gradient."""
-        return self.constraint.multiplier.weight.detach().squeeze(-1)
+        return self.constraint.multiplier.weight.detach().flatten()

@@ -150,7 +150,9 @@ class Lagrangian(nn.Module):
         elif inputs:
             raise ValueError('step takes inputs with update="alternating"; this one follows those of the calls')
         elif not all(self._seen):
-            raise ValueError("no constraint was evaluated since the last step: call it on a loss first, in training mode")
+            raise ValueError(
+                "no constraint was evaluated since the last step: call it on a loss first, in training mode"
+            )
         else:
             found = [_together(seen) for seen in self._seen]
         self._seen = [[] for _ in self.constraints]

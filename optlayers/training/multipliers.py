@@ -87,7 +87,7 @@ class Multiplier(LazyBuffers):
             self.materialise(values, smoothed=self.value.shape)
             last = self.smoothed if index is None or self._items is None else self.smoothed[index]
             seen = self.seen if index is None or self._items is None else self.seen[index]
-            last = torch.where(seen.reshape(*seen.shape, *[1] * (values.ndim - seen.ndim)) > 0, last, values)
+            last = torch.where(seen.reshape((*seen.shape, *[1] * (values.ndim - seen.ndim))) > 0, last, values)
             now = controller.smoothed(last, values)
             moved = moved + proportional * (now - last)
             self._store("smoothed", now, index)
@@ -114,4 +114,4 @@ def _merged(index: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     if len(unique) == len(index):
         return index, values
     total = values.new_zeros((len(unique), *values.shape[1:])).index_add(0, place, values)
-    return unique, total / count.to(values).reshape(-1, *[1] * (values.ndim - 1))
+    return unique, total / count.to(values).reshape((-1, *[1] * (values.ndim - 1)))

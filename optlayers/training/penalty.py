@@ -151,7 +151,9 @@ class Penalty(nn.Module):
             Unless the penalty is the sum of distances, or of their squares, to one set.
         """
         if len(self.constraints) != 1 or not isinstance(self.constraints[0], InSet):
-            raise ValueError("prox_ needs a penalty of a declared set, and nothing else; add other penalties to the loss")
+            raise ValueError(
+                "prox_ needs a penalty of a declared set, and nothing else; add other penalties to the loss"
+            )
         if self.kind == "log_barrier" or self.measure != "distance" or self.reduction != "sum":
             raise ValueError('prox_ needs kind "quadratic" or "exact", measure="distance" and reduction="sum"')
         relation, reach = self.constraints[0], lr * self.weight
@@ -163,7 +165,7 @@ class Penalty(nn.Module):
         if self.kind == "quadratic":
             return tensor.add_(toward, alpha=reach / (1 + reach))
         share = (reach / distances.clamp_min(torch.finfo(tensor.dtype).tiny)).clamp_max(1.0)
-        return tensor.add_(toward * share.reshape(*share.shape, *[1] * (tensor.ndim - share.ndim)))
+        return tensor.add_(toward * share.reshape((*share.shape, *[1] * (tensor.ndim - share.ndim))))
 
     def step(self) -> None:
         """Count a step: schedules go on, and adaptive weights grow if the violation has not fallen."""

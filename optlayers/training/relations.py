@@ -207,9 +207,7 @@ class InSet(Relation):
 
     kind = "set"
 
-    def __init__(
-        self, tensor: Tensor | Function, constraints: Constraints | ScheduledSet, **options: Any
-    ) -> None:
+    def __init__(self, tensor: Tensor | Function, constraints: Constraints | ScheduledSet, **options: Any) -> None:
         super().__init__((lambda *_: tensor) if isinstance(tensor, Tensor) else tensor, **options)
         self.set = scheduled(constraints)
         self._event = len(self.set.shape)
@@ -236,7 +234,7 @@ class InSet(Relation):
         if math.isinf(self.limit):
             return multipliers
         size = self.norms(multipliers).clamp_min(torch.finfo(multipliers.dtype).tiny)
-        return multipliers * (self.limit / size).clamp_max(1.0).reshape(*size.shape, *[1] * self._event)
+        return multipliers * (self.limit / size).clamp_max(1.0).reshape((*size.shape, *[1] * self._event))
 
     def dual_infeasibility(self, values: Tensor, multipliers: Tensor, step: int) -> Tensor:
         """Return how far the nearest feasible points move along the multipliers; normals do not move them."""
