@@ -9,20 +9,36 @@ import pytest
 import optlayers
 
 PUBLIC = [
+    "AugmentedLagrangian",
     "Comparison",
+    "ConstraintWarning",
+    "Equality",
+    "ExponentiatedGradient",
     "FeasibleSet",
+    "FrankWolfe",
+    "InSet",
+    "Inequality",
     "InfeasibleError",
+    "Lagrangian",
+    "Monitor",
     "NotConvexError",
     "NotParametrizedError",
     "NotSolvedError",
+    "Penalty",
     "ProjectionLayer",
+    "ScheduledSet",
     "Solution",
     "Status",
     "WarmStart",
     "WarmStarts",
     "compare",
+    "constrain",
+    "parametrize",
+    "plot_set",
+    "project_after_step",
 ]
-OPTIONAL = {"cvxpylayers", "diffcp", "matplotlib", "numba", "sklearn", "tensorboard", "triton"}
+OPTIONAL = {"cooper", "cvxpylayers", "diffcp", "lightning", "matplotlib", "numba", "sklearn", "tensorboard"}
+OPTIONAL |= {"transformers", "triton"}
 
 # cvxpy imports the solvers it finds, diffcp among them, so only what optlayers adds to torch and cvxpy counts.
 NEWLY_IMPORTED = """
