@@ -122,7 +122,7 @@ def test_quadratic_penalty_stays_away_by_the_dual_over_the_weight(name):
     for weight in (1e2, 1e3):
         x = nn.Parameter(problem.start.clone())
         penalty = Penalty(problem.constraints, weight=weight)
-        minimise(problem, x, lambda loss: loss + penalty(x), calls=2)
+        minimise(problem, x, lambda loss, x=x, penalty=penalty: loss + penalty(x), calls=2)
         gaps.append(float((x.detach() - problem.optimum).norm()))
         distance = float(InSet(x, problem.constraints).distances(x.detach(), 0))
         assert distance * weight == pytest.approx(float(problem.normal.norm()), rel=0.05 if weight == 1e2 else 0.005)
@@ -142,7 +142,7 @@ def test_log_barrier_stays_away_by_the_weight(name, how):
         else:
             penalties = [Penalty(**{kind: f}, **options) for kind, f in problem.functions]
         for _ in range(5):
-            minimise(problem, x, lambda loss: loss + sum(p(x) for p in penalties))
+            minimise(problem, x, lambda loss, x=x, penalties=penalties: loss + sum(p(x) for p in penalties))
             for penalty in penalties:
                 penalty.step()
         gaps.append(abs(float(problem.objective(x.detach())) - problem.value))

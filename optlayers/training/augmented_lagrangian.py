@@ -56,13 +56,13 @@ class AugmentedLagrangian(Lagrangian):
 
     def _term(self, k: int, values: Tensor, index: Tensor | None) -> Tensor:
         weight = self._weights[k].at(self.steps)
-        multiplier, _ = self.multipliers[k].rows(index)
+        multiplier, _ = self._multiplier(k).rows(index)
         shifted = values + multiplier / weight
         excess = shifted - self.constraints[k].project(shifted.detach(), self.steps)
         return (weight / 2) * excess.square() - multiplier.square() / (2 * weight)
 
     def _move(self, k: int, seen: Seen) -> None:
-        multiplier, weight = self.multipliers[k], self._weights[k]
+        multiplier, weight = self._multiplier(k), self._weights[k]
         if not weight.adapts:
             super()._move(k, seen)
             return

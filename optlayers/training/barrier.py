@@ -22,8 +22,9 @@ def log_barrier(slack: Tensor, weight: float, outside: Outside) -> Tensor:
         Positive strictly inside.
     weight : positive float
     outside : {"raise", "inf", "extend"}
-        What entries do that are not positive: raise ValueError; become infinite, with gradients that are zero, for a line
-        search that rejects such values (torch's LBFGS interpolates instead, and needs "extend"); or follow the tangent at ``slack = weight^2`` from there on, which is finite everywhere (Kervadec, Dolz, Yuan, Desrosiers,
+        What entries do that are not positive: raise ValueError; become infinite, with gradients that are zero, for a
+        line search that rejects such values (torch's LBFGS interpolates instead, and needs "extend"); or follow the
+        tangent at ``slack = weight^2`` from there on, which is finite everywhere (Kervadec, Dolz, Yuan, Desrosiers,
         Granger, Ben Ayed, Constrained deep networks: Lagrangian optimization via log-barrier extensions, 2019).
     """
     if outside == "extend":
@@ -34,8 +35,8 @@ def log_barrier(slack: Tensor, weight: float, outside: Outside) -> Tensor:
     if outside == "raise" and not bool(inside.all()):
         worst = float(slack.detach().min())
         raise ValueError(
-            f"the log barrier needs a strictly feasible point: {int((~inside).sum())} of {slack.numel()} slacks are not "
-            f"positive, the smallest is {worst:.3g}. Start inside (for instance at the projection onto a smaller set) "
+            f"the log barrier needs a strictly feasible point: {int((~inside).sum())} of {slack.numel()} slacks are "
+            f"not positive, the smallest is {worst:.3g}. Start inside (for instance at the projection onto a smaller set) "
             'and take smaller steps, or pass outside="extend" or "inf"'
         )
     return torch.where(inside, -weight * torch.where(inside, slack, 1.0).log(), torch.inf)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,10 @@ from optlayers.training.schedules import Schedule
 Update = Literal["simultaneous", "alternating"]
 
 
-class Seen(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Values of a constraint, and of which samples."""
+
     values: Tensor
     index: Tensor | None
 
@@ -59,6 +63,7 @@ class Lagrangian(nn.Module):
     """
 
     multipliers: nn.ModuleList
+    averages: nn.ModuleDict
 
     def __init__(
         self,
@@ -101,12 +106,21 @@ class Lagrangian(nn.Module):
         for k, relation in enumerate(self.constraints):
             with torch.set_grad_enabled(torch.is_grad_enabled() and relation.proxy is None):
                 values = relation.values(inputs)
-            self.multipliers[k].prepare(values, index)
+            self._multiplier(k).prepare(values, index)
             if self.training and torch.is_grad_enabled():
                 self._seen[k].append(Seen(values.detach(), index if relation.items is not None else None))
             term = self._term(k, self._surrogate(k, inputs, values), index)
             loss = loss + (term.sum() if relation.items is None else term.sum() / len(values))
         return loss
+
+    def _multiplier(self, k: int) -> Multiplier:
+        return cast(Multiplier, self.multipliers[k])
+
+    def _average(self, k: int) -> MovingAverage:
+        return cast(MovingAverage, self.averages[str(k)])
+
+    def _pairs(self) -> list[tuple[Relation, Multiplier]]:
+        return [(relation, self._multiplier(k)) for k, relation in enumerate(self.constraints)]
 
     def _surrogate(self, k: int, inputs: tuple[Any, ...], values: Tensor) -> Tensor:
         """Return values with the gradient that the parameters shall follow: averaged values, those of the proxy."""
@@ -114,12 +128,12 @@ class Lagrangian(nn.Module):
         if relation.proxy is None and relation.average is None:
             return values
         slope = relation.differentiable(inputs, values)
-        exact = values.detach() if relation.average is None else self.averages[str(k)].peek(values.detach())
+        exact = values.detach() if relation.average is None else self._average(k).peek(values.detach())
         return exact + (slope - slope.detach())
 
     def _term(self, k: int, values: Tensor, index: Tensor | None) -> Tensor:
         """Return ``y c - support(y)`` in terms whose sum is the constraint's part of the Lagrangian."""
-        multiplier, anchor = self.multipliers[k].rows(index)
+        multiplier, anchor = self._multiplier(k).rows(index)
         return multiplier * (values - anchor)
 
     def _control(self, k: int) -> PI:
@@ -139,7 +153,7 @@ class Lagrangian(nn.Module):
         if self.steps % self.every == 0:
             for k, found in enumerate(self._latest(inputs, index)):
                 self._move(k, found)
-        for relation, multiplier in zip(self.constraints, self.multipliers, strict=True):
+        for relation, multiplier in self._pairs():
             if relation.moved != "carry" and relation.moves(self.steps - 1):
                 multiplier.scale(0.0 if relation.moved == "reset" else relation.moved)
 
@@ -160,8 +174,8 @@ class Lagrangian(nn.Module):
 
     def _move(self, k: int, seen: Seen) -> None:
         """Take one step of the multipliers of a constraint."""
-        values = self.averages[str(k)].update(seen.values) if str(k) in self.averages else seen.values
-        self.multipliers[k].update(values, seen.index, self.constraints[k], self._control(k), self.steps - 1)
+        values = self._average(k).update(seen.values) if str(k) in self.averages else seen.values
+        self._multiplier(k).update(values, seen.index, self.constraints[k], self._control(k), self.steps - 1)
 
     @torch.no_grad()
     def duals(self, *inputs: Any, index: Tensor | None = None) -> list[Any]:
@@ -170,7 +184,7 @@ class Lagrangian(nn.Module):
         That is a tensor, or for sets a list with one item per CVXPY constraint, see `Solution.dual`.
         """
         result = []
-        for relation, multiplier in zip(self.constraints, self.multipliers, strict=True):
+        for relation, multiplier in self._pairs():
             values = relation.values(inputs)
             multiplier.prepare(values, index)
             result.append(relation.duals(values, multiplier.rows(index)[0], self.steps))
@@ -190,7 +204,7 @@ class Lagrangian(nn.Module):
             As for the call.
         """
         loss, rows = objective, []
-        for relation, multiplier in zip(self.constraints, self.multipliers, strict=True):
+        for relation, multiplier in self._pairs():
             values = relation.values(inputs)
             multiplier.prepare(values, index)
             y = multiplier.rows(index)[0]

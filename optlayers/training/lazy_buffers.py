@@ -41,7 +41,7 @@ class LazyBuffers(nn.Module):
     def set_extra_state(self, state: list[str]) -> None:
         self._known = set(state)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *rest: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         for name, buffer in list(self._buffers.items()):
             stored = state_dict.get(prefix + name)
             if buffer is not None and stored is not None and stored.shape != buffer.shape:

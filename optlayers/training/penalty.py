@@ -86,7 +86,8 @@ class Penalty(nn.Module):
             raise ValueError("nothing to penalise: pass constraints, inequality= or equality=")
         if any(c.items is not None or c.average is not None for c in self.constraints):
             raise ValueError("items= and average= are for Lagrangians; penalties have no multipliers, and no memory")
-        self.kind, self.measure, self.reduction, self.outside = kind, measure, reduction, outside
+        self.kind, self.measure, self.reduction = kind, measure, reduction
+        self.outside: Outside = outside
         self.steps = 0
         self._weight = Weight(weight)
         self._violation: Tensor | None = None
@@ -140,8 +141,8 @@ class Penalty(nn.Module):
     def prox_(self, tensor: Tensor, lr: float) -> Tensor:
         """Move a parameter, in place, to ``argmin_u penalty(u) + ||u - tensor||^2 / (2 lr)``, and return it.
 
-        In place of a term of the loss, for a set: after a step of plain gradient descent with this `lr`. Subgradients of
-        an exact penalty jump across its kink, so decreasing steps are needed, and the error falls like the step; this
+        In place of a term of the loss, for a set: after a step of plain gradient descent with this `lr`. Subgradients
+        of an exact penalty jump across its kink, so decreasing steps are needed, and the error falls like the step; this
         converges linearly, to the constrained minimiser itself where the weight is large enough. Members move toward
         their projections: all the way when nearer than ``lr weight``.
 

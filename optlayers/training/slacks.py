@@ -52,8 +52,8 @@ def slacks(constraints: FeasibleSet, point: Tensor) -> Slacks:
     residual = constraints._compiled.residual
     if residual is None:
         raise ValueError(
-            "this set's conic form has auxiliary variables, so its rows are no functions of the point: use the distance "
-            "to the set, or write the constraint as a torch function"
+            "this set's conic form has auxiliary variables, so its rows are no functions of the point: use the "
+            "distance to the set, or write the constraint as a torch function"
         )
     _, v, values, _ = constraints._prepare((point,))
     zero, nonnegative, *cones = residual.rows(v, values).split(residual.sizes, -1)
