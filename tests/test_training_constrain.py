@@ -18,6 +18,7 @@ STRATEGIES = {
     "penalty": ("penalty", {"weight": 100.0}),
     "augmented_lagrangian": ("augmented_lagrangian", {"weight": 3.0, "every": 10}),
 }
+SCHEDULE = {"penalty": (1500, 0.009), "reparametrization": (1000, 5.0)}  # steps and learning rate
 TARGET = torch.tensor([0.9, 0.5, -0.3, 0.1], dtype=torch.float64)
 OPTIMUM = torch.tensor([0.7, 0.3, 0.0, 0.0], dtype=torch.float64)  # TARGET, projected onto the simplex
 
@@ -50,7 +51,7 @@ def test_all_strategies_on_one_problem(label):
     strategy, options = STRATEGIES[label]
     module = Weights()
     held = constrain(module, "weight", simplex(), strategy, **options)
-    train(module, held, lr=0.009 if label == "penalty" else 0.2, steps=2000 if label == "penalty" else 400)
+    train(module, held, *SCHEDULE.get(label, (400, 0.2)))
     before, violation = module.weight.detach().clone(), float(held.violation())
     # a smooth map comes near vertices slowly; a quadratic penalty stays 1/weight away
     accuracy = {"reparametrization": 1e-2, "penalty": 1e-2}.get(label, 1e-5)
@@ -74,7 +75,7 @@ def test_sets_that_move(label):
     moving = ScheduledSet([w >= 0, w <= cap, cp.sum(w) == 1], cap=linear(1.0, 0.4, 100))
     held = constrain(module, "weight", moving, strategy, **options)
     optimum = moving.at(100).project(TARGET)
-    train(module, held, lr=0.009 if label == "penalty" else 0.2, steps=3000 if label == "penalty" else 500)
+    train(module, held, *SCHEDULE.get(label, (500, 0.2)))
     accuracy = {"reparametrization": 2e-2, "penalty": 2e-2}.get(label, 1e-5)
     torch.testing.assert_close(module.weight.detach(), optimum.expand(2, 4), rtol=0, atol=accuracy)
     held.finish()

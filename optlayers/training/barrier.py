@@ -36,7 +36,7 @@ def log_barrier(slack: Tensor, weight: float, outside: Outside) -> Tensor:
         worst = float(slack.detach().min())
         raise ValueError(
             f"the log barrier needs a strictly feasible point: {int((~inside).sum())} of {slack.numel()} slacks are "
-            f"not positive, the smallest is {worst:.3g}. Start inside (for instance at the projection onto a smaller set) "
+            f"not positive, the smallest is {worst:.3g}. Start inside (at the projection onto a smaller set, say) "
             'and take smaller steps, or pass outside="extend" or "inf"'
         )
     return torch.where(inside, -weight * torch.where(inside, slack, 1.0).log(), torch.inf)

@@ -45,8 +45,9 @@ def constrain(
         "augmented_lagrangian": a price for the violation that is learned, see `AugmentedLagrangian`. Feasible in the
         limit; converges to the constrained optimum and its multipliers.
     **options
-        Of the strategy: ``every`` (projection); ``how`` and ``margin`` (`parametrize`, of which "smooth" is the
-        default here); those of `Penalty`; those of `AugmentedLagrangian`.
+        Of the strategy: ``every`` (projection); ``how`` and others of `parametrize` (of which "smooth" is the
+        default here, and for "projection" ``gradient="straight_through"``, since its own gradient stalls where entries
+        are at bounds); those of `Penalty`; those of `AugmentedLagrangian`.
 
     Returns
     -------
@@ -144,10 +145,12 @@ class Reparametrized(Held):
         constraints: ScheduledSet,
         *,
         how: Literal["projection", "smooth"] = "smooth",
-        margin: float = 1e-6,
+        **options: Any,
     ) -> None:
         super().__init__(module, name, constraints)
-        self._map = (parametrize(module, name, constraints, how, margin=margin),)  # a part of the user's module
+        if how == "projection":
+            options = {"gradient": "straight_through", **options}
+        self._map = (parametrize(module, name, constraints, how, **options),)  # a part of the user's module
 
     def _follow(self) -> None:
         self._map[0].step()

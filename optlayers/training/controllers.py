@@ -14,7 +14,8 @@ class PI:
     """A proportional-integral controller of multipliers: the increment ``integral e_t + proportional (s_t - s_{t-1})``.
 
     The error e is the constraint's value, s its moving average, ``s_t = smoothing s_{t-1} + (1 - smoothing) e_t``.
-    Alone, the integral is gradient ascent, whose multipliers overshoot and oscillate; the proportional part damps them, and
+    Alone, the integral is gradient ascent, whose multipliers overshoot and oscillate; the proportional part damps them,
+    and
     with ``proportional == integral`` and no smoothing the update is the optimistic gradient method. Since values, not
     values minus level, are compared, a level that moves gives no jump.
 

@@ -155,7 +155,7 @@ class Lagrangian(nn.Module):
                 self._move(k, found)
         for relation, multiplier in self._pairs():
             if relation.moved != "carry" and relation.moves(self.steps - 1):
-                multiplier.scale(0.0 if relation.moved == "reset" else relation.moved)
+                multiplier.scale(0.0 if isinstance(relation.moved, str) else relation.moved)
 
     def _latest(self, inputs: tuple[Any, ...], index: Tensor | None) -> list[Seen]:
         """Return the constraints that the multipliers follow, one item each."""

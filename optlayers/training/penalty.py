@@ -142,7 +142,8 @@ class Penalty(nn.Module):
         """Move a parameter, in place, to ``argmin_u penalty(u) + ||u - tensor||^2 / (2 lr)``, and return it.
 
         In place of a term of the loss, for a set: after a step of plain gradient descent with this `lr`. Subgradients
-        of an exact penalty jump across its kink, so decreasing steps are needed, and the error falls like the step; this
+        of an exact penalty jump across its kink, so decreasing steps are needed, and the error falls like the step;
+        this
         converges linearly, to the constrained minimiser itself where the weight is large enough. Members move toward
         their projections: all the way when nearer than ``lr weight``.
 
