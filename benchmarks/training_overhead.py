@@ -1,8 +1,8 @@
 """What `project_after_step` adds to an Adam step on 10 million weights: `python benchmarks/training_overhead.py`.
 
 10000 rows of 1000 entries, each on the simplex, float32. Steps with and without the projection are timed in turns, so
-that a shared machine disturbs both alike; printed are medians of `optimizer.step()` alone, without forward and backward
-passes, and their ratio.
+that a shared machine disturbs both alike; printed are medians of `optimizer.step()` alone and, with `--batch`, of
+forward and backward pass of a linear layer and the step, and their ratio.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ ROWS, ENTRIES = 10_000, 1_000
 VARIANTS: dict[str, dict[str, Any]] = {"default": {}, "foreach": {"foreach": True}, "fused": {"fused": True}}
 
 
-def measure(rounds: int, variant: dict[str, Any]) -> tuple[float, float]:
+def measure(rounds: int, batch: int, variant: dict[str, Any]) -> tuple[float, float]:
     """Return the median seconds of a step without and with the projection."""
     x = cp.Variable(ENTRIES)
     own = FeasibleSet([x >= 0, cp.sum(x) == 1])
@@ -32,10 +32,13 @@ def measure(rounds: int, variant: dict[str, Any]) -> tuple[float, float]:
     project_after_step(optimizers[1], {weights[1]: own})
     times: tuple[list[float], list[float]] = ([], [])
     for number in range(rounds + 1):
-        gradient = torch.randn(ROWS, ENTRIES)
+        gradient, inputs = torch.randn(ROWS, ENTRIES), torch.randn(batch, ENTRIES)
         for weight, optimizer, own_times in zip(weights, optimizers, times, strict=True):
             weight.grad = gradient
             start = time.perf_counter()
+            if batch:
+                optimizer.zero_grad()
+                nn.functional.linear(inputs, weight).square().mean().backward()
             optimizer.step()
             if number:  # the first step makes the state
                 own_times.append(time.perf_counter() - start)
@@ -48,12 +51,13 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--rounds", type=int, default=11)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--batch", type=int, default=0, help="samples of a forward and backward pass; 0 for none")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     print(f"{ROWS} x {ENTRIES}, float32, {arguments.threads} threads, medians of {arguments.rounds}")
     print(f"{'Adam':10}{'step':>12}{'projected':>12}{'added':>10}")
     for name, variant in VARIANTS.items():
-        plain, projected = measure(arguments.rounds, variant)
+        plain, projected = measure(arguments.rounds, arguments.batch, variant)
         print(f"{name:10}{plain * 1e3:9.1f} ms{projected * 1e3:9.1f} ms{100 * (projected / plain - 1):9.1f}%")
 
 

@@ -61,6 +61,10 @@ class ClosedFormSet(ABC):
         """
         return None
 
+    def project_(self, v: Tensor) -> bool:
+        """Replace points by their projections, without derivatives; False, and nothing done, where that is no gain."""
+        return False
+
     @staticmethod
     @abstractmethod
     def examples() -> Iterable[Mapping[str, Any]]:

@@ -17,7 +17,7 @@ from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
 from optlayers.sets.base import ClosedFormSet, join_checks, register, relative
 from optlayers.sets.box import Box, clamp
-from optlayers.sets.section_kernels import project_fused
+from optlayers.sets.section_kernels import project_fused, project_in_place
 from optlayers.sets.section_search import free_mask, search
 
 
@@ -111,6 +111,9 @@ class BoxSection(ClosedFormSet):
 
     def fused(self, v: Tensor) -> Tensor | None:
         return project_fused(v, (self.normal, self.lower, self.upper), self.total_lower, self.total_upper)
+
+    def project_(self, v: Tensor) -> bool:
+        return project_in_place(v, (self.normal, self.lower, self.upper), self.total_lower, self.total_upper)
 
     def _section(self, v: Tensor, total: Tensor) -> Tensor:
         tau = search(v, self.normal, self.lower, self.upper, total).unsqueeze(-1)

@@ -24,6 +24,15 @@ def project_fused(v: Tensor, section: Section, total_lower: Tensor | None, total
     return rows.answer(y, formula, (y, tight), rows.vectors)
 
 
+def project_in_place(v: Tensor, section: Section, total_lower: Tensor | None, total_upper: Tensor | None) -> bool:
+    """Replace points by their projections; False where kernels do not serve, or would need a copy."""
+    rows = rows_of("box_section", v, *section, numbers=(total_lower, total_upper)) if v.device.type == "cpu" else None
+    if rows is None or not v.is_contiguous() or rows.leaf.data_ptr() != v.data_ptr():
+        return False
+    rows.kernels.project(rows.points, *rows.vectors, *rows.numbers, out=rows.points)
+    return True
+
+
 def pull(
     gradient: Tensor, y: Tensor, tight: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None
 ) -> Tensor:

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor
 
 from optlayers.feasible_set import FeasibleSet
+from optlayers.sets import ClosedFormSet
 
-_CHUNK = 1 << 19  # entries: what is read, projected and written back stays in the processor's cache
+_CHUNK = 1 << 21  # entries: what is read, projected and written back stays in the processor's cache
 
 
 @torch.no_grad()
@@ -38,9 +39,13 @@ def project_in_place(feasible_set: FeasibleSet, tensor: Tensor) -> None:
     if problems or (feasible is not None and not bool(feasible.all())):
         tensor.copy_(feasible_set.project(tensor))
         return
+    in_place = sets[0] if len(sets) == 1 and compiled.layout.is_identity and rows.dtype == values.dtype else None
+    in_place = in_place if isinstance(in_place, ClosedFormSet) else None
     for chunk in rows.split(max(1, _CHUNK // rows.shape[1]) if tensor.device.type == "cpu" else len(rows)):
         if feasible_set.validate and not _is_finite(chunk):
             chunk.copy_(feasible_set.project(chunk.view(-1, *event)).view_as(chunk))
+            continue
+        if in_place is not None and in_place.project_(chunk.unsqueeze(-2)):
             continue
         parts = compiled.layout.split(chunk.to(values.dtype))
         projected = [bound.project(part) for bound, part in zip(sets, parts, strict=True)]

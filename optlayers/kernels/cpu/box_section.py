@@ -19,6 +19,7 @@ def project(
     upper: Tensor | None,
     total_lower: Tensor | None,
     total_upper: Tensor | None,
+    out: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the projection, and whether the total is at its bound.
 
@@ -30,13 +31,16 @@ def project(
         Several rows of data take turns.
     total_lower, total_upper : Tensor, shape (rows or a divisor,), or None
         One object for both says that the total is fixed.
+    out : Tensor, shape (rows, n), optional
+        Contiguous; where `y` goes, which may be `v`.
 
     Returns
     -------
     y : Tensor, shape (rows, n)
     tight : Tensor of bool, shape (rows,)
     """
-    y, tight = torch.empty(v.shape, dtype=v.dtype), torch.empty(len(v), dtype=torch.bool)
+    y = torch.empty(v.shape, dtype=v.dtype) if out is None else out
+    tight = torch.empty(len(v), dtype=torch.bool)
     target = array(y)
     source = array(v) if v.is_contiguous() else array(y.copy_(v.detach()))
     below = data(lower, -np.inf, target)
