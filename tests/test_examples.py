@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 
 
@@ -35,3 +37,19 @@ def test_dc_opf(tmp_path: Path) -> None:
     (row,) = (line for line in result.stdout.splitlines() if line.startswith("projection layer"))
     assert float(row.split()[-1]) < 1e-6  # MW
     assert (tmp_path / "dispatch.png").stat().st_size > 10_000
+
+
+def test_fair_classification(tmp_path: Path) -> None:
+    command = [sys.executable, "-W", "error::UserWarning", str(ROOT / "examples" / "fair_classification.py")]
+    command += ["--size", "1000", "--steps", "200", "--output", str(tmp_path)]
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment, cwd=tmp_path)
+    assert [picture.stat().st_size > 10_000 for picture in tmp_path.glob("*.png")] == [True]
+
+
+@pytest.mark.slow
+def test_projected_adam() -> None:
+    environment = os.environ | {"PYTHONPATH": str(ROOT)}
+    command = [sys.executable, str(ROOT / "examples" / "projected_adam.py")]
+    result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    assert "cleared" in result.stdout
