@@ -7,6 +7,7 @@ from typing import Any
 
 import cvxpy as cp
 import numpy as np
+from cvxpy.error import SolverError
 
 from optlayers.errors import NotSolvedError
 
@@ -79,7 +80,7 @@ class IntegerProgram:
             for p, value in zip(self.parameters, values, strict=True):
                 p.value = value.reshape(p.shape)
             self._problem.solve(solver=self.solver, **self.solver_options)
-        except cp.error.SolverError as error:
+        except SolverError as error:
             raise NotSolvedError(
                 f"{self.solver} finds no integer point of this set ({error}): HiGHS takes linear constraints only; "
                 "pass solver=... one that is installed and takes the others, as SCIP does"

@@ -92,7 +92,12 @@ def _mask(variable: cp.Variable, attribute: str) -> np.ndarray:
     value = variable.attributes[attribute]
     if isinstance(value, bool):
         return np.full(variable.shape, value)
+    index = tuple(np.asarray(own) for own in value)
+    if len(index) != len(variable.shape):
+        raise ValueError(
+            f"variable {variable.name()}: {attribute}={value} has {len(index)} parts, but CVXPY takes one list of indices "
+            f"for each of the {len(variable.shape)} dimensions, as numpy.nonzero returns them"
+        )
     mask = np.zeros(variable.shape, dtype=bool)
-    for index in value:  # CVXPY takes a list of tuples here
-        mask[tuple(index)] = True
+    mask[index] = True
     return mask
