@@ -9,11 +9,13 @@ from optlayers.training.augmented_lagrangian import AugmentedLagrangian
 from optlayers.training.constrain import Held, constrain
 from optlayers.training.controllers import PI
 from optlayers.training.diagnoses import ConstraintWarning
+from optlayers.training.discrete import DiscreteLayer
 from optlayers.training.distributions import ProjectedDistribution, in_set
 from optlayers.training.exponentiated_gradient import ExponentiatedGradient
 from optlayers.training.fair_projection import FairProjection
 from optlayers.training.fairness import FairnessConstraint
 from optlayers.training.frank_wolfe import FrankWolfe, stochastic_momentum
+from optlayers.training.gumbel import GumbelSoftmax
 from optlayers.training.lagrangian import Lagrangian
 from optlayers.training.linear_minimisation import minimise_linear
 from optlayers.training.monitor import Monitor
@@ -31,11 +33,13 @@ __all__ = [
     "Adaptive",
     "AugmentedLagrangian",
     "ConstraintWarning",
+    "DiscreteLayer",
     "Equality",
     "ExponentiatedGradient",
     "FairProjection",
     "FairnessConstraint",
     "FrankWolfe",
+    "GumbelSoftmax",
     "Held",
     "InSet",
     "Inequality",

@@ -53,7 +53,7 @@ def _(own: BoxSection, v: Tensor) -> Tensor | None:
     if not bool(base.isfinite().all()):
         return None
     cost = base - v if upper is None else torch.where(base < upper, base - v, torch.inf)
-    rank = cost.argsort(dim=-1, stable=True).argsort(dim=-1)
+    rank = torch.argsort(cost, dim=-1, stable=True).argsort(dim=-1)
     raised = base + (rank < (total - base.sum(-1)).unsqueeze(-1))
     return torch.where((alone.sum(-1) == total).unsqueeze(-1), alone, raised)
 
