@@ -179,7 +179,7 @@ def test_discrete_auxiliary_variable() -> None:
 
 def test_no_integer_point_names_the_samples() -> None:
     x, total = cp.Variable(1, integer=True, name="x"), cp.Parameter(1, name="total")
-    with pytest.raises(InfeasibleError, match="No integer point .* the point"):
+    with pytest.raises(InfeasibleError, match=r"No integer point .* the point"):
         DiscreteLayer([2 * x == 1])(torch.zeros(1))
     layer = DiscreteLayer([2 * x == total])
     with pytest.raises(InfeasibleError, match=r"1 of 3 samples \(row 1\)") as caught:

@@ -95,8 +95,8 @@ def _mask(variable: cp.Variable, attribute: str) -> np.ndarray:
     index = tuple(np.asarray(own) for own in value)
     if len(index) != len(variable.shape):
         raise ValueError(
-            f"variable {variable.name()}: {attribute}={value} has {len(index)} parts, but CVXPY takes one list of indices "
-            f"for each of the {len(variable.shape)} dimensions, as numpy.nonzero returns them"
+            f"variable {variable.name()}: {attribute}={value} has {len(index)} parts, but CVXPY takes one list of "
+            f"indices for each of the {len(variable.shape)} dimensions, as numpy.nonzero returns them"
         )
     mask = np.zeros(variable.shape, dtype=bool)
     mask[index] = True
