@@ -14,6 +14,7 @@ Printed: the loss above the optimum, and the steps until weights leave the bound
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import cvxpy as cp
@@ -48,11 +49,13 @@ def simplex_regression(options: dict[str, Any], start: float) -> float:
     return float((features @ weight.detach() - target).square().sum()) - float(np.asarray(objective.value))
 
 
-def steps_at_bound(optimizer_class: type[torch.optim.Optimizer], options: dict[str, Any], **settings: float) -> int:
+def steps_at_bound(
+    optimizer_class: Callable[..., torch.optim.Optimizer], options: dict[str, Any], **settings: float
+) -> int:
     """Return how many steps after the turn weights are still at the bound."""
     x = cp.Variable(4)
     weight = nn.Parameter(torch.zeros(4))
-    optimizer = optimizer_class([weight], **settings)  # type: ignore[call-arg]
+    optimizer = optimizer_class([weight], **settings)
     project_after_step(optimizer, {weight: [x >= -1, x <= 1]}, **options)
     for step in range(2 * PUSH):
         weight.grad = torch.full((4,), -1.0 if step < PUSH else 0.2)

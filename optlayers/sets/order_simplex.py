@@ -65,11 +65,8 @@ class OrderSimplex(ClosedFormSet):
         order: Any = None,
     ) -> list[cp.Constraint]:
         steps = cp.diff(x if order is None else x[order])
-        result: list[cp.Constraint] = [steps >= 0 if rises else steps <= 0]
-        result += [x >= lower] * (lower is not None) + [x <= upper] * (upper is not None)
-        result += [cp.sum(x) == total] if total is not None else []
-        result += [cp.sum(x) >= total_lower] if total_lower is not None else []
-        return result + ([cp.sum(x) <= total_upper] if total_upper is not None else [])
+        section = BoxSection.constraints(x, lower, upper, None, total, total_lower, total_upper)
+        return [steps >= 0 if rises else steps <= 0, *section]
 
     @classmethod
     def match(cls, block: Block) -> Mapping[str, Data | None] | None:

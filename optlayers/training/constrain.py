@@ -12,6 +12,7 @@ from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 from optlayers.declaration import check_choice
 from optlayers.feasible_set import FeasibleSet
 from optlayers.training.augmented_lagrangian import AugmentedLagrangian
+from optlayers.training.in_place import project_in_place
 from optlayers.training.parametrize import parametrize
 from optlayers.training.penalty import Penalty
 from optlayers.training.relations import InSet
@@ -117,7 +118,7 @@ class Held(nn.Module, ABC):
     @torch.no_grad()
     def finish(self) -> None:
         """Leave a plain parameter, exactly feasible: the last point, projected."""
-        self.tensor.copy_(self.feasible_set.project(self.tensor))
+        project_in_place(self.feasible_set, self.tensor)
 
 
 class Projected(Held):
