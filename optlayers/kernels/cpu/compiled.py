@@ -20,20 +20,21 @@ _EXACT: dict[str, Any] = {"error_model": "numpy", "nogil": True}
 
 def inner(function: _F) -> _F:
     """Compile what kernels call."""
-    return numba.njit(**_OPTIONS)(function)  # pyright: ignore[reportReturnType]
+    return numba.njit(**_OPTIONS, forceinline=True)(function)  # pyright: ignore[reportReturnType]
 
 
 def kernel(function: _F) -> _F:
     """Compile a kernel when it is first called, for the types in use; it runs without the interpreter's lock."""
-    return _cached(function, _OPTIONS)
+    return cached(function, _OPTIONS)
 
 
 def exact_kernel(function: _F) -> _F:
     """Compile a kernel whose arithmetic is done in the order written, division by zero included."""
-    return _cached(function, _EXACT)
+    return cached(function, _EXACT)
 
 
-def _cached(function: _F, options: dict[str, Any]) -> _F:
+def cached(function: _F, options: dict[str, Any] = _OPTIONS) -> _F:
+    """Compile a function when it is first called, and keep the result on disk if that is possible."""
     try:
         with _cache_of_these_sources():
             return numba.njit(**options, cache=True)(function)  # pyright: ignore[reportReturnType]

@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from optlayers.kernels.cpu.blocks import shift_of, span, width_of
+from optlayers.kernels.cpu.blocks import shift_of, span
 from optlayers.kernels.cpu.compiled import inner
 from optlayers.kernels.cpu.normal_start import normal_start
 
@@ -38,8 +38,9 @@ class Row(NamedTuple):
 
 
 class Blocks(NamedTuple):
-    """The blocks of a row that are looked at, the first `count` of `active`, and the products found in each."""
+    """Blocks of `width` entries; those that are looked at, the first `count` of `active`, and the products in each."""
 
+    width: int
     active: np.ndarray
     products: np.ndarray
 
@@ -51,7 +52,7 @@ def root(row: Row, goal: float, convex: bool, blocks: Blocks) -> tuple[float, fl
     `goal` is the total; `convex` says that no part of the normal is negative, and that the lower bounds are zero.
     """
     share = 1 if row.v.shape[1] < _SHORT else _SHARE
-    center, spread, square = _scale(row, share)
+    center, spread, square = _scale(row, share, blocks.width)
     start, slope = normal_start(center, spread, goal / (share * square)) if convex and square > 0 else np.nan, 0.0
     start = start if np.isfinite(start) else center
     if share > 1:
@@ -84,7 +85,7 @@ def _search(
         if free == support or free == 0:  # the same entries are free as before: is this step rounding?
             if free > 0 and abs(step) <= 8 * eps * abs(change):
                 break
-            if abs(excess) <= 4 * eps * (factor * _size(row, tau, share) + abs(goal)):
+            if abs(excess) <= 4 * eps * (factor * _size(row, tau, share, blocks.width) + abs(goal)):
                 break
         if excess > 0:
             left, above = np.float64(tau), excess
@@ -132,11 +133,10 @@ def _drop_zeros(blocks: Blocks, count: int) -> int:
 @inner
 def sums(row: Row, tau: float, share: int, blocks: Blocks, count: int) -> tuple[float, float]:
     """Return ``a @ y`` for ``y = clamp(v - tau * a, lower, upper)``, and ``a @ a`` where `y` is free, of a share."""
-    n, width = row.v.shape[1], width_of(row.v.shape[1])
-    product, free = 0.0, 0.0
+    n, length, product, free = row.v.shape[1], max(1, blocks.width // share), 0.0, 0.0
     for k in range(count):
-        start = blocks.active[k] * width
-        p, f = _block(row, start, min(n, start + max(1, width // share)), tau)
+        start = blocks.active[k] * blocks.width
+        p, f = _block(row, start, min(n, start + length), tau)
         blocks.products[k] = p
         product += p
         free += f
@@ -160,11 +160,11 @@ def _block(row: Row, start: int, stop: int, tau: float) -> tuple[float, float]:
 
 
 @inner
-def _size(row: Row, tau: float, share: int) -> float:
+def _size(row: Row, tau: float, share: int, width: int) -> float:
     """Return the sum of the absolute products, of which the rounding of their sum is a small part."""
-    n, width, result = row.v.shape[1], width_of(row.v.shape[1]), 0.0
+    n, length, result = row.v.shape[1], max(1, width // share), 0.0
     for start in range(0, n, width):
-        result += _block_size(row, start, min(n, start + max(1, width // share)), tau)
+        result += _block_size(row, start, min(n, start + length), tau)
     return result
 
 
@@ -180,15 +180,14 @@ def _block_size(row: Row, start: int, stop: int, tau: float) -> float:
 
 
 @inner
-def _scale(row: Row, share: int) -> tuple[float, float, float]:
+def _scale(row: Row, share: int, width: int) -> tuple[float, float, float]:
     """Return the multiplier that brings the largest part of `v` to zero, by how much it is off, and ``a @ a``.
 
     These are the mean and the deviation of the multipliers that bring each entry to zero.
     """
-    n, width = row.v.shape[1], width_of(row.v.shape[1])
-    square, product, rest = 0.0, 0.0, 0.0
+    n, length, square, product, rest = row.v.shape[1], max(1, width // share), 0.0, 0.0, 0.0
     for start in range(0, n, width):
-        p, s, r = _block_scale(row, start, min(n, start + max(1, width // share)))
+        p, s, r = _block_scale(row, start, min(n, start + length))
         product += p
         square += s
         rest += r

@@ -26,7 +26,7 @@ def project_rows(
     """Write the projections of rows of `v` into `y`; see `box_section.project`, and `root` for `convex`."""
     n, width = y.shape[1], width_of(y.shape[1])
     size = (n + width - 1) // width
-    blocks = Blocks(np.empty(size, np.int64), np.empty(size))
+    blocks = Blocks(width, np.empty(size, np.int64), np.empty(size))
     for i in range(first, last):
         row = Row(v, normals, lowers, uppers, i, i % len(normals), i % len(lowers), i % len(uppers))
         low, high = totals_lower[i % len(totals_lower)], totals_upper[i % len(totals_upper)]

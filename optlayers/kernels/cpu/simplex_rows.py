@@ -66,14 +66,14 @@ def project_rows(
             tight[i] = not low < inside < high
             low = min(max(inside, low), high)
         if tight[i]:
-            tau, step = _root(w, i, low, amount, square, peaks, active)
+            tau, step = _root(w, i, width, low, amount, square, peaks, active)
         for start in range(0, n, width):
             _write(w, i, start, min(n, start + width), lowers, k, y.dtype.type(tau), y.dtype.type(step), y)
 
 
 @inner
 def _root(
-    w: np.ndarray, i: int, room: float, amount: float, square: float, peaks: np.ndarray, active: np.ndarray
+    w: np.ndarray, i: int, width: int, room: float, amount: float, square: float, peaks: np.ndarray, active: np.ndarray
 ) -> tuple[float, float]:
     """Return the root as the sum of a number of the row's precision and a small one.
 
@@ -88,12 +88,12 @@ def _root(
     deviation = np.sqrt(max(square / n - mean * mean, 0.0))
     guess = number(normal_start(mean, deviation, room / n) if n >= _SHORT else np.nan)
     if tau < guess < highest:
-        excess, free, _ = _excess(w, i, room, guess, peaks, active, count, False)
+        excess, free, _ = _excess(w, i, width, room, guess, peaks, active, count, False)
         if free > 0:
             tau = max(tau, number(guess + excess / free))
     support = 0.0
     while True:
-        excess, free, count = _excess(w, i, room, tau, peaks, active, count, True)
+        excess, free, count = _excess(w, i, width, room, tau, peaks, active, count, True)
         if free == 0:
             break
         following = number(tau + excess / free)
@@ -108,14 +108,21 @@ def _root(
 
 @inner
 def _excess(
-    w: np.ndarray, i: int, room: float, tau: float, peaks: np.ndarray, active: np.ndarray, count: int, shrink: bool
+    w: np.ndarray,
+    i: int,
+    width: int,
+    room: float,
+    tau: float,
+    peaks: np.ndarray,
+    active: np.ndarray,
+    count: int,
+    shrink: bool,
 ) -> tuple[float, float, int]:
     """Return by how much entries above `tau` exceed the room, how many they are, and how many blocks they are in.
 
     Of the active blocks, only these stay active if they are to shrink.
     """
-    n, width = w.shape[1], width_of(w.shape[1])
-    excess, free, kept = -room, 0.0, 0
+    n, excess, free, kept = w.shape[1], -room, 0.0, 0
     for k in range(count):
         b = active[k]
         if peaks[b] > tau:

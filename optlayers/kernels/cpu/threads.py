@@ -1,7 +1,7 @@
 """Rows shared out among threads.
 
-Compiled kernels run without the interpreter's lock, so that plain threads serve: they may be called from any thread,
-and survive a fork, which numba's own threading layers do not.
+Compiled kernels run on torch's own threads where these can be had (see `team`), else on plain ones: they run without
+the interpreter's lock. Both may be called from any thread, and survive a fork, which numba's own threading layers do not.
 """
 
 from __future__ import annotations
@@ -15,15 +15,25 @@ from typing import Any
 
 import torch
 
-_GRAIN = 1 << 15  # entries for which another thread is worth waking
+from optlayers.kernels.cpu import team
+
+_GRAIN = 1 << 14  # entries for which another thread is worth waking
 
 
 def over_rows(kernel: Callable[..., None], rows: int, n: int, *arguments: Any) -> None:
     """Call ``kernel(start, stop, *arguments)`` on ranges that cover all rows, in at most torch's number of threads."""
-    count = min(torch.get_num_threads(), rows, max(1, rows * n // _GRAIN))
+    threads = torch.get_num_threads()
+    count = min(threads, rows, max(1, rows * n // _GRAIN))
     if count <= 1:
         kernel(0, rows, *arguments)
-        return
+    elif hasattr(kernel, "py_func") and team.is_available():
+        if team.in_team(kernel)(threads, count, rows, *arguments):
+            raise RuntimeError(f"the kernel {kernel.__name__} failed")
+    else:
+        _by_own_threads(kernel, rows, count, *arguments)
+
+
+def _by_own_threads(kernel: Callable[..., None], rows: int, count: int, *arguments: Any) -> None:
     cuts = [rows * k // count for k in range(count + 1)]
     others = [
         _pool(count - 1, os.getpid()).submit(kernel, start, stop, *arguments) for start, stop in pairwise(cuts[1:])
