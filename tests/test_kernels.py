@@ -189,6 +189,45 @@ def test_from_many_threads_and_after_a_fork():
         torch.set_num_threads(before)
 
 
+def test_torch_without_the_right_openmp_gets_threads_of_our_own(monkeypatch):
+    from optlayers.kernels.cpu import team
+
+    x = cp.Variable(1000)
+    simplex = FeasibleSet([x >= 0, cp.sum(x) == 1])
+    v = torch.randn(256, 1000)
+    expected, before = simplex.project(v), torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        assert torch.equal(simplex.project(v), expected)
+        monkeypatch.setattr(team, "is_available", lambda: False)
+        assert torch.equal(simplex.project(v), expected)
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("fallback", [False, True])
+def test_a_kernel_that_fails_in_a_thread_is_noticed(monkeypatch, fallback):
+    from optlayers.kernels.cpu import compiled, team, threads
+
+    @compiled.kernel
+    def fail(first: int, last: int, numbers: np.ndarray) -> None:
+        for i in range(first, last):
+            numbers[i] = 1 // numbers[i]
+
+    if fallback:
+        monkeypatch.setattr(team, "is_available", lambda: False)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    numbers = np.ones(4, np.int64)
+    numbers[3] = 0
+    try:
+        with pytest.raises(ZeroDivisionError if fallback else RuntimeError, match="fail|zero"):
+            threads.over_rows(fail, 4, 1 << 15, numbers)
+    finally:
+        torch.set_num_threads(before)
+    assert numbers.tolist() == [1, 1, 1, 0]
+
+
 def _project_and_compare(v, expected):
     """Call the kernel itself: torch's own threads do not survive a fork."""
     from optlayers.kernels.cpu import box_section

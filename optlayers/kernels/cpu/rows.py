@@ -7,8 +7,6 @@ from functools import cache
 
 import numpy as np
 
-from optlayers.kernels.cpu.threads import over_rows
-
 
 @cache
 def _compiled(function: Callable[..., None]) -> Callable[..., None]:
@@ -23,5 +21,7 @@ def for_rows(function: Callable[..., None], *arrays: np.ndarray, interpreted: bo
         with np.errstate(all="ignore"):  # as compiled code does
             function(*arrays)
         return
+    from optlayers.kernels.cpu.threads import over_rows
+
     run = _compiled(function)
     over_rows(lambda start, stop: run(*(a[start:stop] for a in arrays)), len(arrays[0]), arrays[0][:1].size)

@@ -17,7 +17,8 @@ from optlayers.kernels.cpu.compiled import inner
 from optlayers.kernels.cpu.normal_start import normal_start
 
 _MOST_STEPS = 200
-_SHARE = 8  # the start is the root of every so many entries, with the total in proportion
+_SHARE = 8  # the start is near the root of every so many entries, with the total in proportion
+_FIRST_STEPS = 3  # on these
 _SHORT = 4096  # shorter rows are taken as they are
 
 
@@ -46,27 +47,36 @@ class Blocks(NamedTuple):
 
 
 @inner
-def root(row: Row, goal: float, convex: bool, blocks: Blocks) -> tuple[float, float]:
-    """Return the root as the sum of a number of the row's precision and a small one; the last step is exact.
+def root(row: Row, goal: float, convex: bool, blocks: Blocks) -> tuple[float, float, int]:
+    """Return the root as the sum of a number of the row's precision and a small one, and how many blocks are active.
 
-    `goal` is the total; `convex` says that no part of the normal is negative, and that the lower bounds are zero.
+    The last step is exact. `goal` is the total; `convex` says that no part of the normal is negative, and that the
+    lower bounds are zero: in blocks that are not active, the projection then is zero.
     """
     share = 1 if row.v.shape[1] < _SHORT else _SHARE
     center, spread, square = _scale(row, share, blocks.width)
     start, slope = normal_start(center, spread, goal / (share * square)) if convex and square > 0 else np.nan, 0.0
     start = start if np.isfinite(start) else center
     if share > 1:
-        tau, step, slope = _search(row, goal, start, spread, 0.0, share, False, blocks)
+        tau, step, slope, _ = _search(row, goal, start, spread, 0.0, share, False, _FIRST_STEPS, blocks)
         start = tau + step
-    tau, step, _ = _search(row, goal, start, spread, slope, 1, convex, blocks)
-    return tau, step
+    tau, step, _, count = _search(row, goal, start, spread, slope, 1, convex, _MOST_STEPS, blocks)
+    return tau, step, count
 
 
 @inner
 def _search(
-    row: Row, goal: float, start: float, reach: float, slope: float, share: int, convex: bool, blocks: Blocks
-) -> tuple[float, float, float]:
-    """Return the root as two numbers, and the mean slope near it, all entries counted.
+    row: Row,
+    goal: float,
+    start: float,
+    reach: float,
+    slope: float,
+    share: int,
+    convex: bool,
+    most_steps: int,
+    blocks: Blocks,
+) -> tuple[float, float, float, int]:
+    """Return the root as two numbers, the mean slope near it, all entries counted, and how many blocks are active.
 
     `reach` is a step to try where nothing tells how far the root is; `slope` a guess, or 0.
     """
@@ -76,16 +86,17 @@ def _search(
     left, right, above, below = -np.inf, np.inf, 0.0, 0.0
     support, change, before = -1.0, 0.0, 0.0
     looked = all_of(blocks)
-    for count in range(_MOST_STEPS):
+    for count in range(most_steps):
         product, free = sums(row, tau, share, blocks, looked)
         excess, free = factor * product - goal, factor * free
         step = excess / free if free > 0 else 0.0
-        if excess == 0 or (free > 0 and number(tau + step) == tau):
+        if excess == 0 or count == most_steps - 1 or (free > 0 and number(tau + step) == tau):
             break
         if free == support or free == 0:  # the same entries are free as before: is this step rounding?
             if free > 0 and abs(step) <= 8 * eps * abs(change):
                 break
-            if abs(excess) <= 4 * eps * (factor * _size(row, tau, share, blocks.width) + abs(goal)):
+            size = product if convex else _size(row, tau, share, blocks.width)
+            if abs(excess) <= 4 * eps * (factor * size + abs(goal)):
                 break
         if excess > 0:
             left, above = np.float64(tau), excess
@@ -108,7 +119,7 @@ def _search(
         if not left < following < right:
             break
         support, before, change, tau = free, excess, np.float64(following) - np.float64(tau), following
-    return np.float64(tau), step, mean
+    return np.float64(tau), step, mean, looked
 
 
 @inner

@@ -28,17 +28,29 @@ def project_rows(
     size = (n + width - 1) // width
     blocks = Blocks(width, np.empty(size, np.int64), np.empty(size))
     for i in range(first, last):
+        all_of(blocks)
         row = Row(v, normals, lowers, uppers, i, i % len(normals), i % len(lowers), i % len(uppers))
         low, high = totals_lower[i % len(totals_lower)], totals_upper[i % len(totals_upper)]
-        tau, step, tight[i] = 0.0, 0.0, True
+        tau, step, tight[i], active = 0.0, 0.0, True, size
         if low != high:
-            inside = sums(row, y.dtype.type(0), 1, blocks, all_of(blocks))[0]
+            inside = sums(row, y.dtype.type(0), 1, blocks, size)[0]
             tight[i] = not low < inside < high
             low = min(max(inside, low), high)
         if tight[i]:
-            tau, step = root(row, low, convex, blocks)
-        for start in range(0, n, width):
-            _write(row, start, min(n, start + width), y.dtype.type(tau), y.dtype.type(step), y)
+            tau, step, active = root(row, low, convex, blocks)
+        written, zero = 0, y.dtype.type(0)
+        for k in range(active):
+            start = blocks.active[k] * width
+            _fill(y, i, written, start, zero)
+            written = min(n, start + width)
+            _write(row, start, written, y.dtype.type(tau), y.dtype.type(step), y)
+        _fill(y, i, written, n, zero)
+
+
+@inner
+def _fill(y: np.ndarray, i: int, start: int, stop: int, value: float) -> None:
+    for j in span(start, stop):
+        y[i, j] = value
 
 
 @inner

@@ -1,7 +1,7 @@
 """Rows shared out among threads.
 
-Compiled kernels run on torch's own threads where these can be had (see `team`), else on plain ones: they run without
-the interpreter's lock. Both may be called from any thread, and survive a fork, which numba's own threading layers do not.
+Compiled kernels run on torch's own threads where these can be had (see `team`), else on plain ones, without the
+interpreter's lock. Both may be called from any thread, and after a fork, which numba's own threading layers may not.
 """
 
 from __future__ import annotations
