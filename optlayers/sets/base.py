@@ -62,7 +62,13 @@ class ClosedFormSet(ABC):
         return None
 
     def project_(self, v: Tensor) -> bool:
-        """Replace points by their projections, without derivatives; False, and nothing done, where that is no gain."""
+        """Replace points by their projections, without derivatives.
+
+        Returns
+        -------
+        bool
+            False where that is no gain, and nothing was done, and where some points, which stay, are not finite.
+        """
         return False
 
     @staticmethod

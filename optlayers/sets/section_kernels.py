@@ -25,12 +25,13 @@ def project_fused(v: Tensor, section: Section, total_lower: Tensor | None, total
 
 
 def project_in_place(v: Tensor, section: Section, total_lower: Tensor | None, total_upper: Tensor | None) -> bool:
-    """Replace points by their projections; False where kernels do not serve, or would need a copy."""
+    """Replace points by their projections; see `ClosedFormSet.project_`."""
     rows = rows_of("box_section", v, *section, numbers=(total_lower, total_upper)) if v.device.type == "cpu" else None
     if rows is None or not v.is_contiguous() or rows.leaf.data_ptr() != v.data_ptr():
         return False
-    rows.kernels.project(rows.points, *rows.vectors, *rows.numbers, out=rows.points)
-    return True
+    finite = torch.empty(len(rows.points), dtype=torch.bool)
+    rows.kernels.project(rows.points, *rows.vectors, *rows.numbers, out=rows.points, finite=finite)
+    return bool(finite.all())
 
 
 def pull(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,8 +17,8 @@ _CHUNK = 1 << 21  # entries: what is read, projected and written back stays in t
 def project_in_place(feasible_set: FeasibleSet, tensor: Tensor) -> None:
     """Replace each row of a tensor by its nearest point of the set.
 
-    The same as ``tensor.copy_(feasible_set.project(tensor))``, errors included; closed forms need no memory beside
-    the tensor's.
+    The same as ``tensor.copy_(feasible_set.project(tensor))``, errors included, but that some rows may have been
+    replaced when one is raised; closed forms need no memory beside the tensor's.
 
     Parameters
     ----------
@@ -40,16 +39,15 @@ def project_in_place(feasible_set: FeasibleSet, tensor: Tensor) -> None:
         tensor.copy_(feasible_set.project(tensor))
         return
     in_place = sets[0] if len(sets) == 1 and compiled.layout.is_identity and rows.dtype == values.dtype else None
-    in_place = in_place if isinstance(in_place, ClosedFormSet) else None
+    if isinstance(in_place, ClosedFormSet) and in_place.project_(rows.unsqueeze(-2)):
+        return
     for chunk in rows.split(max(1, _CHUNK // rows.shape[1]) if tensor.device.type == "cpu" else len(rows)):
-        if feasible_set.validate and not _is_finite(chunk):
+        if feasible_set.validate and not bool(chunk.sum().isfinite()):
             chunk.copy_(feasible_set.project(chunk.view(-1, *event)).view_as(chunk))
-            continue
-        if in_place is not None and in_place.project_(chunk.unsqueeze(-2)):
             continue
         parts = compiled.layout.split(chunk.to(values.dtype))
         projected = [bound.project(part) for bound, part in zip(sets, parts, strict=True)]
-        _copy(chunk, compiled.layout.join(projected))
+        chunk.copy_(compiled.layout.join(projected))
 
 
 def _can_be_chunked(feasible_set: FeasibleSet, tensor: Tensor) -> bool:
@@ -58,21 +56,3 @@ def _can_be_chunked(feasible_set: FeasibleSet, tensor: Tensor) -> bool:
     given = feasible_set._given
     shared = all(k in given and given[k].value.ndim == len(shape) for k, shape in enumerate(shapes))
     return shared and not feasible_set._compiled.general and tensor.is_contiguous() and tensor.numel() > 0
-
-
-def _is_finite(chunk: Tensor) -> bool:
-    """Whether the sum of all entries is finite."""
-    return bool(np.isfinite(chunk.numpy().sum())) if _by_numpy(chunk) else bool(chunk.sum().isfinite())
-
-
-def _copy(target: Tensor, source: Tensor) -> None:
-    if _by_numpy(target) and source.dtype == target.dtype:
-        np.copyto(target.numpy(), source.numpy())
-    else:
-        target.copy_(source)
-
-
-def _by_numpy(tensor: Tensor) -> bool:
-    """Whether NumPy serves, whose one thread, unlike torch's several, does not spin while the kernels' threads work."""
-    plain = tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
-    return plain and torch.get_num_threads() > 1

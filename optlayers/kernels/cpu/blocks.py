@@ -35,6 +35,26 @@ def shift_of(rows: np.ndarray, start: int, n: int) -> np.uint64:
     return np.uint64(0 if rows.shape[1] == n else start)
 
 
+@inner
+def moments(w: np.ndarray, i: int, start: int, stop: int) -> tuple[float, float]:
+    """Return the sum of entries, and the sum of their squares."""
+    total, square = w.dtype.type(0), w.dtype.type(0)
+    for j in span(start, stop):
+        total += w[i, j]
+        square += w[i, j] * w[i, j]
+    return total, square
+
+
+@inner
+def total(rows: np.ndarray, k: int, n: int, width: int) -> float:
+    """Return the sum of a row of `n` numbers, given in full or as a block."""
+    result = 0.0
+    for start in range(0, n, width):
+        first = start if rows.shape[1] == n else 0
+        result += moments(rows, k, first, first + min(n - start, width))[0]
+    return result
+
+
 @kernel
 def is_uniform(bits: np.ndarray) -> bool:
     """Return whether all entries are the same."""

@@ -20,6 +20,7 @@ def project(
     total_lower: Tensor | None,
     total_upper: Tensor | None,
     out: Tensor | None = None,
+    finite: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Return the projection, and whether the total is at its bound.
 
@@ -33,6 +34,8 @@ def project(
         One object for both says that the total is fixed.
     out : Tensor, shape (rows, n), optional
         Contiguous; where `y` goes, which may be `v`.
+    finite : Tensor of bool, shape (rows,), optional
+        Gets which rows of `v` have a finite sum; others are left out.
 
     Returns
     -------
@@ -43,18 +46,19 @@ def project(
     tight = torch.empty(len(v), dtype=torch.bool)
     target = array(y)
     source = array(v) if v.is_contiguous() else array(y.copy_(v.detach()))
+    where = array(tight), np.empty(0, bool) if finite is None else array(finite)
     below = data(lower, -np.inf, target)
     limits = totals(total_lower, -np.inf), totals(total_upper, np.inf)
     if normal is None and upper is None and np.isfinite(below.sum()):
         uniform = len(below) == 1 and is_uniform(bits(below[0]))
         own = source if uniform else target
         data_of_rows = source, own, bits(own), below, uniform
-        over_rows(simplex_rows.project_rows, *v.shape, *data_of_rows, *limits, target, array(tight))
+        over_rows(simplex_rows.project_rows, *v.shape, *data_of_rows, *limits, target, *where)
     else:
         normals = data(normal, 1, target)
         convex = not below.any() and not (normals < 0).any()
         data_of_rows = source, normals, below, data(upper, np.inf, target), convex
-        over_rows(section_rows.project_rows, *v.shape, *data_of_rows, *limits, target, array(tight))
+        over_rows(section_rows.project_rows, *v.shape, *data_of_rows, *limits, target, *where)
     return y, tight
 
 

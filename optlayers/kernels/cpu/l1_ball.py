@@ -36,13 +36,14 @@ def project(v: Tensor, weights: Tensor | None, radius: Tensor) -> tuple[Tensor, 
     target, source = array(y), array(v)
     zero = data(None, 0.0, target)
     limits = totals(None, -np.inf), np.maximum(totals(radius, np.inf), 0.0)
+    where = array(tight), np.empty(0, bool)
     over_rows(_magnitudes, *v.shape, source, target)
     if weights is None:
         own = target, target, bits(target), zero, True
-        over_rows(project_simplex_rows, *v.shape, *own, *limits, target, array(tight))
+        over_rows(project_simplex_rows, *v.shape, *own, *limits, target, *where)
     else:
         bounds = data(weights, 1.0, target), zero, data(None, np.inf, target), True
-        over_rows(project_rows, *v.shape, target, *bounds, *limits, target, array(tight))
+        over_rows(project_rows, *v.shape, target, *bounds, *limits, target, *where)
     over_rows(_signs, *v.shape, source, target)
     return y, tight
 

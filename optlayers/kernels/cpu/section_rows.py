@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from optlayers.kernels.cpu.blocks import shift_of, span, width_of
+from optlayers.kernels.cpu.blocks import shift_of, span, total, width_of
 from optlayers.kernels.cpu.compiled import inner, kernel
 from optlayers.kernels.cpu.section_root import Blocks, Row, all_of, root, sums
 
@@ -22,12 +22,20 @@ def project_rows(
     totals_upper: np.ndarray,
     y: np.ndarray,
     tight: np.ndarray,
+    finite: np.ndarray,
 ) -> None:
-    """Write the projections of rows of `v` into `y`; see `box_section.project`, and `root` for `convex`."""
+    """Write the projections of rows of `v` into `y`; see `root` for `convex`.
+
+    See `box_section.project` for the rest; `finite` may be empty.
+    """
     n, width = y.shape[1], width_of(y.shape[1])
     size = (n + width - 1) // width
     blocks = Blocks(width, np.empty(size, np.int64), np.empty(size))
     for i in range(first, last):
+        if finite.size > 0:
+            finite[i] = np.isfinite(total(v, i, n, width))
+            if not finite[i]:
+                continue
         all_of(blocks)
         row = Row(v, normals, lowers, uppers, i, i % len(normals), i % len(lowers), i % len(uppers))
         low, high = totals_lower[i % len(totals_lower)], totals_upper[i % len(totals_upper)]

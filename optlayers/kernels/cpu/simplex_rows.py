@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from optlayers.kernels.cpu.blocks import shift_of, span, width_of
+from optlayers.kernels.cpu.blocks import moments, shift_of, span, total, width_of
 from optlayers.kernels.cpu.compiled import inner, kernel
 from optlayers.kernels.cpu.normal_start import normal_start
 
@@ -33,8 +33,9 @@ def project_rows(
     totals_upper: np.ndarray,
     y: np.ndarray,
     tight: np.ndarray,
+    finite: np.ndarray,
 ) -> None:
-    """Write the projections of rows of `v` into `y`; see `box_section.project`.
+    """Write the projections of rows of `v` into `y`; see `box_section.project`, also for `finite`, which may be empty.
 
     Uniform lower bounds are one number for all entries of all rows: `w` is then `v`, and shifted by that number. Else
     `w` is `y`. Its bits are `bits`.
@@ -43,18 +44,22 @@ def project_rows(
     peaks = np.empty((n + width - 1) // width, y.dtype)
     peak_bits, active = peaks.view(bits.dtype), np.empty(peaks.size, np.int64)
     floor = lowers[0, 0] if uniform else y.dtype.type(0)
-    base = _total(lowers, 0, n, width)
+    base = total(lowers, 0, n, width)
     for i in range(first, last):
+        if finite.size > 0:
+            finite[i] = np.isfinite(total(v, i, n, width))
+            if not finite[i]:
+                continue
         k = i % len(lowers)
         if len(lowers) > 1:
-            base = _total(lowers, k, n, width)
+            base = total(lowers, k, n, width)
         if not uniform:
             _subtract(v, i, lowers, k, y)
         amount, square = 0.0, 0.0
         for b in range(peaks.size):
             start, stop = b * width, min(n, (b + 1) * width)
             peak_bits[b] = _peak(bits, i, start, stop)
-            own, squares = _moments(w, i, start, stop)
+            own, squares = moments(w, i, start, stop)
             amount += own
             square += squares
         low, high = totals_lower[i % len(totals_lower)] - base, totals_upper[i % len(totals_upper)] - base
@@ -148,16 +153,6 @@ def _above(w: np.ndarray, i: int, start: int, stop: int, tau: float) -> tuple[fl
 
 
 @inner
-def _moments(w: np.ndarray, i: int, start: int, stop: int) -> tuple[float, float]:
-    """Return the sum of entries, and the sum of their squares."""
-    total, square = w.dtype.type(0), w.dtype.type(0)
-    for j in span(start, stop):
-        total += w[i, j]
-        square += w[i, j] * w[i, j]
-    return total, square
-
-
-@inner
 def _peak(bits: np.ndarray, i: int, start: int, stop: int) -> int:
     """Return the bits of the largest entry, given the bits of all: extremes of integers are vectorised."""
     largest, least = bits[i, start], bits[i, start]
@@ -168,16 +163,6 @@ def _peak(bits: np.ndarray, i: int, start: int, stop: int) -> int:
     for j in span(start, stop):  # of negative numbers, the largest has the least bits
         least = min(least, bits[i, j])
     return least
-
-
-@inner
-def _total(lowers: np.ndarray, k: int, n: int, width: int) -> float:
-    """Return the sum of a row of `n` bounds, given in full or as a block."""
-    result = 0.0
-    for start in range(0, n, width):
-        first = start if lowers.shape[1] == n else 0
-        result += _moments(lowers, k, first, first + min(n - start, width))[0]
-    return result
 
 
 @inner
