@@ -221,7 +221,7 @@ def test_a_kernel_that_fails_in_a_thread_is_noticed(monkeypatch, fallback):
     numbers = np.ones(4, np.int64)
     numbers[3] = 0
     try:
-        with pytest.raises(ZeroDivisionError if fallback else RuntimeError, match="fail|zero"):
+        with pytest.raises(ZeroDivisionError if fallback else RuntimeError, match=r"fail|zero"):
             threads.over_rows(fail, 4, 1 << 15, numbers)
     finally:
         torch.set_num_threads(before)

@@ -187,6 +187,30 @@ def weighted_cases():
     yield "nuclear", [cp.normNuc(y) <= 1], y
 
 
+@pytest.mark.parametrize("kind", ["simplex", "nonuniform", "section", "box_total"])
+@pytest.mark.parametrize("n", [1000, 5000])
+def test_kernels_in_place_leave_what_is_not_finite(kind, n):
+    x, weights = cp.Variable(n), np.random.default_rng(0).uniform(0.5, 1.5, n)
+    own = FeasibleSet(
+        {
+            "simplex": [x >= 0, cp.sum(x) == 1],
+            "nonuniform": [x >= -weights / n, cp.sum(x) == 1],
+            "section": [x >= 0, x <= 0.5, weights @ x == 1],
+            "box_total": [x >= 0, x <= weights, weights @ x <= 1],
+        }[kind]
+    )
+    weight = torch.randn(20, n) / n**0.5
+    expected = own.project(weight)
+    weight[3, 7], weight[11, n - 1] = torch.nan, -torch.inf
+    finite = torch.ones(20, dtype=torch.bool)
+    finite[3] = finite[11] = False
+    before = weight.clone()
+    with pytest.raises(ValueError, match="NaN or infinite"):
+        project_in_place(own, weight)
+    torch.testing.assert_close(weight[~finite], before[~finite], rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(weight[finite], expected[finite], rtol=0, atol=1e-6)
+
+
 @pytest.mark.parametrize(("constraints", "x"), [pytest.param(c, x, id=name) for name, c, x in weighted_cases()])
 def test_weighted_projections_are_those_of_cvxpy(constraints, x):
     generator = torch.Generator().manual_seed(1)

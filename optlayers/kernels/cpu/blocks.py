@@ -36,6 +36,12 @@ def shift_of(rows: np.ndarray, start: int, n: int) -> np.uint64:
 
 
 @inner
+def are_same(x: np.ndarray, y: np.ndarray) -> bool:
+    """Return whether two arrays share their memory: loops from one to the other are then not vectorised."""
+    return x.ctypes.data == y.ctypes.data
+
+
+@inner
 def moments(w: np.ndarray, i: int, start: int, stop: int) -> tuple[float, float]:
     """Return the sum of entries, and the sum of their squares."""
     total, square = w.dtype.type(0), w.dtype.type(0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from optlayers.kernels.cpu.blocks import shift_of, span, total, width_of
+from optlayers.kernels.cpu.blocks import are_same, shift_of, span, total, width_of
 from optlayers.kernels.cpu.compiled import inner, kernel
 from optlayers.kernels.cpu.section_root import Blocks, Row, all_of, root, sums
 
@@ -66,6 +66,11 @@ def _write(row: Row, start: int, stop: int, tau: float, step: float, y: np.ndarr
     v, normals, lowers, uppers, i, k, low, high = row
     n = v.shape[1]
     shift, below, above = shift_of(normals, start, n), shift_of(lowers, start, n), shift_of(uppers, start, n)
+    if are_same(v, y):
+        for j in span(start, stop):
+            a = normals[k, j - shift]
+            y[i, j] = min(max((y[i, j] - tau * a) - step * a, lowers[low, j - below]), uppers[high, j - above])
+        return
     for j in span(start, stop):
         a = normals[k, j - shift]
         y[i, j] = min(max((v[i, j] - tau * a) - step * a, lowers[low, j - below]), uppers[high, j - above])

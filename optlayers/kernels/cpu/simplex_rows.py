@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from optlayers.kernels.cpu.blocks import moments, shift_of, span, total, width_of
+from optlayers.kernels.cpu.blocks import are_same, moments, shift_of, span, total, width_of
 from optlayers.kernels.cpu.compiled import inner, kernel
 from optlayers.kernels.cpu.normal_start import normal_start
 
@@ -176,6 +176,10 @@ def _write(
     w: np.ndarray, i: int, start: int, stop: int, lowers: np.ndarray, k: int, tau: float, step: float, y: np.ndarray
 ) -> None:
     zero, shift = w.dtype.type(0), shift_of(lowers, start, w.shape[1])
+    if are_same(w, y):
+        for j in span(start, stop):
+            y[i, j] = max((y[i, j] - tau) - step, zero) + lowers[k, j - shift]
+        return
     for j in span(start, stop):
         y[i, j] = max((w[i, j] - tau) - step, zero) + lowers[k, j - shift]
 
