@@ -1,5 +1,7 @@
 """Spectral sets where the laws do not look: repeated values, sizes, scales, and constraints that are almost theirs."""
 
+import itertools
+
 import cvxpy as cp
 import numpy as np
 import pytest
@@ -95,6 +97,26 @@ def test_all_orders_of_two_modes_give_one_hessian(function):
     first, *others = (outer(inner(value))(v) for outer in modes for inner in modes)
     for other in others:
         torch.testing.assert_close(other, first, rtol=0, atol=1e-13)
+
+
+@pytest.mark.parametrize("function", [in_cone, lambda v: in_spectraplex(v, number(1.0))])
+def test_third_derivatives_are_refused(function):
+    v, weights = with_eigenvalues(3.0, 1.0, -0.5, -2.0), torch.randn(4, 4, dtype=torch.float64)
+
+    def value(v):
+        return (function(v) * weights).sum()
+
+    for modes in itertools.product((torch.func.jacrev, torch.func.jacfwd), repeat=3):
+        own = value
+        for mode in modes:
+            own = mode(own)
+        with pytest.raises(NotImplementedError, match="third derivatives"):
+            own(v)
+    v.requires_grad_()
+    (gradient,) = torch.autograd.grad(value(v), v, create_graph=True)
+    (second,) = torch.autograd.grad(gradient.square().sum(), v, create_graph=True)
+    with pytest.raises(RuntimeError, match="third derivatives"):
+        torch.autograd.grad(second.sum(), v)
 
 
 @pytest.mark.parametrize("size", [1e-150, 1e-9, 1.0, 1e9, 1e100])

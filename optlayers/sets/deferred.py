@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._C import _functions, _functorch
 from torch.autograd import forward_ad
 
 from optlayers.cones.common import primal
 from optlayers.parametric.constants import is_traced
 
 Expansion = Callable[..., Tensor]
+_REFUSAL = "third derivatives of sets of matrices are not implemented"
 
 
 def deferred(value: Tensor, expand: Expansion, *inputs: Tensor | None) -> Tensor:
@@ -26,15 +28,31 @@ def deferred(value: Tensor, expand: Expansion, *inputs: Tensor | None) -> Tensor
         Differentiable torch operations whose first derivatives, and for order 2 also second ones, are those of the
         value's. Higher derivatives are not.
     inputs : Tensor or None
+
+    Raises
+    ------
+    NotImplementedError
+        Inside three nested derivatives of `torch.func`; `torch.autograd` raises a RuntimeError for the third one.
     """
     given = [t for t in inputs if t is not None]
     if torch.compiler.is_compiling():  # which refuses second derivatives itself
         return _attached(value, expand(1, *inputs)) if torch.is_grad_enabled() else value
+    if any(_nesting(t) > 2 for t in given):
+        raise NotImplementedError(_REFUSAL)
     if is_traced() or any(forward_ad.unpack_dual(t).tangent is not None for t in given):
         return _attached(value, expand(2, *inputs))
     if torch.is_grad_enabled() and any(t.requires_grad for t in given):
         return _Deferred.apply(expand, value, *inputs)
     return value
+
+
+def _nesting(tensor: Tensor) -> int:
+    """Return how many transforms of `torch.func` ask for derivatives in a tensor."""
+    count = 0
+    while _functorch.is_functorch_wrapped_tensor(tensor):
+        count += _functorch.is_gradtrackingtensor(tensor)
+        tensor = _functorch.get_unwrapped(tensor)
+    return count
 
 
 def _attached(value: Tensor, expansion: Tensor) -> Tensor:
@@ -63,5 +81,18 @@ def _own(tensor: Tensor | None, need: bool, again: bool) -> Tensor | None:
     """Return a view, so that no input's derivative runs through another one; of a fresh leaf for the first order."""
     if tensor is None:
         return None
-    tensor = tensor if again else tensor.detach().requires_grad_(need)
-    return tensor.view_as(tensor)
+    return _TwiceOnly.apply(tensor) if again else tensor.detach().requires_grad_(need).view_as(tensor)
+
+
+class _TwiceOnly(torch.autograd.Function):
+    """The identity on the way to a gradient's expansion: what runs back through it is a second derivative."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        if not (torch.is_grad_enabled() and gradient.requires_grad):
+            return gradient
+        return _functions.DelayedError(_REFUSAL, 1)(gradient)

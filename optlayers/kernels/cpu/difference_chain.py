@@ -23,6 +23,8 @@ def search(
 
 
 def _search(
+    first: int,
+    last: int,
     v: np.ndarray,
     lower: np.ndarray,
     upper: np.ndarray,
@@ -31,13 +33,13 @@ def _search(
     tight: np.ndarray,
     pinned: np.ndarray,
 ) -> None:
-    rows, n = v.shape
+    n = v.shape[1]
     place, turn, leap = np.empty((2, 2 * n)), np.empty((2, 2 * n)), np.empty((2, 2 * n))
     maker = np.empty((2, 2 * n), dtype=np.int64)
     count, shift, bound, origin = np.zeros(2, np.int64), np.zeros(2), np.zeros(2), np.zeros(2, np.int64)
     slope, edge = np.ones(2), np.zeros(2)
     best, holder, via = np.empty(n), np.empty(n, np.int64), np.empty(n, np.int64)
-    for r in range(rows):
+    for r in range(first, last):
         count[:], shift[:], bound[0], bound[1] = 0, 0.0, -np.inf, np.inf
         root, size = 0.0, 0.0
         for i in range(n):

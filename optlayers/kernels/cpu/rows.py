@@ -16,12 +16,11 @@ def _compiled(function: Callable[..., None]) -> Callable[..., None]:
 
 
 def for_rows(function: Callable[..., None], *arrays: np.ndarray, interpreted: bool = False) -> None:
-    """Call a function on matrices of equally many rows: compiled, shared out among threads, or as it is."""
+    """Call a function on the rows of matrices: compiled and shared out as by `threads.over_rows`, or as it is."""
     if interpreted:
         with np.errstate(all="ignore"):  # as compiled code does
-            function(*arrays)
+            function(0, len(arrays[0]), *arrays)
         return
     from optlayers.kernels.cpu.threads import over_rows
 
-    run = _compiled(function)
-    over_rows(lambda start, stop: run(*(a[start:stop] for a in arrays)), len(arrays[0]), arrays[0][:1].size)
+    over_rows(_compiled(function), *arrays[0].shape, *arrays)

@@ -68,6 +68,13 @@ def in_team(kernel: Any) -> Callable[..., bool]:
     return cached(function)
 
 
+def _outline(context: Any, kernel: Any, threads: Any, parts: Any, rows: Any, arguments: Any) -> Any:
+    """Outline ``kernel(rows * k // parts, rows * (k + 1) // parts, *arguments)`` for thread `k`, and run it."""
+    own = kernel.get_call_type(context, (types.int64, types.int64, *arguments.types), {})
+    return types.boolean(kernel, types.int64, types.int64, types.int64, arguments), _Outline(kernel, own)
+
+
+_share_out: Any = intrinsic(_outline)
 _kernel: Any = None  # a global of each copy of `_run`: numba's cache knows no kernels in closures
 
 
@@ -75,15 +82,8 @@ def _run(threads: int, parts: int, rows: int, *arguments: Any) -> bool:
     return _share_out(_kernel, threads, parts, rows, arguments)
 
 
-@intrinsic
-def _share_out(context: Any, kernel: Any, threads: Any, parts: Any, rows: Any, arguments: Any) -> Any:
-    """Outline ``kernel(rows * k // parts, rows * (k + 1) // parts, *arguments)`` for thread `k`, and run it."""
-    own = kernel.get_call_type(context, (types.int64, types.int64, *arguments.types), {})
-    return types.boolean(kernel, types.int64, types.int64, types.int64, arguments), _Outline(kernel, own)
-
-
 class _Outline:
-    """Write the code of `_share_out`."""
+    """Write the code of `_outline`."""
 
     def __init__(self, kernel: Any, signature: Any):
         self.kernel, self.signature = kernel, signature

@@ -26,7 +26,7 @@ def over_rows(kernel: Callable[..., None], rows: int, n: int, *arguments: Any) -
     count = min(threads, rows, max(1, rows * n // _GRAIN))
     if count <= 1:
         kernel(0, rows, *arguments)
-    elif hasattr(kernel, "py_func") and team.is_available():
+    elif team.is_available():
         if team.in_team(kernel)(threads, count, rows, *arguments):
             raise RuntimeError(f"the kernel {kernel.__name__} failed")
     else:

@@ -24,18 +24,20 @@ def search(v: Tensor, radius: Tensor, interpreted: bool = False) -> tuple[Tensor
     return starts, sign
 
 
-def _search(v: np.ndarray, radius: np.ndarray, starts: np.ndarray, sign: np.ndarray) -> None:
+def _search(
+    first_row: int, last_row: int, v: np.ndarray, radius: np.ndarray, starts: np.ndarray, sign: np.ndarray
+) -> None:
     """Newton's method for the multiplier, the blocks of each step being entries of the next one.
 
     The total variation is a convex, decreasing, piecewise linear function of the multiplier, so that the steps fall
     short of the root until the last one meets it. Each step takes the proximal map of the total variation, by dynamic
     programming (Johnson, "A dynamic programming algorithm for the fused lasso and L0-segmentation", 2013).
     """
-    rows, n = v.shape
+    n = v.shape[1]
     mean, mass, first = np.empty(n), np.empty(n), np.empty(n + 1, dtype=np.int64)
     low, high = np.empty(n), np.empty(n)
     place, turn = np.empty(2 * n + 2), np.empty(2 * n + 2)
-    for r in range(rows):
+    for r in range(first_row, last_row):
         total = 0.0
         for i in range(n - 1):
             total += abs(float(v[r, i + 1]) - float(v[r, i]))
