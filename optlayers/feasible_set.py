@@ -130,6 +130,12 @@ class FeasibleSet:
         bound._given = self._given | {k: Given.of(self.parameters[k], value) for k, value in given.items()}
         return bound
 
+    def _split(self, inputs: Sequence[Tensor], named: dict[str, Any]) -> tuple[Sequence[Tensor], FeasibleSet]:
+        """Return a layer's inputs as one point per variable and the set with the parameter values that follow."""
+        count = len(self.variables)
+        points, values = inputs[:count], inputs[count:]
+        return points, self.bind(*values, **named) if values or named else self
+
     def __deepcopy__(self, memo: dict[int, Any]) -> FeasibleSet:
         """Copy the parameter values; the rest never changes, and is shared."""
         other = copy.copy(self)

@@ -96,7 +96,7 @@ class ProjectionLayer(nn.Module):
         ValueError, InfeasibleError
             As `FeasibleSet.project`.
         """
-        points, bound = self._split(inputs, parameters)
+        points, bound = self.feasible_set._split(inputs, parameters)
         if self.gradient == "exact" and not self.pull:
             return bound.project(*points)
         through = self.gradient == "straight_through"
@@ -114,7 +114,7 @@ class ProjectionLayer(nn.Module):
 
         Its gradient is ``v - P(v)``, of any point; it is what `pull` adds, where one loss must have it.
         """
-        points, bound = self._split(inputs, parameters)
+        points, bound = self.feasible_set._split(inputs, parameters)
         nearest = _as_tuple(bound.project(*points))
         halves = [
             (v - y).square().flatten(y.ndim - len(variable.shape)).sum(-1) / 2 if variable.shape else (v - y) ** 2 / 2
@@ -124,13 +124,8 @@ class ProjectionLayer(nn.Module):
 
     def solve(self, /, *inputs: Tensor, warm_start: Solution | WarmStart | None = None, **parameters: Any) -> Solution:
         """Return the projection with its certificate; arguments as for `forward` and `FeasibleSet.solve`."""
-        points, bound = self._split(inputs, parameters)
+        points, bound = self.feasible_set._split(inputs, parameters)
         return bound.solve(*points, warm_start=warm_start)
-
-    def _split(self, inputs: Sequence[Tensor], named: dict[str, Any]) -> tuple[Sequence[Tensor], FeasibleSet]:
-        count = len(self.feasible_set.variables)
-        points, values = inputs[:count], inputs[count:]
-        return points, self.feasible_set.bind(*values, **named) if values or named else self.feasible_set
 
     @property
     def method(self) -> str:

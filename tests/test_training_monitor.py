@@ -12,6 +12,7 @@ from optlayers import FeasibleSet, ProjectionLayer
 from optlayers.training.activity import activity
 from optlayers.training.diagnoses import ConstraintWarning
 from optlayers.training.monitor import Monitor
+from optlayers.training.project_after_step import project_after_step
 from optlayers.training.scheduled_set import ScheduledSet
 from optlayers.training.writers import CsvWriter, as_writer, tensorboard
 
@@ -191,6 +192,24 @@ def test_a_function_is_asked_at_each_record_and_projections_made_elsewhere_are_t
         monitor.step()
     assert len(calls) == 2
     assert monitor.history.series("w", "distance") == pytest.approx([8**0.5] * 2)
+
+
+def test_a_projection_is_followed() -> None:
+    weight, other = (torch.nn.Parameter(torch.zeros(3, 2)) for _ in range(2))
+    optimizer = torch.optim.SGD([weight, other], lr=1.0)
+    projection = project_after_step(optimizer, {weight: box(2), other: box(2)})
+    monitor = Monitor()
+    monitor.watch("w", weight, box(2))
+    end = monitor.follow(projection)
+    weight.grad, other.grad = torch.full((3, 2), 3.0), torch.ones(3, 2)
+    optimizer.step()
+    monitor.step()
+    end()
+    optimizer.step()
+    monitor.step()
+    moved = monitor.history.series("w", "distance")
+    assert moved[0] > 0
+    assert moved[1] == 0
 
 
 def test_losses_and_multipliers() -> None:

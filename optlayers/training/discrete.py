@@ -120,9 +120,7 @@ class DiscreteLayer(nn.Module):
         ValueError
             As `FeasibleSet.project`.
         """
-        count = len(self.relaxed_set.variables)
-        points, values = inputs[:count], inputs[count:]
-        bound = self.relaxed_set.bind(*values, **parameters) if values or parameters else self.relaxed_set
+        points, bound = self.relaxed_set._split(inputs, parameters)
         relaxed = bound.project(*points)
         relaxed = relaxed if isinstance(relaxed, tuple) else (relaxed,)
         with torch.no_grad():

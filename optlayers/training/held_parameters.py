@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 import torch
 from torch import nn
 
+from optlayers.training.in_place import project_in_place
 from optlayers.training.monitor import Monitor
 from optlayers.training.scheduled_set import Constraints, ScheduledSet, scheduled
 
@@ -60,7 +61,8 @@ class HeldParameters:
         """Project each parameter onto its set of this step, in place."""
         for name, (_, held) in self._found.items():
             parameter = self._module.get_parameter(name)
-            projected = held.at(step).project(parameter)
+            recorded = self.monitor is not None and self.monitor.due
+            before = parameter.clone() if recorded else parameter
+            project_in_place(held.at(step), parameter)
             if self.monitor is not None:
-                self.monitor.projected(name, parameter.clone() if self.monitor.due else parameter, projected)
-            parameter.copy_(projected)
+                self.monitor.projected(name, before, parameter)

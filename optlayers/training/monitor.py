@@ -13,6 +13,7 @@ from optlayers.layers import ProjectionLayer
 from optlayers.training.diagnoses import DIAGNOSES, ConstraintWarning, Diagnosis
 from optlayers.training.history import History
 from optlayers.training.measures import to_numbers
+from optlayers.training.project_after_step import ProjectedParameters
 from optlayers.training.scheduled_set import Constraints, ScheduledSet, scheduled
 from optlayers.training.watched import WatchedLayer, WatchedMultipliers, WatchedTensor
 from optlayers.training.writers import ScalarWriter, Writer, as_writer
@@ -124,6 +125,19 @@ class Monitor:
         """Tell what a projection made elsewhere has moved: the distance recorded is then that one."""
         if self.due:
             self._tensor(name).show_projection(before, after)
+
+    def follow(self, projection: ProjectedParameters) -> Callable[[], None]:
+        """Take what `project_after_step` moves of the weights that are watched; return a function that ends it.
+
+        Until then each projection keeps a copy of the weights.
+        """
+
+        def take(parameter: Tensor, before: Tensor, after: Tensor, *_: Any) -> None:
+            for name, watched in self._watched.items():
+                if isinstance(watched, WatchedTensor) and watched.source is parameter:
+                    self.projected(name, before, after)
+
+        return projection.on_project(take)
 
     def watch_layer(self, layer: ProjectionLayer, name: str = "projection") -> Callable[[], None]:
         """Watch a layer by hooks: what its forward passes move and its backward passes discard; return the remover."""

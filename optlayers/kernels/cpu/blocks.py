@@ -64,7 +64,10 @@ def total(rows: np.ndarray, k: int, n: int, width: int) -> float:
 @kernel
 def is_uniform(bits: np.ndarray) -> bool:
     """Return whether all entries are the same."""
-    different = bits.dtype.type(0)
-    for i in range(bits.size):
-        different |= bits[i] ^ bits[0]
-    return different == 0
+    for start in range(0, bits.size, LARGEST):
+        different = bits.dtype.type(0)
+        for i in span(start, min(bits.size, start + LARGEST)):
+            different |= bits[i] ^ bits[0]
+        if different != 0:
+            return False
+    return True

@@ -56,7 +56,7 @@ def project(
         over_rows(simplex_rows.project_rows, *v.shape, *data_of_rows, *limits, target, *where)
     else:
         normals = data(normal, 1, target)
-        convex = not below.any() and not (normals < 0).any()
+        convex = not below.any() and normals.min(initial=0) >= 0
         data_of_rows = source, normals, below, data(upper, np.inf, target), convex
         over_rows(section_rows.project_rows, *v.shape, *data_of_rows, *limits, target, *where)
     return y, tight
