@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -44,7 +45,7 @@ def attempt(
     """Return the projection of points ``(*batch, n)``, and statuses unless all are solved; no answer is NaN."""
     if options.look:
         tensors = (v, *values.tensors)
-        if problems or not all(_surely_finite(tensor) for tensor in tensors):
+        if problems or not all(surely_finite(tensor) for tensor in tensors):
             valid = _valid(tensors)
             for _, bad in problems:
                 valid = valid & ~bad
@@ -68,9 +69,9 @@ def attempt(
     return dataclasses.replace(found, value=y, status=status)
 
 
-def _surely_finite(tensor: Tensor) -> bool:
+def surely_finite(tensor: Tensor) -> bool:
     """Whether all entries are finite, in one pass over memory; False may also mean that their sum overflows."""
-    return bool(tensor.detach().sum().isfinite())
+    return math.isfinite(float(tensor.detach().sum()))
 
 
 def _valid(tensors: Sequence[Tensor]) -> Tensor:

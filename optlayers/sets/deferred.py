@@ -7,7 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C import _functions, _functorch
+from torch._C import _functions
+from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor, is_gradtrackingtensor
 from torch.autograd import forward_ad
 
 from optlayers.cones.common import primal
@@ -49,9 +50,9 @@ def deferred(value: Tensor, expand: Expansion, *inputs: Tensor | None) -> Tensor
 def _nesting(tensor: Tensor) -> int:
     """Return how many transforms of `torch.func` ask for derivatives in a tensor."""
     count = 0
-    while _functorch.is_functorch_wrapped_tensor(tensor):
-        count += _functorch.is_gradtrackingtensor(tensor)
-        tensor = _functorch.get_unwrapped(tensor)
+    while is_functorch_wrapped_tensor(tensor):
+        count += is_gradtrackingtensor(tensor)
+        tensor = get_unwrapped(tensor)
     return count
 
 

@@ -7,6 +7,7 @@ import math
 import torch
 from torch import Tensor
 
+from optlayers.attempt import surely_finite
 from optlayers.feasible_set import FeasibleSet
 from optlayers.sets import ClosedFormSet
 
@@ -42,7 +43,7 @@ def project_in_place(feasible_set: FeasibleSet, tensor: Tensor) -> None:
     if isinstance(in_place, ClosedFormSet) and in_place.project_(rows.unsqueeze(-2)):
         return
     for chunk in rows.split(max(1, _CHUNK // rows.shape[1]) if tensor.device.type == "cpu" else len(rows)):
-        if feasible_set.validate and not bool(chunk.sum().isfinite()):
+        if feasible_set.validate and not surely_finite(chunk):
             chunk.copy_(feasible_set.project(chunk.view(-1, *event)).view_as(chunk))
             continue
         parts = compiled.layout.split(chunk.to(values.dtype))

@@ -15,6 +15,7 @@ import cvxpy as cp
 import torch
 from torch import Tensor
 
+from optlayers.attempt import surely_finite
 from optlayers.feasible_set import FeasibleSet
 from optlayers.parameters import Given
 from optlayers.projection.compiled_set import CompiledSet
@@ -63,8 +64,7 @@ def _by_closed_forms(feasible_set: FeasibleSet, v: Tensor, scale: Tensor) -> Ten
     _, flat, values, problems = feasible_set._prepare((v,))
     pieces = compiled.bind(values)
     feasible = compiled.feasible(values, pieces)
-    finite = bool(v.detach().sum().isfinite())
-    if problems or not finite or (feasible is not None and not bool(feasible.all())):
+    if problems or not surely_finite(v) or (feasible is not None and not bool(feasible.all())):
         return feasible_set.project(v)  # says what is wrong, or does what the set is told to do then
     results = []
     for piece, part, own in zip(
