@@ -1,8 +1,8 @@
 """What `project_after_step` adds to an Adam step on 10 million weights: `python benchmarks/training_overhead.py`.
 
 10000 rows of 1000 entries, each on the simplex, float32. Steps with and without the projection are timed in turns, so
-that a shared machine disturbs both alike; printed are medians of `optimizer.step()` alone and, with `--batch`, of
-forward and backward pass of a linear layer and the step, and their ratio.
+that a shared machine disturbs both alike; printed are medians of `optimizer.step()` alone, and of forward and backward
+pass of a linear layer and the step, and their ratios.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any
 
 import cvxpy as cp
 import torch
+from report import heading, publish, row, table
 from torch import nn
 
 from optlayers import FeasibleSet
@@ -47,18 +48,24 @@ def measure(rounds: int, batch: int, variant: dict[str, Any]) -> tuple[float, fl
 
 
 def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--rounds", type=int, default=11)
+    """Measure both kinds of steps and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--batch", type=int, default=0, help="samples of a forward and backward pass; 0 for none")
+    parser.add_argument("--batch", type=int, default=128, help="samples of the forward and backward pass")
+    parser.add_argument("--output", help="write the report to this file in benchmarks/results/")
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(f"{ROWS} x {ENTRIES}, float32, {arguments.threads} threads, medians of {arguments.rounds}")
-    print(f"{'Adam':10}{'step':>12}{'projected':>12}{'added':>10}")
-    for name, variant in VARIANTS.items():
-        plain, projected = measure(arguments.rounds, arguments.batch, variant)
-        print(f"{name:10}{plain * 1e3:9.1f} ms{projected * 1e3:9.1f} ms{100 * (projected / plain - 1):9.1f}%")
+    rows = []
+    for batch in (0, arguments.batch):
+        for name, variant in VARIANTS.items():
+            plain, projected = measure(arguments.rounds, batch, variant)
+            what = f"forward and backward of {batch} samples, step" if batch else "step"
+            rows.append([name, what, f"{1e3 * plain:.1f}", f"{1e3 * projected:.1f}", f"{projected / plain - 1:.1%}"])
+            print(row(rows[-1]), flush=True)
+    notes = f"{ROWS} x {ENTRIES} weights, float32, each row on the simplex; medians of {arguments.rounds} in turns."
+    titles = ("Adam", "timed", "without, ms", "with the projection, ms", "added")
+    publish("\n".join([heading("What a projection adds to a step"), notes, "", table(titles, rows)]), arguments.output)
 
 
 if __name__ == "__main__":

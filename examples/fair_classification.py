@@ -18,6 +18,7 @@ Printed: for each tolerance, the gap between the true rates, the accuracy, and t
 from __future__ import annotations
 
 import argparse
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -27,6 +28,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
+from optlayers import Inequality, Lagrangian
 from optlayers.training.fair_projection import FairProjection
 from optlayers.training.fairness import FairnessConstraint
 
@@ -56,40 +58,35 @@ def accuracy(accepted: Tensor, chances: Tensor) -> float:
 
 def train(
     features: Tensor, groups: Tensor, labels: Tensor, constraint: FairnessConstraint | None, steps: int
-) -> tuple[Tensor, Tensor]:
-    """Fit a logistic model by descent in its weights and ascent in the multipliers.
+) -> Tensor:
+    """Fit a logistic model by descent in its weights and ascent in the multipliers; return its logits, ``(n,)``.
 
-    Returns
-    -------
-    logits : Tensor, shape (n,)
-        Of the most accurate step of the second half at which the true rates are within the tolerance, else of the
-        step that is closest to it.
-    multipliers : Tensor, shape (constraint.size,)
+    Those are the ones of the most accurate step of the second half at which the true rates are within the tolerance,
+    else of the step that is closest to it.
     """
     weights = torch.zeros(features.shape[1], dtype=features.dtype, requires_grad=True)
-    multipliers = torch.zeros(constraint.size if constraint else 0, dtype=features.dtype)
     optimizer = torch.optim.Adam([weights], lr=0.05)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    lagrangian = None
+    if constraint is not None:
+        parity = Inequality(constraint.value, proxy=constraint.proxy)
+        lagrangian = Lagrangian(parity, lr=lambda step: 0.1 * (1 + math.cos(math.pi * step / steps)))
     best, result = (float("inf"), float("inf")), features @ weights.detach()
     for step in range(steps):
         logits = features @ weights
         objective = F.binary_cross_entropy_with_logits(logits, labels)
-        total = objective
-        if constraint is not None:
-            value = constraint.value(logits, groups)
-            total = objective + multipliers @ constraint.proxy(logits, groups)
-            rate = 0.2 * schedule.get_last_lr()[0] / 0.05
-            multipliers = (multipliers + rate * value).clamp_min(0.0)
-            score = (max(0.0, float(value.max()) - 1e-3), float(objective.detach()))
-        else:
-            score = (0.0, float(objective.detach()))
+        excess = 0.0 if constraint is None else float(constraint.value(logits, groups).max())
+        score = (max(0.0, excess - 1e-3), float(objective.detach()))
         if step >= steps // 2 and score < best:
             best, result = score, logits.detach()
+        total = objective if lagrangian is None else lagrangian(objective, logits, groups)
         optimizer.zero_grad()
         total.backward()
         optimizer.step()
         schedule.step()
-    return result, multipliers
+        if lagrangian is not None:
+            lagrangian.step()
+    return result
 
 
 def trace(size: int, steps: int, seed: int) -> dict[str, list[tuple[float, float, float]]]:
@@ -97,12 +94,12 @@ def trace(size: int, steps: int, seed: int) -> dict[str, list[tuple[float, float
     torch.manual_seed(seed)
     features, groups, labels, chances = make_data(size)
     parity = FairnessConstraint("demographic_parity")
-    free, _ = train(features, groups, labels, None, steps)
+    free = train(features, groups, labels, None, steps)
     found: dict[str, list[tuple[float, float, float]]] = {name: [] for name in COLORS}
     for gap in tqdm(GAPS, desc="tolerances"):
         # each group may differ from the mean of two groups of equal size by half the gap
         constraint = FairnessConstraint("demographic_parity", tolerance=gap / 2, temperature=0.5)
-        held, _ = train(features, groups, labels, constraint, steps)
+        held = train(features, groups, labels, constraint, steps)
         # the scores are uniform over an interval of length 0.6: rates differ by the difference of means over 0.6
         fair = FairProjection(groups, tolerance=0.6 * gap)(free.sigmoid())
         for name, logits in (("multipliers", held), ("projection", fair - 0.5)):

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from optlayers.training.in_place import project_in_place
 from optlayers.training.linear_minimisation import minimise_linear
 from optlayers.training.members import members_of
 from optlayers.training.scheduled_set import Constraints, ScheduledSet
@@ -107,7 +108,7 @@ class FrankWolfe(Optimizer):
         moving = self._sets[parameter]
         feasible_set = moving.at(step)
         if moving.moves:
-            parameter.copy_(feasible_set.project(parameter))
+            project_in_place(feasible_set, parameter)
         vertex = minimise_linear(feasible_set, direction)
         own = torch.promote_types(parameter.dtype, torch.float32)
         gap = (direction.to(own) * (parameter - vertex).to(own)).sum()
