@@ -19,6 +19,7 @@ from optlayers.testing import LAWS, cases
 pytest.importorskip("numba")
 SIZES = [1, 2, 63, 64, 1000, 4097, 100_003]
 KINDS = ["simplex", "capped", "weighted", "signed", "knapsack", "at least", "between", "half-bounded", "vertex"]
+KINDS += ["sparse", "faint"]  # where parts of the normal are zero; where their products are
 ACCURACY = {torch.float64: 1e-12, torch.float32: 2e-6}
 
 
@@ -50,6 +51,20 @@ def section(kind, rows, n, dtype):
         "weighted": (weights, zero, None, total, total),
         "signed": (signed, -caps, caps, 0 * total, 0 * total),
         "knapsack": (weights, zero, caps, None, total),
+        "sparse": (
+            torch.where(rand(n) < 0.9, 0.0, weights).index_fill(-1, torch.tensor(0), 1.0),
+            zero,
+            zero + 4,
+            total,
+            total,
+        ),
+        "faint": (
+            torch.where(rand(n) < 0.9, 1e-43, weights).index_fill(-1, torch.tensor(0), 1.0),
+            zero,
+            zero + 4,
+            total,
+            total,
+        ),
         "at least": (None, caps - 2, None, total, None),
         "between": (weights, -caps, caps, -total / 2, total / 2),
         "half-bounded": (None, torch.where(rand(n) < 0.5, -torch.inf, zero), None, total, total),

@@ -31,3 +31,8 @@ def data(tensor: Tensor | None, absent: float, like: np.ndarray) -> np.ndarray:
 def totals(tensor: Tensor | None, absent: float) -> np.ndarray:
     """Return one number for each row of data, in double precision."""
     return np.full(1, absent) if tensor is None else array(tensor).astype(np.float64)
+
+
+def is_positive(numbers: np.ndarray) -> bool:
+    """Return whether all numbers are positive, and their products with numbers as large as they must be are, too."""
+    return bool(numbers.min(initial=np.inf) > np.sqrt(np.finfo(numbers.dtype).tiny))

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from optlayers.kernels.cpu import section_rows, simplex_rows
-from optlayers.kernels.cpu.arrays import array, bits, data, totals
+from optlayers.kernels.cpu.arrays import array, bits, data, is_positive, totals
 from optlayers.kernels.cpu.blocks import is_uniform
 from optlayers.kernels.cpu.threads import over_rows
 
@@ -56,8 +56,8 @@ def project(
         over_rows(simplex_rows.project_rows, *v.shape, *data_of_rows, *limits, target, *where)
     else:
         normals = data(normal, 1, target)
-        convex = not below.any() and normals.min(initial=0) >= 0
-        data_of_rows = source, normals, below, data(upper, np.inf, target), convex
+        positive = not below.any() and is_positive(normals)
+        data_of_rows = source, normals, below, data(upper, np.inf, target), positive
         over_rows(section_rows.project_rows, *v.shape, *data_of_rows, *limits, target, *where)
     return y, tight
 

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.kernels.cpu.arrays import array, bits, data, totals
+from optlayers.kernels.cpu.arrays import array, bits, data, is_positive, totals
 from optlayers.kernels.cpu.blocks import part, width_of
 from optlayers.kernels.cpu.compiled import inner, kernel
 from optlayers.kernels.cpu.section_rows import project_rows
@@ -42,8 +42,9 @@ def project(v: Tensor, weights: Tensor | None, radius: Tensor) -> tuple[Tensor, 
         own = target, target, bits(target), zero, True
         over_rows(project_simplex_rows, *v.shape, *own, *limits, target, *where)
     else:
-        bounds = data(weights, 1.0, target), zero, data(None, np.inf, target), True
-        over_rows(project_rows, *v.shape, target, *bounds, *limits, target, *where)
+        normals = data(weights, 1.0, target)
+        own = normals, zero, data(None, np.inf, target), is_positive(normals)
+        over_rows(project_rows, *v.shape, target, *own, *limits, target, *where)
     over_rows(_signs, *v.shape, source, target)
     return y, tight
 

@@ -2,8 +2,8 @@
 
 Newton's method on a decreasing, piecewise linear function, safeguarded by a bracket (Cominetti, Mascarenhas and Silva,
 "A Newton's method for the continuous quadratic knapsack problem", 2014), with secants where narrow bounds make the
-function a staircase. Long rows start from the root of a part of their entries. Where no part of the normal is negative,
-and the lower bounds are zero, blocks that are zero to the left of the root stay zero, and are left out.
+function a staircase. Long rows start from the root of a part of their entries. Where the normal is positive, and the
+lower bounds are zero, blocks that are zero to the left of the root stay zero, and are left out.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from optlayers.kernels.cpu.normal_start import normal_start
 _MOST_STEPS = 200
 _SHARE = 8  # the start is near the root of every so many entries, with the total in proportion
 _FIRST_STEPS = 3  # on these
+_FAR = 16.0  # deviations of the multipliers that bring each entry to zero
 _SHORT = 4096  # shorter rows are taken as they are
 
 
@@ -47,20 +48,20 @@ class Blocks(NamedTuple):
 
 
 @inner
-def root(row: Row, goal: float, convex: bool, blocks: Blocks) -> tuple[float, float, int]:
+def root(row: Row, goal: float, positive: bool, blocks: Blocks) -> tuple[float, float, int]:
     """Return the root as the sum of a number of the row's precision and a small one, and how many blocks are active.
 
-    The last step is exact. `goal` is the total; `convex` says that no part of the normal is negative, and that the
-    lower bounds are zero: in blocks that are not active, the projection then is zero.
+    The last step is exact. `goal` is the total; `positive` says that the normal is, see
+    `arrays.is_positive`, and that the lower bounds are zero: in blocks that are not active, the projection is then zero.
     """
     share = 1 if row.v.shape[1] < _SHORT else _SHARE
     center, spread, square = _scale(row, share, blocks.width)
-    start, slope = normal_start(center, spread, goal / (share * square)) if convex and square > 0 else np.nan, 0.0
+    start, slope = normal_start(center, spread, goal / (share * square)) if positive and square > 0 else np.nan, 0.0
     start = start if np.isfinite(start) else center
     if share > 1:
         tau, step, slope, _ = _search(row, goal, start, spread, 0.0, share, False, _FIRST_STEPS, blocks)
-        start = tau + step
-    tau, step, _, count = _search(row, goal, start, spread, slope, 1, convex, _MOST_STEPS, blocks)
+        start = tau + min(max(step, -_FAR * spread), _FAR * spread)
+    tau, step, _, count = _search(row, goal, start, spread, slope, 1, positive, _MOST_STEPS, blocks)
     return tau, step, count
 
 
@@ -72,7 +73,7 @@ def _search(
     reach: float,
     slope: float,
     share: int,
-    convex: bool,
+    positive: bool,
     most_steps: int,
     blocks: Blocks,
 ) -> tuple[float, float, float, int]:
@@ -95,12 +96,12 @@ def _search(
         if free == support or free == 0:  # the same entries are free as before: is this step rounding?
             if free > 0 and abs(step) <= 8 * eps * abs(change):
                 break
-            size = product if convex else _size(row, tau, share, blocks.width)
+            size = product if positive else _size(row, tau, share, blocks.width)
             if abs(excess) <= 4 * eps * (factor * size + abs(goal)):
                 break
         if excess > 0:
             left, above = np.float64(tau), excess
-            if convex:
+            if positive:
                 looked = _drop_zeros(blocks, looked)
         else:
             right, below = np.float64(tau), excess
@@ -111,6 +112,9 @@ def _search(
         if free == 0 or abs(excess) > 0.5 * abs(before) > 0:
             secant = (before - excess) / change if change != 0 else slope
             following = number(tau + excess / secant) if secant > 0 else tau
+        if not bracketed and abs(following - tau) > _FAR * reach:  # slopes of faint entries alone lead too far
+            following = number(tau + np.sign(excess) * _FAR * reach)
+            reach = _FAR * reach
         if not left < following < right:
             following = number(left + above / mean) if bracketed else tau
         if not left < following < right or count % 8 == 7:

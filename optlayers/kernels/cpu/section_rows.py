@@ -17,14 +17,14 @@ def project_rows(
     normals: np.ndarray,
     lowers: np.ndarray,
     uppers: np.ndarray,
-    convex: bool,
+    positive: bool,
     totals_lower: np.ndarray,
     totals_upper: np.ndarray,
     y: np.ndarray,
     tight: np.ndarray,
     finite: np.ndarray,
 ) -> None:
-    """Write the projections of rows of `v` into `y`; see `root` for `convex`.
+    """Write the projections of rows of `v` into `y`; see `root` for `positive`.
 
     See `box_section.project` for the rest; `finite` may be empty.
     """
@@ -45,7 +45,7 @@ def project_rows(
             tight[i] = not low < inside < high
             low = min(max(inside, low), high)
         if tight[i]:
-            tau, step, active = root(row, low, convex, blocks)
+            tau, step, active = root(row, low, positive, blocks)
         written, zero = 0, y.dtype.type(0)
         for k in range(active):
             start = blocks.active[k] * width
