@@ -243,6 +243,22 @@ def test_a_kernel_that_fails_in_a_thread_is_noticed(monkeypatch, fallback):
     assert numbers.tolist() == [1, 1, 1, 0]
 
 
+FEWER = """
+import sys, torch, cvxpy as cp
+from optlayers import FeasibleSet
+torch.set_num_threads(4)
+x = cp.Variable(1000)
+y = FeasibleSet([x >= 0, cp.sum(x) == 1]).project(torch.randn(256, 1000))
+assert torch.get_num_threads() == 4 and float((y.sum(-1) - 1).abs().max()) < 1e-5
+"""
+
+
+@pytest.mark.parametrize("limit", ["1", "3"])
+def test_openmp_may_grant_fewer_threads(limit):
+    environment = os.environ | {"OMP_THREAD_LIMIT": limit, "PYTHONPATH": os.getcwd()}
+    subprocess.run([sys.executable, "-W", "error", "-c", FEWER], check=True, env=environment)
+
+
 def _project_and_compare(v, expected):
     """Call the kernel itself: torch's own threads do not survive a fork."""
     from optlayers.kernels.cpu import box_section

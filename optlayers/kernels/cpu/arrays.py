@@ -34,5 +34,5 @@ def totals(tensor: Tensor | None, absent: float) -> np.ndarray:
 
 
 def is_positive(numbers: np.ndarray) -> bool:
-    """Return whether all numbers are positive, and their products with numbers as large as they must be are, too."""
+    """Return whether all numbers are positive, and large enough that products of two such numbers do not vanish."""
     return bool(numbers.min(initial=np.inf) > np.sqrt(np.finfo(numbers.dtype).tiny))

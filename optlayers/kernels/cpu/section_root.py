@@ -51,8 +51,8 @@ class Blocks(NamedTuple):
 def root(row: Row, goal: float, positive: bool, blocks: Blocks) -> tuple[float, float, int]:
     """Return the root as the sum of a number of the row's precision and a small one, and how many blocks are active.
 
-    The last step is exact. `goal` is the total; `positive` says that the normal is, see
-    `arrays.is_positive`, and that the lower bounds are zero: in blocks that are not active, the projection is then zero.
+    The last step is exact. `goal` is the total; `positive` says that the normal is, see `arrays.is_positive`, and that
+    the lower bounds are zero: in blocks that are not active, the projection is then zero.
     """
     share = 1 if row.v.shape[1] < _SHORT else _SHARE
     center, spread, square = _scale(row, share, blocks.width)

@@ -23,7 +23,11 @@ from numba.extending import intrinsic
 
 from optlayers.kernels.cpu.compiled import cached
 
-_SYMBOLS = {"optlayers_parallel": "GOMP_parallel", "optlayers_place": "omp_get_thread_num"}
+_SYMBOLS = {
+    "optlayers_parallel": "GOMP_parallel",
+    "optlayers_place": "omp_get_thread_num",
+    "optlayers_size": "omp_get_num_threads",
+}
 _forked = False
 
 
@@ -57,10 +61,10 @@ def _bind() -> bool:
 
 @cache
 def in_team(kernel: Any) -> Callable[..., bool]:
-    """Return ``run(threads, parts, rows, *arguments)``, which calls a kernel on parts of the rows, each in a thread.
+    """Return ``run(threads, parts, rows, *arguments)``, which calls a kernel on parts of the rows, and shares them out.
 
-    All of torch's threads take part, at most one part each: a smaller team would end the others. It returns whether
-    a kernel failed.
+    All of torch's threads are asked to take part, for a smaller team would end the others; if OpenMP grants fewer, they
+    take several parts. It returns whether a kernel failed.
     """
     name = f"{kernel.py_func.__qualname__}_in_team"
     function = FunctionType(_run.__code__, {"_share_out": _share_out, "_kernel": kernel}, name)
@@ -69,7 +73,7 @@ def in_team(kernel: Any) -> Callable[..., bool]:
 
 
 def _outline(context: Any, kernel: Any, threads: Any, parts: Any, rows: Any, arguments: Any) -> Any:
-    """Outline ``kernel(rows * k // parts, rows * (k + 1) // parts, *arguments)`` for thread `k`, and run it."""
+    """Outline ``kernel(rows * k // parts, rows * (k + 1) // parts, *arguments)`` for the parts `k` of a thread."""
     own = kernel.get_call_type(context, (types.int64, types.int64, *arguments.types), {})
     return types.boolean(kernel, types.int64, types.int64, types.int64, arguments), _Outline(kernel, own)
 
@@ -106,21 +110,26 @@ class _Outline:
         builder = ir.IRBuilder(part.append_basic_block("entry"))
         shared = builder.bitcast(part.args[0], shared_type)
         parts, rows, arguments = (builder.load(cgutils.gep_inbounds(builder, shared, 0, k)) for k in range(3))
-        place = ir.FunctionType(ir.IntType(32), [])
-        own = cgutils.get_or_insert_function(part.module, place, "optlayers_place")
-        k = builder.sext(builder.call(own, []), parts.type)
-        with builder.if_then(builder.icmp_signed("<", k, parts)):
-            following = builder.add(k, parts.type(1))
-            first, last = (builder.sdiv(builder.mul(rows, cut), parts) for cut in (k, following))
-            compiled = self.kernel.dispatcher.get_compile_result(self.signature)
-            context.active_code_library.add_linking_library(compiled.library)
-            callee = context.declare_function(part.module, compiled.fndesc)
-            own = zip(self.signature.args[2:], cgutils.unpack_tuple(builder, arguments), strict=True)
-            values = [first, last, *(_borrowed(context, builder, kind, value) for kind, value in own)]
-            status, _ = context.call_conv.call_function(builder, callee, types.none, self.signature.args, values)
+        kinds, own = self.signature.args, cgutils.unpack_tuple(builder, arguments)
+        own = [_borrowed(context, builder, kind, value) for kind, value in zip(kinds[2:], own, strict=True)]
+        compiled = self.kernel.dispatcher.get_compile_result(self.signature)
+        context.active_code_library.add_linking_library(compiled.library)
+        callee = context.declare_function(part.module, compiled.fndesc)
+        place, size = (self._ask(builder, part.module, name, parts.type) for name in ("place", "size"))
+        with cgutils.for_range_slice(builder, place, parts, size, parts.type) as (k, _):
+            cuts = (builder.mul(rows, cut) for cut in (k, builder.add(k, parts.type(1))))
+            values = [*(builder.sdiv(cut, parts) for cut in cuts), *own]
+            status, _ = context.call_conv.call_function(builder, callee, types.none, kinds, values)
             with builder.if_then(status.is_error):
                 builder.store(cgutils.true_bit, cgutils.gep_inbounds(builder, shared, 0, 3))
         builder.ret_void()
+
+    @staticmethod
+    def _ask(builder: Any, module: Any, name: str, kind: Any) -> Any:
+        """Return this thread's place in the team, or the team's size."""
+        function = ir.FunctionType(ir.IntType(32), [])
+        asked = cgutils.get_or_insert_function(module, function, f"optlayers_{name}")
+        return builder.sext(builder.call(asked, []), kind)
 
 
 def _borrowed(context: Any, builder: Any, kind: Any, value: Any) -> Any:
