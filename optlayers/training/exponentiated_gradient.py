@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
-from typing import overload
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from optlayers.feasible_set import FeasibleSet
 from optlayers.projection.ties import Tied
 from optlayers.sets.base import ClosedFormSet
 from optlayers.sets.box import Box
 from optlayers.sets.box_section import BoxSection
+from optlayers.training.member_optimizer import MemberOptimizer
 from optlayers.training.members import members_of
 from optlayers.training.scheduled_set import Constraints, ScheduledSet
 
 _HALVINGS = 100
 
 
-class ExponentiatedGradient(Optimizer):
+class ExponentiatedGradient(MemberOptimizer):
     """Multiply positive weights by ``exp(-lr * gradient)``, then take the nearest point in the Kullback-Leibler sense.
 
     On a simplex that is ``x <- total * softmax(log(x) - lr * gradient)``; the regret grows with the logarithm of the
@@ -56,30 +56,15 @@ class ExponentiatedGradient(Optimizer):
             for parameter, moving in self._sets.items():
                 parameter.copy_(nearest_by_entropy(moving.at(0), parameter.log()))
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Make one step."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        for group in self.param_groups:
-            for parameter in group["params"]:
-                if parameter.grad is None:
-                    continue
-                state = self.state[parameter]
-                state["step"] = state.get("step", 0) + 1
-                own = torch.promote_types(parameter.dtype, torch.float32)
-                tiny = torch.finfo(parameter.dtype).tiny
-                logarithm = parameter.to(own).clamp_min(tiny).log() - group["lr"] * parameter.grad.to(own)
-                parameter.copy_(nearest_by_entropy(self._sets[parameter].at(state["step"]), logarithm))
-        return loss
+    def _move(self, members: list[tuple[Tensor, dict[str, Any]]]) -> None:
+        for parameter, group in members:
+            state, gradient = self.state[parameter], parameter.grad
+            assert gradient is not None
+            state["step"] = state.get("step", 0) + 1
+            own = torch.promote_types(parameter.dtype, torch.float32)
+            tiny = torch.finfo(parameter.dtype).tiny
+            logarithm = parameter.to(own).clamp_min(tiny).log() - group["lr"] * gradient.to(own)
+            parameter.copy_(nearest_by_entropy(self._sets[parameter].at(state["step"]), logarithm))
 
 
 @torch.no_grad()

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any, overload
+from collections.abc import Mapping
+from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Optimizer
 
 from optlayers.training.in_place import project_in_place
 from optlayers.training.linear_minimisation import minimise_linear
+from optlayers.training.member_optimizer import MemberOptimizer
 from optlayers.training.members import members_of
 from optlayers.training.scheduled_set import Constraints, ScheduledSet
 from optlayers.training.schedules import Schedule, value_at
@@ -24,7 +24,7 @@ def stochastic_momentum(step: int) -> float:
     return max(0.0, 1 - 4 / (step + 8) ** (2 / 3))
 
 
-class FrankWolfe(Optimizer):
+class FrankWolfe(MemberOptimizer):
     """Move towards the point of the set that the gradient likes best: ``x <- x + lr (s - x), s = argmin_C <d, s>``.
 
     Steps are convex combinations of points of the set: they stay in it, and early ones are sparse or of low rank. For
@@ -76,24 +76,11 @@ class FrankWolfe(Optimizer):
         """The Frank-Wolfe gap ``<d, x - s>`` where the last step began, summed over all parameters and rows."""
         return float(sum(float(gap) for gap in self._gaps)) if self._gaps else float("inf")
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
+    def _move(self, members: list[tuple[Tensor, dict[str, Any]]]) -> None:
+        self._gaps = [self._move_one(parameter, group) for parameter, group in members]
 
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
-    @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
-        """Make one step, and remember the gap."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
-        pairs = [(parameter, group) for group in self.param_groups for parameter in group["params"]]
-        self._gaps = [self._move(parameter, group) for parameter, group in pairs if parameter.grad is not None]
-        return loss
-
-    def _move(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
+    def _move_one(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
+        """Make the step of one parameter, and return its gap."""
         state = self.state[parameter]
         step = state.get("step", 0)
         if self._lr is not None:
