@@ -136,6 +136,12 @@ class CompiledSet:
         """Return the pieces' sets for these parameter values."""
         return [piece.bind(values) for piece in self.pieces]
 
+    def bind_nonempty(self, values: Values) -> BoundSets | None:
+        """Return the pieces' sets, None if one is known to be empty for some sample."""
+        sets = self.bind(values)
+        feasible = self.feasible(values, sets)
+        return sets if feasible is None or bool(feasible.all()) else None
+
     def project(
         self,
         v: Tensor,

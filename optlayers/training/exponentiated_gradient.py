@@ -84,9 +84,8 @@ def nearest_by_entropy(feasible_set: FeasibleSet, logarithm: Tensor) -> Tensor:
     """
     compiled = feasible_set._compiled
     _, flat, values, _ = feasible_set._prepare((logarithm,))
-    sets = compiled.bind(values)
-    feasible = compiled.feasible(values, sets)
-    if not bool(flat.isfinite().all()) or (feasible is not None and not bool(feasible.all())):
+    sets = compiled.bind_nonempty(values)
+    if sets is None or not bool(flat.isfinite().all()):
         feasible_set.project(logarithm)  # says what is wrong
         raise ValueError("exponentiated gradients need finite gradients and sets that are not empty")
     found = [nearest(own, part) for own, part in zip(sets, compiled.layout.split(flat), strict=False)]

@@ -34,9 +34,8 @@ def project_in_place(feasible_set: FeasibleSet, tensor: Tensor) -> None:
     compiled = feasible_set._compiled
     rows = tensor.view(-1, math.prod(event))
     _, _, values, problems = feasible_set._prepare((tensor.reshape(-1, *event)[:1],))
-    sets = compiled.bind(values)
-    feasible = compiled.feasible(values, sets)
-    if problems or (feasible is not None and not bool(feasible.all())):
+    sets = compiled.bind_nonempty(values)
+    if problems or sets is None:
         tensor.copy_(feasible_set.project(tensor))
         return
     in_place = sets[0] if len(sets) == 1 and compiled.layout.is_identity and rows.dtype == values.dtype else None

@@ -53,9 +53,8 @@ def minimise_linear(feasible_set: FeasibleSet, gradient: Tensor) -> Tensor:
     """
     compiled = feasible_set._compiled
     _, g, values, problems = feasible_set._prepare((gradient,))
-    sets = compiled.bind(values)
-    feasible = compiled.feasible(values, sets)
-    if problems or not bool(g.isfinite().all()) or (feasible is not None and not bool(feasible.all())):
+    sets = compiled.bind_nonempty(values)
+    if problems or sets is None or not bool(g.isfinite().all()):
         feasible_set.project(gradient)  # says what is wrong
         raise ValueError("the linear minimisation oracle needs finite gradients and sets that are not empty")
     found = []

@@ -62,9 +62,8 @@ def _by_closed_forms(feasible_set: FeasibleSet, v: Tensor, scale: Tensor) -> Ten
     ):
         return None
     _, flat, values, problems = feasible_set._prepare((v,))
-    pieces = compiled.bind(values)
-    feasible = compiled.feasible(values, pieces)
-    if problems or not surely_finite(v) or (feasible is not None and not bool(feasible.all())):
+    pieces = compiled.bind_nonempty(values)
+    if problems or pieces is None or not surely_finite(v):
         return feasible_set.project(v)  # says what is wrong, or does what the set is told to do then
     results = []
     for piece, part, own in zip(
