@@ -16,7 +16,7 @@ from report import heading, publish, row, table
 from torch import Tensor, nn
 
 from optlayers.training.constrain import Held, Strategy, constrain
-from optlayers.training.schedules import geometric
+from optlayers.training.schedules.schedules import geometric
 
 _TITLES = ("problem", "strategy", "objective - optimum", "violation", "objective - optimum, finished", "ms a step")
 

@@ -18,7 +18,7 @@ from report import heading, publish, row, table
 from torch import nn
 
 from optlayers import FeasibleSet
-from optlayers.training.project_after_step import project_after_step
+from optlayers.training.projected.project_after_step import project_after_step
 
 ROWS, ENTRIES = 10_000, 1_000
 VARIANTS: dict[str, dict[str, Any]] = {"default": {}, "foreach": {"foreach": True}, "fused": {"fused": True}}

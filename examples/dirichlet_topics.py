@@ -29,7 +29,7 @@ from torch.distributions import (
     transform_to,
 )
 
-from optlayers.training.distributions import in_set
+from optlayers.training.integrations.distributions import in_set
 
 COUNTS = torch.tensor([12.0, 5.0, 2.0, 1.0], dtype=torch.float64)
 PRIOR = torch.full((4,), 0.8, dtype=torch.float64)

@@ -29,8 +29,8 @@ from torch.nn import functional as F
 from tqdm import tqdm
 
 from optlayers import Inequality, Lagrangian
-from optlayers.training.fair_projection import FairProjection
-from optlayers.training.fairness import FairnessConstraint
+from optlayers.training.priced.fair_projection import FairProjection
+from optlayers.training.priced.fairness import FairnessConstraint
 
 GAPS = (0.0, 0.1, 0.2, 0.35, 0.5, 0.7)
 COLORS = {"multipliers": "#d9730d", "projection": "#1f5fa8"}

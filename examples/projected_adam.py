@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from optlayers.training.project_after_step import project_after_step
+from optlayers.training.projected.project_after_step import project_after_step
 
 STEPS, PUSH = 1500, 300
 

@@ -3,7 +3,7 @@
 from optlayers.comparison import Comparison, compare
 from optlayers.errors import InfeasibleError, NotConvexError, NotParametrizedError, NotSolvedError
 from optlayers.feasible_set import FeasibleSet
-from optlayers.layers import ProjectionLayer
+from optlayers.layer import ProjectionLayer
 from optlayers.solution import Solution, Status
 from optlayers.training import (
     AugmentedLagrangian,

@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.utils.benchmark import Timer
 
 from optlayers.feasible_set import FeasibleSet, Method
-from optlayers.layers import ProjectionLayer
+from optlayers.layer import ProjectionLayer
 
 _REFERENCE: Method = "cvxpylayers"
 _TITLES: tuple[str, ...] = ("method", "forward", "with gradient", "to reference", "gradient to ref.", "violation")

@@ -11,19 +11,19 @@ import cvxpy as cp
 import torch
 from torch import Tensor
 
-from optlayers.attempt import Options, attempt
-from optlayers.declaration import Declaration, check_choice
-from optlayers.duals import Dual, DualProblem
+from optlayers.autograd.tracing import is_traced
+from optlayers.declaration.declaration import Declaration, check_choice
+from optlayers.declaration.inputs import Problem, check_points, prepare
+from optlayers.declaration.parameter_values import Given, assign
 from optlayers.errors import InfeasibleError
-from optlayers.explanation import explain, summarise
-from optlayers.failure import Failures, together
-from optlayers.infeasibility import Emptiness
-from optlayers.inputs import Problem, check_points, prepare
+from optlayers.failures.emptiness import Emptiness
+from optlayers.failures.report import Failures, together
 from optlayers.kernels import gpu
-from optlayers.parameters import Given, assign
-from optlayers.parametric.constants import is_traced
 from optlayers.parametric.maps import Values
+from optlayers.projection.attempt import Options, attempt
 from optlayers.projection.compiled_set import CompiledSet, Outcome
+from optlayers.projection.duals import Dual, DualProblem
+from optlayers.projection.explanation import explain, summarise
 from optlayers.solution import Solution
 from optlayers.solvers.problem import largest
 from optlayers.warm_start import WarmStart

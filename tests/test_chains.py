@@ -10,11 +10,11 @@ import torch
 
 from optlayers import FeasibleSet, InfeasibleError
 from optlayers.kernels.cpu import difference_chain, total_variation
-from optlayers.sets import chain_search, pool_adjacent, total_variation_search
-from optlayers.sets.chain_compromise import least_violation
 from optlayers.sets.difference_chain import DifferenceChain
 from optlayers.sets.isotonic import Isotonic
 from optlayers.sets.order_simplex import OrderSimplex
+from optlayers.sets.search import chain_search, pool_adjacent, total_variation_search
+from optlayers.sets.search.chain_compromise import least_violation
 from optlayers.sets.total_variation import TotalVariationBall
 from optlayers.testing import LAWS, cases
 

@@ -8,7 +8,7 @@ import torch
 from optlayers import FeasibleSet
 from optlayers.sets.group_ball import GroupBall
 from optlayers.sets.l1_ball import L1Ball
-from optlayers.sets.largest_search import thresholds
+from optlayers.sets.search.largest_search import thresholds
 from optlayers.sets.sum_largest import SumLargest
 
 

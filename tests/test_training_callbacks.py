@@ -9,9 +9,9 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from optlayers import FeasibleSet
-from optlayers.training.held_parameters import HeldParameters
-from optlayers.training.monitor import Monitor
-from optlayers.training.scheduled_set import ScheduledSet
+from optlayers.training.monitoring.monitor import Monitor
+from optlayers.training.projected.held_parameters import HeldParameters
+from optlayers.training.schedules.scheduled_set import ScheduledSet
 
 
 def simplex(n: int) -> FeasibleSet:
@@ -136,7 +136,7 @@ class TestLightning:
     @pytest.mark.parametrize("accumulate", [1, 2])
     def test_projects_after_each_step(self, accumulate: int, tmp_path: Path) -> None:
         pl, module = lightning_module()
-        from optlayers.training.lightning import ConstraintCallback
+        from optlayers.training.integrations.lightning import ConstraintCallback
 
         callback = ConstraintCallback(prefixed("net."))
         fit(pl, module, callback, tmp_path, steps=6, accumulate_grad_batches=accumulate)
@@ -149,7 +149,7 @@ class TestLightning:
         pl, module = lightning_module()
         from lightning.pytorch.loggers import CSVLogger
 
-        from optlayers.training.lightning import ConstraintCallback
+        from optlayers.training.integrations.lightning import ConstraintCallback
 
         logger = CSVLogger(tmp_path)
         monitor = Monitor(every=2)
@@ -163,7 +163,7 @@ class TestLightning:
 
     def test_checkpoints_carry_the_monitor(self, tmp_path: Path) -> None:
         pl, module = lightning_module()
-        from optlayers.training.lightning import ConstraintCallback
+        from optlayers.training.integrations.lightning import ConstraintCallback
 
         first = ConstraintCallback(prefixed("net."), Monitor(every=2))
         trainer = fit(pl, module, first, tmp_path, steps=4)  # an epoch
@@ -180,7 +180,7 @@ class TestTransformers:
     def train(self, tmp_path: Path, monitor: Monitor | None, steps: int):
         transformers = pytest.importorskip("transformers")
         pytest.importorskip("accelerate")
-        from optlayers.training.transformers import ConstraintCallback
+        from optlayers.training.integrations.transformers import ConstraintCallback
 
         class Model(nn.Module):
             def __init__(self) -> None:

@@ -9,12 +9,12 @@ import pytest
 import torch
 from torch import nn
 
-from optlayers.training.adaptive import Adaptive
-from optlayers.training.augmented_lagrangian import AugmentedLagrangian
-from optlayers.training.controllers import PI
-from optlayers.training.lagrangian import Lagrangian
-from optlayers.training.penalty import Penalty
-from optlayers.training.relations import Equality, Inequality, InSet
+from optlayers.training.priced.adaptive import Adaptive
+from optlayers.training.priced.augmented_lagrangian import AugmentedLagrangian
+from optlayers.training.priced.controllers import PI
+from optlayers.training.priced.lagrangian import Lagrangian
+from optlayers.training.priced.penalty import Penalty
+from optlayers.training.priced.relations import Equality, Inequality, InSet
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 PROBLEMS = importlib.import_module("convex_training").PROBLEMS

@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from optlayers.training.as_numbers import as_numbers
-from optlayers.training.controllers import PI
-from optlayers.training.cooper import CooperConstraint
-from optlayers.training.lagrangian import Lagrangian
-from optlayers.training.relations import Equality, Inequality, InSet
+from optlayers.training.integrations.cooper import CooperConstraint
+from optlayers.training.monitoring.as_numbers import as_numbers
+from optlayers.training.priced.controllers import PI
+from optlayers.training.priced.lagrangian import Lagrangian
+from optlayers.training.priced.relations import Equality, Inequality, InSet
 
 TARGET = torch.tensor([0.9, 0.6, -0.4, 0.2], dtype=torch.float64)
 

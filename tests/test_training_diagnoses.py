@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from optlayers import FeasibleSet, ProjectionLayer
-from optlayers.training import diagnoses
-from optlayers.training.diagnoses import ConstraintWarning
-from optlayers.training.history import History
-from optlayers.training.monitor import Monitor
+from optlayers.training.monitoring import diagnoses
+from optlayers.training.monitoring.diagnoses import ConstraintWarning
+from optlayers.training.monitoring.history import History
+from optlayers.training.monitoring.monitor import Monitor
 
 
 def causes(run: Callable[[], object]) -> dict[str, str]:

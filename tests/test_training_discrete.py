@@ -11,9 +11,9 @@ import torch
 
 from optlayers import FeasibleSet, InfeasibleError, NotConvexError, ProjectionLayer
 from optlayers.errors import NotSolvedError
-from optlayers.training.discrete import DiscreteLayer
-from optlayers.training.gumbel import GumbelSoftmax
-from optlayers.training.schedules import geometric, linear
+from optlayers.training.discrete.discrete import DiscreteLayer
+from optlayers.training.discrete.gumbel import GumbelSoftmax
+from optlayers.training.schedules.schedules import geometric, linear
 
 
 def _grid(*ranges):

@@ -16,7 +16,12 @@ from torch.distributions import (
 )
 
 from optlayers import FeasibleSet
-from optlayers.training.distributions import ProjectedDistribution, ProjectionTransform, SmoothTransform, in_set
+from optlayers.training.integrations.distributions import (
+    ProjectedDistribution,
+    ProjectionTransform,
+    SmoothTransform,
+    in_set,
+)
 
 x, X = cp.Variable(3), cp.Variable((2, 2), symmetric=True)
 SIMPLEX = [x >= 0, cp.sum(x) == 1]

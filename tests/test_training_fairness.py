@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from optlayers.training.fair_projection import FairProjection
-from optlayers.training.fairness import CONDITIONS, FairnessConstraint
+from optlayers.training.priced.fair_projection import FairProjection
+from optlayers.training.priced.fairness import CONDITIONS, FairnessConstraint
 
 CRITERIA = pytest.mark.parametrize("criterion", list(CONDITIONS))
 ROOT = Path(__file__).parents[1]

@@ -11,11 +11,11 @@ import torch
 from torch import nn
 
 from optlayers import FeasibleSet, InfeasibleError
-from optlayers.training.exponentiated_gradient import ExponentiatedGradient, nearest_by_entropy
-from optlayers.training.frank_wolfe import FrankWolfe, stochastic_momentum
-from optlayers.training.linear_minimisation import minimise_linear
-from optlayers.training.linear_program import minimise_by_cvxpy
-from optlayers.training.scheduled_set import ScheduledSet
+from optlayers.oracles.linear_minimisation import minimise_linear
+from optlayers.oracles.linear_program import minimise_by_cvxpy
+from optlayers.training.projected.exponentiated_gradient import ExponentiatedGradient, nearest_by_entropy
+from optlayers.training.projected.frank_wolfe import FrankWolfe, stochastic_momentum
+from optlayers.training.schedules.scheduled_set import ScheduledSet
 
 
 def bounded_sets():
@@ -58,7 +58,7 @@ def test_linear_minima_are_those_of_cvxpy(constraints, x, closed, dtype, monkeyp
         calls.append(arguments)
         return minimise_by_cvxpy(*arguments)
 
-    monkeypatch.setattr("optlayers.training.linear_minimisation.minimise_by_cvxpy", counted)
+    monkeypatch.setattr("optlayers.oracles.linear_minimisation.minimise_by_cvxpy", counted)
     own = FeasibleSet(constraints)
     gradient = torch.randn(2, 3, *x.shape, dtype=dtype)
     gradient[0, 0] = gradient[0, 0].sign()  # ties

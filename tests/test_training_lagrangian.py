@@ -9,13 +9,13 @@ import pytest
 import torch
 from torch import nn
 
-from optlayers.training.adaptive import Adaptive
-from optlayers.training.augmented_lagrangian import AugmentedLagrangian
-from optlayers.training.controllers import PI
-from optlayers.training.expectation import MovingAverage
-from optlayers.training.lagrangian import Lagrangian
-from optlayers.training.relations import Equality, Inequality, InSet
-from optlayers.training.scheduled_set import ScheduledSet
+from optlayers.training.priced.adaptive import Adaptive
+from optlayers.training.priced.augmented_lagrangian import AugmentedLagrangian
+from optlayers.training.priced.controllers import PI
+from optlayers.training.priced.expectation import MovingAverage
+from optlayers.training.priced.lagrangian import Lagrangian
+from optlayers.training.priced.relations import Equality, Inequality, InSet
+from optlayers.training.schedules.scheduled_set import ScheduledSet
 
 
 def tensor(*values, dtype=torch.float64):

@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from optlayers import FeasibleSet, ProjectionLayer
-from optlayers.training.activity import activity
-from optlayers.training.diagnoses import ConstraintWarning
-from optlayers.training.monitor import Monitor
-from optlayers.training.project_after_step import project_after_step
-from optlayers.training.scheduled_set import ScheduledSet
-from optlayers.training.writers import CsvWriter, as_writer, tensorboard
+from optlayers.training.monitoring.activity import activity
+from optlayers.training.monitoring.diagnoses import ConstraintWarning
+from optlayers.training.monitoring.monitor import Monitor
+from optlayers.training.monitoring.writers import CsvWriter, as_writer, tensorboard
+from optlayers.training.projected.project_after_step import project_after_step
+from optlayers.training.schedules.scheduled_set import ScheduledSet
 
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import remove_parametrizations
 
 from optlayers import FeasibleSet
+from optlayers.oracles.smooth_maps import _REGISTRY, SmoothMap, register_smooth_map
 from optlayers.sets.l1_ball import L1Ball
-from optlayers.training.parametrize import parametrize
-from optlayers.training.scheduled_set import ScheduledSet
-from optlayers.training.schedules import linear
-from optlayers.training.smooth_maps import _REGISTRY, SmoothMap, register_smooth_map
-from optlayers.training.smooth_set import SmoothSet
+from optlayers.training.reparametrized.parametrize import parametrize
+from optlayers.training.reparametrized.smooth_set import SmoothSet
+from optlayers.training.schedules.scheduled_set import ScheduledSet
+from optlayers.training.schedules.schedules import linear
 
 x, X = cp.Variable(5), cp.Variable((3, 3), symmetric=True)
 RISES = np.array([0.1, -0.2, 0.0, 0.3])

@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-from optlayers.training.adaptive import Adaptive
-from optlayers.training.penalty import Penalty
-from optlayers.training.relations import Inequality
-from optlayers.training.scheduled_set import ScheduledSet
-from optlayers.training.schedules import geometric
+from optlayers.training.priced.adaptive import Adaptive
+from optlayers.training.priced.penalty import Penalty
+from optlayers.training.priced.relations import Inequality
+from optlayers.training.schedules.scheduled_set import ScheduledSet
+from optlayers.training.schedules.schedules import geometric
 
 GENERATOR = torch.Generator().manual_seed(0)
 

@@ -7,9 +7,9 @@ import torch
 from scipy.spatial import ConvexHull
 
 from optlayers import FeasibleSet
-from optlayers.training.outline import outline
-from optlayers.training.plotting import plot_set
-from optlayers.training.scheduled_set import ScheduledSet
+from optlayers.training.monitoring.outline import outline
+from optlayers.training.monitoring.plotting import plot_set
+from optlayers.training.schedules.scheduled_set import ScheduledSet
 
 plt = pytest.importorskip("matplotlib.pyplot")
 

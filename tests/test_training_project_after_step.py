@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from optlayers import FeasibleSet, InfeasibleError
-from optlayers.training.in_place import project_in_place
-from optlayers.training.project_after_step import project_after_step
-from optlayers.training.scheduled_set import ScheduledSet
-from optlayers.training.weighted_projection import project_weighted
+from optlayers.oracles.weighted_projection import project_weighted
+from optlayers.training.projected.in_place import project_in_place
+from optlayers.training.projected.project_after_step import project_after_step
+from optlayers.training.schedules.scheduled_set import ScheduledSet
 
 OPTIMIZERS = {
     "sgd": lambda p: torch.optim.SGD(p, 0.1, momentum=0.9),

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import nn
 
-from optlayers.training.frank_wolfe import FrankWolfe
-from optlayers.training.project_after_step import project_after_step
+from optlayers.training.projected.frank_wolfe import FrankWolfe
+from optlayers.training.projected.project_after_step import project_after_step
 
 STEPS = {"least_squares": 60, "simplex_regression": 600, "svm_dual": 600}
 

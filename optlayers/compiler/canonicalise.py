@@ -30,8 +30,8 @@ from cvxpy.utilities.solver_context import SolverInfo
 
 from optlayers.compiler.affine_rows import AffineRows
 from optlayers.compiler.conic_form import ConicForm
-from optlayers.compiler.diagnosis import describe
 from optlayers.compiler.stuffed_rows import Stuffed, sort_rows
+from optlayers.declaration.diagnosis import describe
 
 _SUPPORTED = frozenset({Zero, NonNeg, SOC, PSD, ExpCone, PowCone3D})
 _STUFFED = _SUPPORTED | {Equality, Inequality}

@@ -4,12 +4,8 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
-
-def primal(tensor: Tensor) -> Tensor:
-    """Return the value without derivatives of either mode; `detach` alone keeps tangents."""
-    return forward_ad.unpack_dual(tensor.detach()).primal
+from optlayers.autograd.primal import primal
 
 
 def attach(value: Tensor, jacobian: Tensor, z: Tensor) -> Tensor:

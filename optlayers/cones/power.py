@@ -13,8 +13,9 @@ import math
 import torch
 from torch import Tensor
 
+from optlayers.autograd.primal import primal
 from optlayers.cones import root_search
-from optlayers.cones.common import dyad, normalise, primal
+from optlayers.cones.common import dyad, normalise
 
 
 def project(z: Tensor, alpha: float | Tensor) -> Tensor:

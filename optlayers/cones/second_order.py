@@ -5,7 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from optlayers.cones.common import dyad, normalise, primal
+from optlayers.autograd.primal import primal
+from optlayers.cones.common import dyad, normalise
 
 
 def project(z: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from optlayers.cones.common import primal
+from optlayers.autograd.primal import primal
 
 
 def project(z: Tensor) -> Tensor:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from optlayers.cones.common import primal
-from optlayers.parametric.constants import is_traced
+from optlayers.autograd.primal import primal
+from optlayers.autograd.tracing import is_traced
 from optlayers.solvers.active_rows import ActiveRows
 from optlayers.solvers.normal_equations import back_substitute, factorise, is_well_conditioned
 from optlayers.solvers.problem import Problem

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from optlayers.parametric.constants import is_traced
+from optlayers.autograd.tracing import is_traced
 from optlayers.solvers.augmented_lagrangian import hessian, normal_maps
 from optlayers.solvers.normal_equations import back_substitute, factorise
 from optlayers.solvers.problem import Problem, split_cones

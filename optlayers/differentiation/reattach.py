@@ -7,8 +7,8 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from optlayers.cones.common import primal
-from optlayers.cones.first_order import first_order
+from optlayers.autograd.first_order import first_order
+from optlayers.autograd.primal import primal
 from optlayers.differentiation.active_space import ActiveSpace, active_sides
 from optlayers.differentiation.linearised import Linearised
 from optlayers.solvers.problem import Problem

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 from torch._C._functorch import is_legacy_batchedtensor
 from torch.autograd import forward_ad
 
+from optlayers.autograd.tracing import is_traced
 from optlayers.kernels import cpu, gpu
-from optlayers.parametric.constants import is_traced
 
 
 def find(family: str | None, v: Tensor, *data: Tensor | None) -> ModuleType | None:

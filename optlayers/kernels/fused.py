@@ -10,8 +10,8 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from optlayers.autograd.follow import follow
 from optlayers.kernels.dispatch import as_data, as_rows, batch_of, find, is_batched
-from optlayers.kernels.follow import follow
 
 Formula = Callable[..., Tensor]
 

@@ -7,12 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
 
-
-def is_traced() -> bool:
-    """Whether values cannot be looked at: inside torch.compile, torch.export or a torch.func transform."""
-    return torch.compiler.is_compiling() or retrieve_all_functorch_interpreters() != []
+from optlayers.autograd.tracing import is_traced
 
 
 class Constant:

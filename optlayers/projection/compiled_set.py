@@ -14,14 +14,14 @@ from optlayers.compiler.canonicalise import compile_constraints
 from optlayers.compiler.presolve import presolve
 from optlayers.parametric.maps import Values
 from optlayers.projection.conditions import Condition, Conflict, find_conflicts, make_conditions, tolerance
-from optlayers.projection.dykstra_piece import DykstraPiece, make_dykstra_pieces
 from optlayers.projection.general_piece import GeneralPiece, Projected, make_general_pieces
 from optlayers.projection.pieces import Layout, Piece, make_pieces
-from optlayers.projection.reference_piece import ReferencePiece
 from optlayers.projection.residual import Residual
 from optlayers.projection.ties import Tied
 from optlayers.recognition.block import Block
 from optlayers.recognition.blocks import decompose
+from optlayers.reference.cvxpylayers_piece import ReferencePiece
+from optlayers.reference.dykstra_piece import DykstraPiece, make_dykstra_pieces
 from optlayers.sets.base import ClosedFormSet
 from optlayers.solvers.status import Status, worst
 

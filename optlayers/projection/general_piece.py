@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 from torch.autograd import forward_ad
 
-from optlayers.cones.common import primal
+from optlayers.autograd.follow import follow
+from optlayers.autograd.primal import primal
+from optlayers.autograd.tracing import is_traced
 from optlayers.differentiation.reattach import is_polyhedral, reattach, tangent
-from optlayers.kernels.follow import follow
-from optlayers.parametric.constants import Constant, is_traced
+from optlayers.parametric.constants import Constant
 from optlayers.parametric.maps import Map, Values
 from optlayers.parametric.symbolic import Affine, stack
 from optlayers.projection.conditions import tolerance

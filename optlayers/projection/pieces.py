@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.parametric.constants import Constant, is_traced
+from optlayers.autograd.tracing import is_traced
+from optlayers.parametric.constants import Constant
 from optlayers.parametric.maps import Map, Values
 from optlayers.parametric.symbolic import Data, stack
 from optlayers.projection.ties import Tied, tie_sources, untie

@@ -14,10 +14,10 @@ from torch import Tensor
 
 from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block
+from optlayers.recognition.quadratic import leg, match_norm
 from optlayers.sets.base import ClosedFormSet, join_checks, register, relative
-from optlayers.sets.box import clamp
 from optlayers.sets.l2_ball import L2Ball
-from optlayers.sets.quadratic import leg, match_norm
+from optlayers.sets.search.clamp import clamp
 from optlayers.sets.slab import Slab
 
 

@@ -33,7 +33,7 @@ class ClosedFormSet(ABC):
 
     Must be defined: `name`, `constraints`, `match`, `project`, `examples`. May be overridden: `label`,
     `infeasibility`, `relaxed`, `blame`; `kernels` and `fused`; and `is_twice_differentiable`, where second derivatives
-    raise NotImplementedError (see `optlayers.cones.first_order`).
+    raise NotImplementedError (see `optlayers.autograd.first_order`).
     """
 
     name: ClassVar[str]

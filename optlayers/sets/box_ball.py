@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.cones.common import primal
+from optlayers.autograd.primal import primal
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
-from optlayers.sets.ball_search import search_scale
+from optlayers.recognition.quadratic import leg, match_norm, safe_norm
 from optlayers.sets.base import ClosedFormSet, join_checks, register, relative
-from optlayers.sets.box import Box, clamp
-from optlayers.sets.quadratic import leg, match_norm, safe_norm
+from optlayers.sets.box import Box
+from optlayers.sets.search.ball_search import search_scale
+from optlayers.sets.search.clamp import clamp
 
 
 @register

@@ -12,13 +12,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.parametric.constants import is_traced
+from optlayers.autograd.tracing import is_traced
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
 from optlayers.sets.base import ClosedFormSet, join_checks, register, relative
-from optlayers.sets.box import Box, clamp
-from optlayers.sets.section_kernels import project_fused, project_in_place
-from optlayers.sets.section_search import free_mask, search
+from optlayers.sets.box import Box
+from optlayers.sets.search.clamp import clamp
+from optlayers.sets.search.section_kernels import project_fused, project_in_place
+from optlayers.sets.search.section_search import free_mask, search
 
 
 @register

@@ -18,9 +18,9 @@ from optlayers.recognition.block import Block, Row
 from optlayers.recognition.chains import in_order, order_field, read_chain
 from optlayers.sets.base import ClosedFormSet, join_checks, register, relative
 from optlayers.sets.box import Box
-from optlayers.sets.chain_compromise import least_violation
-from optlayers.sets.chain_search import nearest_in_chain
 from optlayers.sets.isotonic import arrange, match_monotone, restore
+from optlayers.sets.search.chain_compromise import least_violation
+from optlayers.sets.search.chain_search import nearest_in_chain
 
 
 @register
@@ -28,7 +28,7 @@ from optlayers.sets.isotonic import arrange, match_monotone, restore
 class DifferenceChain(ClosedFormSet):
     """``{y : low_step <= y[1:] - y[:-1] <= high_step, lower <= y <= upper}``, each bound of which may be absent.
 
-    The active bounds are found by dynamic programming (`optlayers.sets.chain_search`); with these fixed, each run of
+    The active bounds are found by dynamic programming (`sets.search.chain_search`); with these fixed, each run of
     tight steps is a mean, or stands at its bound. What pools to a monotone sequence is `Isotonic` instead.
 
     Attributes

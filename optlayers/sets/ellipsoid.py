@@ -11,12 +11,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.cones.common import primal
+from optlayers.autograd.primal import primal
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
+from optlayers.recognition.quadratic import match_norm, safe_norm
 from optlayers.sets.base import ClosedFormSet, register
-from optlayers.sets.quadratic import match_norm, safe_norm
-from optlayers.sets.secular_search import attached_root
+from optlayers.sets.search.secular_search import attached_root
 
 
 @register

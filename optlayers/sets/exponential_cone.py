@@ -13,7 +13,7 @@ from torch import Tensor
 from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block
 from optlayers.sets.base import ClosedFormSet, register
-from optlayers.sets.triples import match_triple, project_triple
+from optlayers.sets.search.triples import match_triple, project_triple
 
 
 @register

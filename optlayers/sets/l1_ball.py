@@ -12,17 +12,16 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from optlayers.autograd.tracing import is_traced, may_need_derivative
 from optlayers.kernels.fused import rows_of
-from optlayers.parametric.constants import is_traced
 from optlayers.parametric.symbolic import Affine, Data, derived
 from optlayers.recognition.bends import Bends, add, read_bends
 from optlayers.recognition.block import Block
 from optlayers.recognition.epigraphs import Budget, Cuts, read_budget, read_cuts, scaled
 from optlayers.sets.base import ClosedFormSet, register
-from optlayers.sets.box import may_need_derivative
 from optlayers.sets.box_section import BoxSection
-from optlayers.sets.section_kernels import along
-from optlayers.sets.section_search import search
+from optlayers.sets.search.section_kernels import along
+from optlayers.sets.search.section_search import search
 
 _TOLERANCE = 1e-13
 

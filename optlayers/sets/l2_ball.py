@@ -14,8 +14,8 @@ from torch import Tensor
 from optlayers.kernels.fused import by_plain_form, rows_of
 from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block
+from optlayers.recognition.quadratic import match_norm, safe_norm
 from optlayers.sets.base import ClosedFormSet, register
-from optlayers.sets.quadratic import match_norm, safe_norm
 
 
 @register

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from optlayers.cones.common import primal
+from optlayers.autograd.deferred import deferred
+from optlayers.autograd.primal import primal
 from optlayers.sets.base import ClosedFormSet
-from optlayers.sets.deferred import deferred
 
 
 @dataclass(frozen=True, eq=False)

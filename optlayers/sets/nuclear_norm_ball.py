@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.cones.common import primal
+from optlayers.autograd.primal import primal
 from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block
+from optlayers.recognition.matrix_cones import trace_norm_bound
 from optlayers.sets.base import register
 from optlayers.sets.box_section import BoxSection
-from optlayers.sets.matrix_cones import trace_norm_bound
 from optlayers.sets.matrix_norm_ball import MatrixNormBall
-from optlayers.sets.spectral_functions import SingularValues
+from optlayers.sets.search.spectral_functions import SingularValues
 
 
 @register

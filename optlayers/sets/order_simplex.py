@@ -19,7 +19,7 @@ from optlayers.recognition.chains import is_uniform, read_chain
 from optlayers.sets.base import ClosedFormSet, register
 from optlayers.sets.box_section import BoxSection
 from optlayers.sets.isotonic import arrange, match_monotone, restore
-from optlayers.sets.pool_adjacent import block_means, pool, settled
+from optlayers.sets.search.pool_adjacent import block_means, pool, settled
 from optlayers.sets.slab import Slab
 
 

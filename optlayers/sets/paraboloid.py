@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.cones.common import primal
+from optlayers.autograd.primal import primal
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
+from optlayers.recognition.principal_axes import combine, coordinates
+from optlayers.recognition.quadric import match_paraboloid
 from optlayers.sets.base import ClosedFormSet, register
-from optlayers.sets.principal_axes import combine, coordinates
-from optlayers.sets.quadric import match_paraboloid
-from optlayers.sets.secular_search import attached_root
+from optlayers.sets.search.secular_search import attached_root
 
 
 @register

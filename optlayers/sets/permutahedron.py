@@ -17,7 +17,7 @@ from optlayers.recognition.bends import add
 from optlayers.recognition.block import Block, Row
 from optlayers.recognition.mixtures import read_mixture
 from optlayers.sets.base import ClosedFormSet, register
-from optlayers.sets.pool_adjacent import isotonic_means
+from optlayers.sets.search.pool_adjacent import isotonic_means
 from optlayers.sets.sum_largest import SumLargest
 
 _TOLERANCE = 1e-11

@@ -12,9 +12,9 @@ from torch import Tensor
 
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
+from optlayers.recognition.quadric import match_cone
 from optlayers.sets.base import ClosedFormSet, register
-from optlayers.sets.quadric import match_cone
-from optlayers.sets.triples import match_triple, project_triple
+from optlayers.sets.search.triples import match_triple, project_triple
 
 
 @register

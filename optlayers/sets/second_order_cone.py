@@ -15,9 +15,9 @@ from torch import Tensor
 from optlayers.kernels.fused import by_plain_form, rows_of
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
+from optlayers.recognition.quadratic import safe_norm
+from optlayers.recognition.quadric import is_rotated, match_cone
 from optlayers.sets.base import ClosedFormSet, register
-from optlayers.sets.quadratic import safe_norm
-from optlayers.sets.quadric import is_rotated, match_cone
 
 _MOST_EXACT = 1 << 24  # whole numbers below are exact in float32
 

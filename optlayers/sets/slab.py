@@ -14,7 +14,7 @@ from torch import Tensor
 from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block
 from optlayers.sets.base import ClosedFormSet, register, relative
-from optlayers.sets.box import clamp
+from optlayers.sets.search.clamp import clamp
 
 
 @register

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.cones.common import primal
+from optlayers.autograd.primal import primal
 from optlayers.parametric.symbolic import Data, smallest
 from optlayers.recognition.block import Block
+from optlayers.recognition.matrix_cones import is_zero, norm_bound
 from optlayers.sets.base import register
-from optlayers.sets.matrix_cones import is_zero, norm_bound
 from optlayers.sets.matrix_norm_ball import MatrixNormBall
-from optlayers.sets.spectral_functions import SingularValues
+from optlayers.sets.search.spectral_functions import SingularValues
 
 
 @register

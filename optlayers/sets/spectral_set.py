@@ -14,11 +14,11 @@ from torch import Tensor
 
 from optlayers.parametric.symbolic import Affine, Data, as_number, derived, largest, smallest
 from optlayers.recognition.block import Block, BlockCone, Row
+from optlayers.recognition.matrix_cones import EigenvalueBound, eigenvalue_bounds, is_zero, read_rows
 from optlayers.sets.base import ClosedFormSet, register
 from optlayers.sets.box import Box
 from optlayers.sets.box_section import BoxSection
-from optlayers.sets.matrix_cones import EigenvalueBound, eigenvalue_bounds, is_zero, read_rows
-from optlayers.sets.spectral_functions import project_eigenvalues
+from optlayers.sets.search.spectral_functions import project_eigenvalues
 
 
 @register

@@ -12,13 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.parametric.constants import is_traced
+from optlayers.autograd.tracing import is_traced, may_need_derivative
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
 from optlayers.recognition.epigraphs import read_budget, read_cuts, scaled
 from optlayers.sets.base import ClosedFormSet, register
-from optlayers.sets.box import may_need_derivative
-from optlayers.sets.largest_search import thresholds
+from optlayers.sets.search.largest_search import thresholds
 
 _TOLERANCE = 1e-12
 

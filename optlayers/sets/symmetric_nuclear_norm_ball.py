@@ -13,8 +13,8 @@ from torch import Tensor
 
 from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block
+from optlayers.recognition.matrix_cones import is_symmetric, read_rows, trace_norm_bound
 from optlayers.sets.base import register
-from optlayers.sets.matrix_cones import is_symmetric, read_rows, trace_norm_bound
 from optlayers.sets.nuclear_norm_ball import NuclearNormBall
 
 

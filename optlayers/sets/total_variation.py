@@ -16,7 +16,7 @@ from optlayers.recognition.block import Block
 from optlayers.recognition.variation import read_variation
 from optlayers.sets.base import ClosedFormSet, register
 from optlayers.sets.isotonic import arrange, restore
-from optlayers.sets.total_variation_search import nearest_of_variation
+from optlayers.sets.search.total_variation_search import nearest_of_variation
 
 
 @register
@@ -25,7 +25,7 @@ class TotalVariationBall(ClosedFormSet):
     """``{y : sum_i |y[i + 1] - y[i]| <= radius}``.
 
     The blocks of equal entries and the signs of the steps between them are found by following the path of the
-    multiplier (`optlayers.sets.total_variation_search`); with these fixed, the answer is a projection onto a hyperplane
+    multiplier (`sets.search.total_variation_search`); with these fixed, the answer is a projection onto a hyperplane
     among the sequences that are constant on the blocks (Fadili and Peyré, "Total variation projection with first order
     schemes", 2011, for the set; Friedman and others, "Pathwise coordinate optimization", 2007, for the path).
 

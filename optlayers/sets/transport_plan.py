@@ -11,16 +11,17 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.cones.common import primal
-from optlayers.parametric.constants import is_traced
+from optlayers.autograd.primal import primal
+from optlayers.autograd.tracing import is_traced
 from optlayers.parametric.symbolic import Affine, Data, as_number, gather
 from optlayers.recognition.block import Block, Row
 from optlayers.recognition.transport_rows import TransportRows, find_transport_rows
 from optlayers.sets.base import ClosedFormSet, register, relative
-from optlayers.sets.box import Box, clamp
-from optlayers.sets.transport_graph import potentials
-from optlayers.sets.transport_relaxation import finite, give_way, least_violating_sums, uncrossed
-from optlayers.sets.transport_search import find_face
+from optlayers.sets.box import Box
+from optlayers.sets.search.clamp import clamp
+from optlayers.sets.search.transport_graph import potentials
+from optlayers.sets.search.transport_relaxation import finite, give_way, least_violating_sums, uncrossed
+from optlayers.sets.search.transport_search import find_face
 
 _UNSOLVED = {torch.float64: 1e-8, torch.float32: 1e-4}  # of the totals and the point: more than any rounding
 _EMPTY = 1e-9  # by how much the sums of an empty polytope miss the totals, relative to these

@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields
 import torch
 from torch import Tensor
 
-from optlayers.cones.common import primal
+from optlayers.autograd.primal import primal
 from optlayers.solvers.geometry import Geometry, Reduction, row_norms
 from optlayers.solvers.problem import Problem, largest
 from optlayers.solvers.structure import Structure

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from optlayers.parametric.constants import is_traced
+from optlayers.autograd.tracing import is_traced
 from optlayers.solvers.problem import Problem
 
 _WELL_CONDITIONED = 0.1  # pivots of unit rows

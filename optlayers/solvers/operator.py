@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, library
 
-from optlayers.cones.common import primal
+from optlayers.autograd.primal import primal
 from optlayers.solvers.formulation import Formulation
 from optlayers.solvers.geometry import Geometry, Reduction
 from optlayers.solvers.nearest import Nearest, nearest

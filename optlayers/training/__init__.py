@@ -1,32 +1,31 @@
 """Constrained training: the same sets held by projected optimizers, reparametrization, penalties or multipliers.
 
-The callbacks for other trainers are in `optlayers.training.lightning` and `optlayers.training.transformers`, the
-constraints for Cooper in `optlayers.training.cooper`.
+The callbacks for other trainers, and the constraints for Cooper, are in `optlayers.training.integrations`.
 """
 
-from optlayers.training.adaptive import Adaptive
-from optlayers.training.augmented_lagrangian import AugmentedLagrangian
+from optlayers.oracles.linear_minimisation import minimise_linear
+from optlayers.oracles.smooth_maps import register_smooth_map
 from optlayers.training.constrain import Held, constrain
-from optlayers.training.controllers import PI
-from optlayers.training.diagnoses import ConstraintWarning
-from optlayers.training.discrete import DiscreteLayer
-from optlayers.training.distributions import ProjectedDistribution, in_set
-from optlayers.training.exponentiated_gradient import ExponentiatedGradient
-from optlayers.training.fair_projection import FairProjection
-from optlayers.training.fairness import FairnessConstraint
-from optlayers.training.frank_wolfe import FrankWolfe, stochastic_momentum
-from optlayers.training.gumbel import GumbelSoftmax
-from optlayers.training.lagrangian import Lagrangian
-from optlayers.training.linear_minimisation import minimise_linear
-from optlayers.training.monitor import Monitor
-from optlayers.training.parametrize import parametrize
-from optlayers.training.penalty import Penalty
-from optlayers.training.plotting import plot_set
-from optlayers.training.project_after_step import ProjectedParameters, project_after_step
-from optlayers.training.relations import Equality, Inequality, InSet
-from optlayers.training.scheduled_set import ScheduledSet
-from optlayers.training.schedules import geometric, linear
-from optlayers.training.smooth_maps import register_smooth_map
+from optlayers.training.discrete.discrete import DiscreteLayer
+from optlayers.training.discrete.gumbel import GumbelSoftmax
+from optlayers.training.integrations.distributions import ProjectedDistribution, in_set
+from optlayers.training.monitoring.diagnoses import ConstraintWarning
+from optlayers.training.monitoring.monitor import Monitor
+from optlayers.training.monitoring.plotting import plot_set
+from optlayers.training.priced.adaptive import Adaptive
+from optlayers.training.priced.augmented_lagrangian import AugmentedLagrangian
+from optlayers.training.priced.controllers import PI
+from optlayers.training.priced.fair_projection import FairProjection
+from optlayers.training.priced.fairness import FairnessConstraint
+from optlayers.training.priced.lagrangian import Lagrangian
+from optlayers.training.priced.penalty import Penalty
+from optlayers.training.priced.relations import Equality, Inequality, InSet
+from optlayers.training.projected.exponentiated_gradient import ExponentiatedGradient
+from optlayers.training.projected.frank_wolfe import FrankWolfe, stochastic_momentum
+from optlayers.training.projected.project_after_step import ProjectedParameters, project_after_step
+from optlayers.training.reparametrized.parametrize import parametrize
+from optlayers.training.schedules.scheduled_set import ScheduledSet
+from optlayers.training.schedules.schedules import geometric, linear
 
 __all__ = [
     "PI",

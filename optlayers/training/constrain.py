@@ -9,14 +9,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
 
-from optlayers.declaration import check_choice
+from optlayers.declaration.declaration import check_choice
 from optlayers.feasible_set import FeasibleSet
-from optlayers.training.augmented_lagrangian import AugmentedLagrangian
-from optlayers.training.in_place import project_in_place
-from optlayers.training.parametrize import parametrize
-from optlayers.training.penalty import Penalty
-from optlayers.training.relations import InSet
-from optlayers.training.scheduled_set import Constraints, ScheduledSet, scheduled
+from optlayers.training.priced.augmented_lagrangian import AugmentedLagrangian
+from optlayers.training.priced.penalty import Penalty
+from optlayers.training.priced.relations import InSet
+from optlayers.training.projected.in_place import project_in_place
+from optlayers.training.reparametrized.parametrize import parametrize
+from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, scheduled
 
 Strategy = Literal["projection", "reparametrization", "penalty", "augmented_lagrangian"]
 

@@ -1,4 +1,4 @@
-"""The active bounds of chains of differences, row by row; `optlayers.sets.chain_search` explains the algorithm."""
+"""The active bounds of chains of differences, row by row; the algorithm is that of `sets.search.chain_search`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ TIE = 16 * np.finfo(float).eps  # roots this close to a leap, relative to the da
 def search(
     v: Tensor, lower: Tensor, upper: Tensor, low_step: Tensor, high_step: Tensor, interpreted: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Return what `optlayers.sets.chain_search.search_rows` returns, by a loop over rows, compiled or interpreted."""
+    """Return what `sets.search.chain_search.search_rows` returns, by a loop over rows, compiled or interpreted."""
     tight = torch.zeros(low_step.shape, dtype=torch.int64)
     pinned = torch.zeros(v.shape, dtype=torch.int64)
     arrays = (t.contiguous().numpy() for t in (v, lower, upper, low_step, high_step))

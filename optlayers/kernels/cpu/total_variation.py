@@ -1,4 +1,4 @@
-"""Blocks of the nearest points of bounded total variation, row by row; see `optlayers.sets.total_variation_search`."""
+"""Blocks of the nearest points of bounded total variation, row by row; see `sets.search.total_variation_search`."""
 
 from __future__ import annotations
 

@@ -1,0 +1,1 @@
+"""What stands between values and torch's derivatives: detached values, tracing, custom operators."""

@@ -1,0 +1,1 @@
+"""What the user declares and passes: constraints, variables, parameters and their values, checked."""

@@ -1,0 +1,85 @@
+"""What the user declares: constraints, variables and parameters, chosen and checked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, get_args
+
+import cvxpy as cp
+
+from optlayers.declaration.diagnosis import check_constraints, check_convex, check_variables
+
+
+class Declaration:
+    """Checked constraints with their places in the user's list, the variables to project, and all parameters.
+
+    Raises
+    ------
+    NotConvexError, NotParametrizedError
+        If a constraint is not DCP, or not DPP; or a variable is not real and continuous.
+    ValueError
+        If an argument is not what it should be, or variables or parameters do not fit the constraints.
+    """
+
+    def __init__(
+        self,
+        constraints: Sequence[cp.Constraint | bool] | cp.Constraint,
+        variables: cp.Variable | Sequence[cp.Variable] | None,
+        parameters: cp.Parameter | Sequence[cp.Parameter] | None,
+    ) -> None:
+        self.positions, self.constraints = check_constraints(constraints)
+        found = list({v.id: v for c in self.constraints for v in c.variables()}.values())
+        self.variables = _choose_variables(found, variables)
+        check_variables([*self.variables, *found])
+        check_convex(self.positions, self.constraints, [*self.variables, *found])
+        self.parameters = _choose_parameters(self.constraints, [*self.variables, *found], parameters)
+
+
+def check_choice(name: str, value: object, choices: Any) -> None:
+    """Raise ValueError if the value is not one of a Literal's."""
+    if value not in get_args(choices):
+        raise ValueError(f"{name}: expected one of {', '.join(map(repr, get_args(choices)))}, got {value!r}")
+
+
+def _choose_variables(
+    found: Sequence[cp.Variable], variables: cp.Variable | Sequence[cp.Variable] | None
+) -> list[cp.Variable]:
+    if variables is None:
+        if len(found) != 1:
+            names = ", ".join(v.name() for v in found) or "none"
+            raise ValueError(
+                f"the constraints have {len(found)} variables ({names}): say which to project, variables=[...]"
+            )
+        return list(found)
+    chosen = [variables] if isinstance(variables, cp.Expression) else list(variables)
+    if not chosen or len({id(v) for v in chosen}) < len(chosen):
+        raise ValueError(f"variables: expected distinct variables, at least one, got {[str(v) for v in chosen]}")
+    return chosen
+
+
+def _choose_parameters(
+    constraints: Sequence[cp.Constraint],
+    variables: Sequence[cp.Variable],
+    parameters: cp.Parameter | Sequence[cp.Parameter] | None,
+) -> list[cp.Parameter]:
+    bounds = [b for v in variables for b in v.attributes["bounds"] or [] if isinstance(b, cp.Expression)]
+    found = list({p.id: p for source in [*constraints, *bounds] for p in source.parameters()}.values())
+    for parameter in found:
+        if parameter.is_complex():
+            raise ValueError(f"parameter {parameter.name()} is complex: only real parameters are supported")
+    if parameters is None:
+        return found
+    chosen = [parameters] if isinstance(parameters, cp.Expression) else list(parameters)
+    for parameter in chosen:
+        if not isinstance(parameter, cp.Parameter):
+            raise ValueError(f"parameters: expected CVXPY parameters, got {type(parameter).__name__} ({parameter})")
+    given, needed = {p.id for p in chosen}, {p.id for p in found}
+    if given != needed or len(given) < len(chosen):
+        missing = ", ".join(p.name() for p in found if p.id not in given) or "none"
+        extra = ", ".join(p.name() for p in chosen if p.id not in needed) or "none"
+        twice = "; some are given twice" if len(given) < len(chosen) else ""
+        raise ValueError(
+            "parameters: expected each parameter of the constraints once; "
+            f"missing: {missing}; not in the constraints: {extra}{twice}"
+        )
+    return chosen

@@ -1,0 +1,87 @@
+"""Points and parameter values of one call: checked, in one dtype, flat."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+
+import cvxpy as cp
+import torch
+from torch import Tensor
+
+from optlayers.autograd.tracing import is_traced
+from optlayers.declaration.parameter_values import Given, broken_attributes
+from optlayers.parametric.maps import Values
+
+Problem = tuple[str, Tensor]  # what is wrong, and with which samples
+
+
+def check_points(variables: Sequence[cp.Variable], points: Sequence[object]) -> list[Tensor]:
+    """Return the points if there is one of the right kind and shape per variable; raise ValueError if not."""
+    if len(points) != len(variables):
+        raise ValueError(f"expected {len(variables)} points, one per variable, got {len(points)}")
+    result = []
+    for variable, point in zip(variables, points, strict=True):
+        shape = tuple(variable.shape)
+        if not isinstance(point, Tensor):
+            raise ValueError(f"variable {variable.name()}: expected a tensor, got {type(point).__name__}")
+        if not point.is_floating_point():
+            raise ValueError(f"variable {variable.name()}: expected a floating-point tensor, got {point.dtype}")
+        if point.ndim < len(shape) or tuple(point.shape[point.ndim - len(shape) :]) != shape:
+            expected = ", ".join(["*batch", *map(str, shape)])
+            raise ValueError(
+                f"variable {variable.name()} has shape {shape}: expected a point ({expected}), got {tuple(point.shape)}"
+            )
+        result.append(point)
+    return result
+
+
+def prepare(
+    variables: Sequence[cp.Variable],
+    parameters: Sequence[cp.Parameter],
+    points: Sequence[Tensor],
+    given: Mapping[int, Given],
+    *,
+    validate: bool,
+    keep_half: bool = False,
+) -> tuple[Tensor, Values, list[Problem]]:
+    """Return the points ``(*batch, n)``, the parameter values, and what is wrong with which samples.
+
+    The dtype is that of the points and the parameter tensors together, float32 at least; with `keep_half`, points of
+    half types stay as they are where that is float32.
+    """
+    missing = [p.name() for k, p in enumerate(parameters) if k not in given]
+    if missing:
+        raise ValueError(f"no value for the parameters {', '.join(missing)}: pass them, or call bind")
+    values = [given[k].on(p, points[0]) for k, p in enumerate(parameters)]
+    tensors = [*points, *(value for k, value in enumerate(values) if given[k].is_tensor)]
+    floating = [tensor.dtype for tensor in tensors if tensor.is_floating_point()]
+    dtype = functools.reduce(torch.promote_types, floating, torch.float32)
+    flat = [_flatten(value, len(p.shape), dtype) for p, value in zip(parameters, values, strict=True)]
+    own = functools.reduce(torch.promote_types, [point.dtype for point in points])
+    own = own if keep_half and dtype == torch.float32 else dtype
+    parts = [_flatten(point, len(v.shape), own) for v, point in zip(variables, points, strict=True)]
+    names = [leaf.name() for leaf in (*variables, *parameters)]
+    batch = _common_batch(names, [*parts, *flat])
+    v = parts[0] if len(parts) == 1 else torch.cat([part.expand(*batch, part.shape[-1]) for part in parts], -1)
+    problems: list[Problem] = []
+    if validate and not is_traced():
+        for parameter, value in zip(parameters, values, strict=True):
+            problems += broken_attributes(parameter, value)
+    return v, Values(tuple(flat), dtype, points[0].device), problems
+
+
+def _flatten(tensor: Tensor, event: int, dtype: torch.dtype) -> Tensor:
+    """Return ``(*batch, size)`` in C order."""
+    tensor = tensor.to(dtype)
+    return tensor.unsqueeze(-1) if event == 0 else tensor.flatten(tensor.ndim - event)
+
+
+def _common_batch(names: Sequence[str], tensors: Sequence[Tensor]) -> torch.Size:
+    if len(tensors) == 1:
+        return tensors[0].shape[:-1]
+    try:
+        return torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))
+    except RuntimeError:
+        shapes = ", ".join(f"{name} {tuple(t.shape[:-1])}" for name, t in zip(names, tensors, strict=True))
+        raise ValueError(f"the batch dimensions do not fit together: {shapes}") from None

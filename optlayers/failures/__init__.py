@@ -1,0 +1,1 @@
+"""What is said of samples without answer, and which constraints conflict."""

@@ -1,0 +1,101 @@
+"""What is said of samples without answer."""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from optlayers.declaration.inputs import Problem
+from optlayers.declaration.parameter_values import name_rows
+from optlayers.errors import InfeasibleError, NotSolvedError
+from optlayers.parametric.maps import Values
+from optlayers.projection.compiled_set import CompiledSet
+from optlayers.solution import Status
+
+_INTERNAL = (str(Path(__file__).parents[1]) + os.sep, str(Path(torch.__file__).parent) + os.sep)
+
+
+@dataclass(frozen=True)
+class Failures:
+    """The samples of one call that have no answer, ``status != 0``, and where to look for the reasons."""
+
+    compiled: CompiledSet
+    values: Values
+    explain: Callable[[Tensor], Sequence[tuple[Tensor, tuple[str, ...]]]]
+    status: Tensor
+    problems: Sequence[Problem]
+
+    def report(self, policy: str) -> None:
+        """Raise or warn, as the policy says; "nan" is silent, and so is "nearest" but for invalid samples.
+
+        Raises
+        ------
+        ValueError
+            If a point or a parameter is invalid.
+        InfeasibleError
+            If the set is empty for some samples.
+        """
+        messages = self._invalid()
+        if messages and policy == "raise":
+            raise ValueError("; ".join(messages))
+        infeasible = self.status == int(Status.INFEASIBLE)
+        if policy in ("raise", "warn") and bool(infeasible.any()):
+            labels, message = self._infeasible(infeasible)
+            if policy == "raise":
+                raise InfeasibleError(message, labels, infeasible.flatten().nonzero().flatten().tolist())
+            messages.append(message)
+        unsolved = self.status == int(Status.UNSOLVED)
+        if bool(unsolved.any()):
+            message = f"the solver did not reach its accuracy for {name_rows(unsolved)}"
+            if policy == "raise":
+                raise NotSolvedError(message, unsolved.flatten().nonzero().flatten().tolist())
+            messages.append(message)
+        if messages and policy != "nan":
+            warnings.warn("; ".join(messages) + ". These samples are NaN.", RuntimeWarning, stacklevel=_user_level())
+
+    def _invalid(self) -> list[str]:
+        invalid = self.status == int(Status.INVALID)
+        messages = []
+        for what, bad in self.problems:
+            messages.append(f"{what} in {name_rows(bad)}" if bad.ndim else what)
+            invalid = invalid & ~bad
+        if bool(invalid.any()):
+            messages.append(f"a point or a parameter is NaN or infinite in {name_rows(invalid)}")
+        return messages
+
+    def _infeasible(self, infeasible: Tensor) -> tuple[tuple[str, ...], str]:
+        """Return the constraints at fault and the message, one part for each conflict."""
+        labels: dict[str, None] = {}
+        parts, rest = [], infeasible
+        for conflict in self.compiled.find_conflicts(self.values):
+            own = conflict.samples & rest
+            if bool(own.any()):
+                labels |= dict.fromkeys(conflict.constraints)
+                parts.append(
+                    f"the set is empty for {name_rows(own)}: no point satisfies {together(conflict.constraints)}"
+                )
+                rest = rest & ~own
+        for own, constraints in self.explain(rest):
+            labels |= dict.fromkeys(constraints)
+            parts.append(f"the set is empty for {name_rows(own)}: no point satisfies {together(constraints)}")
+        return tuple(labels), "; ".join(parts)
+
+
+def together(labels: Sequence[str]) -> str:
+    """Enumerate constraints."""
+    return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]} together"
+
+
+def _user_level() -> int:
+    """Return the stack level of the caller's own code, for warnings."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_code.co_filename.startswith(_INTERNAL):
+        level, frame = level + 1, frame.f_back
+    return level

@@ -1,0 +1,1 @@
+"""What a set offers besides its projection: linear minimisation, other metrics, smooth maps, integer points."""

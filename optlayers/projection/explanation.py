@@ -1,0 +1,74 @@
+"""In words: what a set was recognised as, and how it is projected onto."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import cvxpy as cp
+import numpy as np
+
+from optlayers.kernels.dispatch import missing_packages
+from optlayers.projection.compiled_set import CompiledSet
+from optlayers.recognition.block import Block
+from optlayers.reference.cvxpylayers_piece import ReferencePiece
+from optlayers.reference.dykstra_piece import DykstraPiece
+
+_GENERAL = "no closed form is used for this combination, so it runs on the general solver, iterative, to rounding."
+_REFERENCE = "it runs on cvxpylayers, as asked for: iterative, accurate to about 1e-5, slow."
+_DYKSTRA = "it runs on Dykstra's alternating projections onto {}, as asked for: iterative, maybe slow."
+
+
+def explain(compiled: CompiledSet, variables: Sequence[cp.Variable]) -> str:
+    """Describe each group of blocks: its set, its entries, its method and the constraints it comes from."""
+    lines = []
+    for (name, size), blocks in _groups(compiled).items():
+        where = _place(np.concatenate([block.columns for block in blocks]), variables)
+        times = f"{len(blocks)} x {name}, {_entries(size)} each" if len(blocks) > 1 else f"{name}, {_entries(size)}"
+        lines.append(f"- {times}, of {where}: closed form, exact.{_origin(compiled, blocks)}")
+    for piece in compiled.general:
+        how = _REFERENCE if isinstance(piece, ReferencePiece) else _GENERAL
+        for k, block in enumerate(piece.blocks):
+            if isinstance(piece, DykstraPiece):
+                how = _DYKSTRA.format(", ".join(piece.labels(k)))
+            where = f"{_entries(block.size)}, of {_place(block.columns, variables)}" if block.size else "no entry"
+            lines.append(f"- {where} ({block.summary()}): {how}{_origin(compiled, [block])}")
+    if any(piece.kind.kernels for piece in compiled.pieces):
+        lines += [f"- {package} is not installed: {what}." for package, what in missing_packages().items()]
+    return "\n".join(lines)
+
+
+def summarise(compiled: CompiledSet) -> str:
+    """Name the sets in one line."""
+    counts: Counter[str] = Counter()
+    for (name, _), blocks in _groups(compiled).items():
+        counts[name] += len(blocks)
+    parts = [name if count == 1 else f"{count} x {name}" for name, count in counts.items()]
+    return ", ".join([*parts, "a set without closed form"] if compiled.general else parts)
+
+
+def _groups(compiled: CompiledSet) -> dict[tuple[str, int], list[Block]]:
+    groups: dict[tuple[str, int], list[Block]] = {}
+    for piece in compiled.pieces:
+        for label, block in zip(piece.labels, piece.blocks, strict=True):
+            groups.setdefault((label, block.size), []).append(block)
+    return groups
+
+
+def _entries(size: int) -> str:
+    return "1 entry" if size == 1 else f"{size} entries"
+
+
+def _place(columns: np.ndarray, variables: Sequence[cp.Variable]) -> str:
+    """Name the variables that some entries belong to."""
+    names, start = [], 0
+    for variable in variables:
+        if ((columns >= start) & (columns < start + variable.size)).any():
+            names.append(f"{variable.name()} {tuple(variable.shape)}")
+        start += variable.size
+    return ", ".join(names)
+
+
+def _origin(compiled: CompiledSet, blocks: Sequence[Block]) -> str:
+    sources = sorted(set().union(*(block.sources for block in blocks)))
+    return f" From {'; '.join(compiled.form.labels[s] for s in sources)}." if sources else ""

@@ -1,0 +1,1 @@
+"""Methods to compare with: cvxpylayers, and Dykstra's alternating projections."""

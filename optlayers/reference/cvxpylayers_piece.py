@@ -1,0 +1,82 @@
+"""All blocks together, projected onto by the reference method."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import cvxpy as cp
+import numpy as np
+import torch
+from torch import Tensor
+
+from optlayers.autograd.tracing import is_traced
+from optlayers.compiler.conic_form import ConicForm
+from optlayers.parametric.constants import Constant
+from optlayers.parametric.maps import Values
+from optlayers.projection.general_piece import Projected
+from optlayers.recognition.block import Block
+from optlayers.reference.cvxpylayers import Reference
+from optlayers.solvers.status import Status
+
+
+class ReferencePiece:
+    """Blocks together, with the constraints and the whole variables that they touch.
+
+    Entries of these variables in other blocks are independent of them, and set to zero.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[Block],
+        form: ConicForm,
+        constraints: Sequence[cp.Constraint],
+        variables: Sequence[cp.Variable],
+        parameters: Sequence[cp.Parameter],
+    ) -> None:
+        self.blocks = tuple(blocks)
+        entries = np.sort(np.concatenate([block.columns for block in blocks]))
+        self.columns = entries[None]
+        self.shapes = [tuple(p.shape) for p in parameters]
+        ends = list(itertools.accumulate(v.size for v in variables))
+        touched = np.unique(np.searchsorted(ends, entries, side="right")).tolist()
+        self.variable_shapes = [tuple(variables[k].shape) for k in touched]
+        self.variable_sizes = [variables[k].size for k in touched]
+        columns = np.concatenate([np.arange(ends[k] - variables[k].size, ends[k]) for k in touched])
+        self.places = Constant(np.searchsorted(columns, entries))
+        self.method = Reference(list(constraints), [variables[k] for k in touched], parameters)
+
+    def solve(self, v: Tensor, values: Values, *, relax: bool = False, start: Tensor | None = None) -> Projected:
+        """Project points ``(*batch, 1, n)`` of the piece's own entries; samples that fail come back as NaN."""
+        if is_traced():
+            raise NotImplementedError(
+                "method='cvxpylayers' does not support torch.compile, torch.export, vmap or forward-mode derivatives; "
+                "method='general' does"
+            )
+        batch = torch.broadcast_shapes(v.shape[:-2], *(t.shape[:-1] for t in values.tensors))
+        v = v.squeeze(-2).expand(*batch, v.shape[-1]).reshape(math.prod(batch), v.shape[-1])
+        places = self.places.on(v.device)
+        whole = v.new_zeros(v.shape[0], sum(self.variable_sizes)).index_copy(-1, places, v)
+        parts = whole.split(self.variable_sizes, -1)
+        points = [part.reshape(v.shape[0], *shape) for part, shape in zip(parts, self.variable_shapes, strict=True)]
+        parameters = [
+            t.expand(*batch, t.shape[-1]).reshape(v.shape[0], *shape)
+            for t, shape in zip(values.tensors, self.shapes, strict=True)
+        ]
+        projected = self.method.project(points, parameters)
+        flat = (p.reshape(v.shape[0], size) for p, size in zip(projected, self.variable_sizes, strict=True))
+        value = torch.cat(list(flat), -1).index_select(-1, places).reshape(*batch, 1, v.shape[-1])
+        failed = ~value.detach().isfinite().all(-1).squeeze(-1)
+        status = torch.where(failed, int(Status.INFEASIBLE), int(Status.SOLVED))
+        zeros = torch.zeros(batch, dtype=torch.int64, device=v.device)
+        return Projected(value, status, torch.zeros_like(value[..., 0, 0]), zeros, value[..., :0], value[..., :0])
+
+    @property
+    def state_shape(self) -> tuple[int, int]:
+        """Nothing is kept for a warm start."""
+        return 1, 0
+
+    def suspects(self, values: Values) -> set[int]:
+        """Return all of the user's constraints: this method has no certificates."""
+        return set().union(*(block.sources for block in self.blocks))

@@ -1,0 +1,1 @@
+"""The searches of the closed forms for their combinatorial parts, as custom operators on batches."""

@@ -1,0 +1,59 @@
+"""Sections of boxes by fused kernels, where these serve."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from optlayers.kernels.fused import rows_of
+from optlayers.sets.search.section_search import stored_free_mask
+
+Section = tuple[Tensor | None, Tensor | None, Tensor | None]  # normal, lower, upper
+
+
+def project_fused(v: Tensor, section: Section, total_lower: Tensor | None, total_upper: Tensor | None) -> Tensor | None:
+    """Return the projection with its derivatives; None where the plain form has to serve; see `BoxSection`."""
+    rows = rows_of("box_section", v, *section, numbers=(total_lower, total_upper))
+    if rows is None:
+        return None
+    y, tight = rows.kernels.project(rows.points, *rows.vectors, *rows.numbers)
+
+    def formula(gradient: Tensor, y: Tensor, tight: Tensor) -> Tensor:
+        return pull(gradient, y, tight, *section)
+
+    return rows.answer(y, formula, (y, tight), rows.vectors)
+
+
+def project_in_place(v: Tensor, section: Section, total_lower: Tensor | None, total_upper: Tensor | None) -> bool:
+    """Replace points by their projections; see `ClosedFormSet.project_`."""
+    rows = rows_of("box_section", v, *section, numbers=(total_lower, total_upper)) if v.device.type == "cpu" else None
+    if rows is None or not v.is_contiguous() or rows.leaf.data_ptr() != v.data_ptr():
+        return False
+    finite = torch.empty(len(rows.points), dtype=torch.bool)
+    rows.kernels.project(rows.points, *rows.vectors, *rows.numbers, out=rows.points, finite=finite)
+    return bool(finite.all())
+
+
+def pull(
+    gradient: Tensor, y: Tensor, tight: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None
+) -> Tensor:
+    """Return the derivative of the projection, which is symmetric, times the gradient.
+
+    Parameters
+    ----------
+    gradient, y : Tensor, shape (*batch, n)
+        `y` is the projection; it counts as constant.
+    tight : Tensor of bool, shape (*batch,)
+        Whether the total is at its bound.
+    normal, lower, upper : Tensor, shape (*batch, n), or None
+    """
+    free = stored_free_mask(y, lower, upper).to(gradient.dtype)
+    return free * gradient - along(gradient, free if normal is None else free * normal, tight)
+
+
+def along(gradient: Tensor, direction: Tensor, where: Tensor) -> Tensor:
+    """Return the gradient's component along a direction, which may be zero; zeros for all other samples."""
+    square = direction.square().sum(-1, keepdim=True)
+    product = (direction * gradient).sum(-1, keepdim=True)
+    some = square > 0
+    return torch.where(where.unsqueeze(-1) & some, product / torch.where(some, square, 1.0), 0.0) * direction

@@ -1,0 +1,1 @@
+"""Layers with integer and boolean outputs."""

@@ -1,0 +1,196 @@
+"""Integer and boolean constraints: project onto the relaxed set, round to a feasible point, straight through."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import cvxpy as cp
+import torch
+from torch import Tensor, nn
+
+from optlayers.declaration.parameter_values import name_rows
+from optlayers.errors import InfeasibleError, NotSolvedError
+from optlayers.feasible_set import FeasibleSet, Method
+from optlayers.oracles.integer_points import nearest_integer_point
+from optlayers.oracles.integer_program import IntegerProgram
+from optlayers.parametric.maps import Values
+from optlayers.solvers.problem import largest
+from optlayers.training.discrete.relaxation import Relaxation
+
+
+class DiscreteLayer(nn.Module):
+    """A layer that returns feasible integer points, with the gradient of the projection onto the relaxed set.
+
+    What comes back is feasible, to `tolerance`, with entries that are integers where they are declared so; or an error
+    is raised which names the samples. It is the feasible integer point nearest to the input
+
+    - where every block of the relaxed set is a box, a box with bounds on the sum of the entries (cardinalities, one
+      choice of many, shares of an integer total), or an assignment, and all its entries are integer: by formulas;
+    - where the rounded input is feasible;
+    - where all variables are boolean and ``nearest=True``, up to the accuracy of the solver (for HiGHS, ties within
+      1e-6 of the largest entry): by one mixed-integer linear program per sample.
+
+    Otherwise it is the rounded projection onto the relaxed set, where that is feasible and ``nearest=False``; else the
+    feasible point that minimises the sum of absolute differences (L1) to that projection, or, where all variables are
+    boolean, the Euclidean distance to the input. These programs run on the CPU one by one, and may take long: their
+    worst case is exponential. HiGHS takes linear constraints only.
+
+    The gradient, to points and parameters, is that of the projection onto the relaxed set, which is biased: the values
+    are constant wherever they do not jump. The layer is for eager mode, without `torch.compile`.
+
+    Parameters
+    ----------
+    constraints, variables, parameters
+        As for `FeasibleSet`, with `integer` and `boolean` variables. Other variables may be discrete, too; the programs
+        are then needed for every sample.
+    nearest : bool
+        Whether to leave out the rounded projection, which is fast but not always nearest.
+    method : str
+        Of the relaxed set, see `FeasibleSet`.
+    tolerance : float
+        The largest violation of a feasible point, absolute.
+    solver, solver_options
+        For `cvxpy.Problem.solve`; the default is HiGHS, with a relative gap of zero.
+
+    Examples
+    --------
+    >>> import cvxpy as cp, torch
+    >>> from optlayers.training.discrete.discrete import DiscreteLayer
+    >>> x = cp.Variable(4, boolean=True)
+    >>> layer = DiscreteLayer([cp.sum(x) == 2])
+    >>> layer(torch.tensor([0.1, 0.9, 0.3, 0.2]))
+    tensor([0., 1., 1., 0.])
+    """
+
+    def __init__(
+        self,
+        constraints: Sequence[cp.Constraint | bool] | cp.Constraint,
+        variables: cp.Variable | Sequence[cp.Variable] | None = None,
+        parameters: cp.Parameter | Sequence[cp.Parameter] | None = None,
+        *,
+        nearest: bool = False,
+        method: Method = "auto",
+        tolerance: float = 1e-6,
+        solver: str | None = None,
+        solver_options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        if not 0 <= tolerance < 0.5:
+            raise ValueError(f"tolerance: expected a number from 0 to 0.5, got {tolerance}")
+        self.relaxation = Relaxation(constraints, variables, parameters, method=method)
+        self.nearest, self.tolerance = nearest, tolerance
+        self._program = IntegerProgram(
+            self.relaxation.constraints,
+            self.relaxation.variables,
+            self.relaxed_set.parameters,
+            all_boolean=bool(self.relaxation.boolean.all()),
+            solver=solver,
+            solver_options=solver_options,
+        )
+
+    @property
+    def relaxed_set(self) -> FeasibleSet:
+        """The set without the demand for integers, which the gradient comes from."""
+        return self.relaxation.feasible_set
+
+    def forward(self, /, *inputs: Tensor, **parameters: Any) -> Any:
+        """Return a feasible integer point for each sample.
+
+        Parameters
+        ----------
+        *inputs : Tensor
+            One point ``(*batch, *variable.shape)`` per variable, then parameter values ``(*batch, *parameter.shape)``
+            in order. Batch dimensions broadcast.
+        **parameters : Tensor or number
+            Parameter values by name.
+
+        Returns
+        -------
+        Tensor or tuple of Tensor
+            Of floating-point numbers, in the shape of the points, of their dtype and on their device; a tuple if there
+            are several variables.
+
+        Raises
+        ------
+        InfeasibleError
+            If the set has no integer point for some sample.
+        NotSolvedError
+            If the solver stops early, or does not take such constraints.
+        ValueError
+            As `FeasibleSet.project`.
+        """
+        points, bound = self.relaxed_set._split(inputs, parameters)
+        relaxed = bound.project(*points)
+        relaxed = relaxed if isinstance(relaxed, tuple) else (relaxed,)
+        with torch.no_grad():
+            rounded = self._round(bound, points, relaxed)
+        result = tuple(x + (y - y.detach()) for x, y in zip(rounded, relaxed, strict=True))  # y - y is zero
+        return result if len(result) > 1 else next(iter(result))
+
+    def _round(self, bound: FeasibleSet, points: Sequence[Tensor], relaxed: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        _, v, values, _ = bound._prepare([point.double() for point in points])
+        _, y, _, _ = bound._prepare([point.double() for point in relaxed])
+        v = v.expand_as(y)
+        x, missing = y.clone(), torch.ones(y.shape[:-1], dtype=torch.bool, device=y.device)
+        for candidate in () if self.relaxation.has_discrete_auxiliaries else self._candidates(bound, v, y, values):
+            taken = missing & (largest(bound._residual(candidate, values)) <= self.tolerance)
+            x = torch.where(taken.unsqueeze(-1), candidate, x)
+            missing = missing & ~taken
+            if not bool(missing.any()):
+                break
+        else:
+            self._repair(bound, x, v, y, values, missing)
+        packed = bound._pack(x, list(relaxed))
+        return packed if isinstance(packed, tuple) else (packed,)
+
+    def _candidates(self, bound: FeasibleSet, v: Tensor, y: Tensor, values: Values) -> Any:
+        """Yield integer points that may be feasible; the best come first."""
+        discrete = torch.as_tensor(self.relaxation.discrete, device=v.device)
+        compiled = bound._compiled
+        if bool(discrete.all()) and not compiled.general:
+            parts = [
+                nearest_integer_point(own, part)
+                for own, part in zip(compiled.bind(values), compiled.layout.split(v), strict=True)
+            ]
+            found = [part for part in parts if part is not None]
+            if len(found) == len(parts):
+                yield compiled.layout.join(found).expand(y.shape)
+        yield torch.where(discrete, v.round(), v)
+        if not self.nearest:
+            yield torch.where(discrete, y.round(), y)
+
+    def _repair(self, bound: FeasibleSet, x: Tensor, v: Tensor, y: Tensor, values: Values, missing: Tensor) -> None:
+        """Fill in the samples of `x` that have no point yet."""
+        batch = missing.shape
+        tensors = [t.expand(*batch, t.shape[-1]).double() for t in values.tensors]
+        discrete = torch.as_tensor(self.relaxation.discrete, device=x.device)
+        empty = torch.zeros_like(missing)
+        for index in map(tuple, missing.nonzero().tolist()):
+            own = [t[index].cpu().numpy() for t in tensors]
+            found = self._program.solve(v[index].cpu().numpy(), y[index].cpu().numpy(), own)
+            if found is None:
+                empty[index] = True
+            else:
+                point = torch.as_tensor(found, dtype=x.dtype, device=x.device)
+                x[index] = torch.where(discrete, point.round(), point)
+        if bool(empty.any()):
+            labels = tuple(str(c) for c in self.relaxation.constraints)
+            raise InfeasibleError(
+                f"No integer point satisfies all constraints for {name_rows(empty)}, though the relaxed set is not "
+                f"empty: {'; '.join(labels)}.",
+                labels,
+                empty.flatten().nonzero().flatten().tolist(),
+            )
+        wrong = missing & (largest(bound._residual(x, values)) > 2 * self.tolerance)
+        if bool(wrong.any()):
+            raise NotSolvedError(
+                f"The point of {self._program.solver} violates the constraints by more than 2 * {self.tolerance:g} "
+                f"for {name_rows(wrong)}: scale the constraints, or raise the tolerance.",
+                wrong.flatten().nonzero().flatten().tolist(),
+            )
+
+    def extra_repr(self) -> str:
+        """Return what `print(net)` shows: variables, the relaxed set, and the options."""
+        names = ", ".join(f"{v.name()} {tuple(v.shape)}" for v in self.relaxation.variables)
+        return f"{names}: integer points of {self.relaxed_set!r}, nearest={self.nearest}"

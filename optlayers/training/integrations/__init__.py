@@ -1,0 +1,1 @@
+"""Callbacks and constraints for other libraries: Lightning, Transformers, Cooper, torch.distributions."""

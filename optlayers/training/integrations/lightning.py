@@ -1,0 +1,82 @@
+"""A Lightning callback: projection after each optimizer step, and the monitor."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from optlayers.training.monitoring.monitor import Monitor
+from optlayers.training.projected.held_parameters import HeldParameters
+from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet
+
+try:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+except ImportError as error:
+    raise ImportError('Lightning is not installed: pip install "optlayers[lightning]"') from error
+
+
+class ConstraintCallback(Callback):
+    """Holds parameters to sets while a Lightning `Trainer` fits, and logs how that goes.
+
+    Parameters are projected when training starts and after each optimizer step; with accumulated gradients, only
+    where there was one. Strategies that shard parameters (FSDP, DeepSpeed) are not supported.
+
+    Parameters
+    ----------
+    constraints : mapping, optional
+        From names of the module's parameters, or patterns such as ``"*.weight"``, to constraints, a FeasibleSet or a
+        ScheduledSet, whose step counts the trainer's optimizer steps.
+    monitor : Monitor, optional
+        Watches these parameters and whatever else it was told to; its records go to the module's ``log_dict``, so to
+        the trainer's loggers and to ``trainer.callback_metrics``. It is saved in checkpoints.
+    prefix : str
+        Of the logged keys.
+
+    Examples
+    --------
+    >>> callback = ConstraintCallback({"head.weight": [w >= 0, cp.sum(w) == 1]}, Monitor(every=50))  # doctest: +SKIP
+    >>> Trainer(callbacks=[callback]).fit(module, loader)  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        constraints: Mapping[str, Constraints | ScheduledSet] | None = None,
+        monitor: Monitor | None = None,
+        *,
+        prefix: str = "constraints/",
+    ) -> None:
+        super().__init__()
+        self.held = HeldParameters(constraints or {}, monitor)
+        self.monitor, self.prefix = monitor, prefix
+        self._steps = 0
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Find the parameters, before a checkpoint is restored."""
+        if stage == "fit":
+            self.held.attach(pl_module)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Start inside the sets."""
+        self._steps = trainer.global_step
+        self.held.project(self._steps)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Project and record, if the optimizer made a step."""
+        if trainer.global_step == self._steps:
+            return
+        self._steps = trainer.global_step
+        self.held.project(self._steps - 1)
+        record = self.monitor.step() if self.monitor is not None else None
+        if record:
+            pl_module.log_dict({f"{self.prefix}{key}": value for key, value in record.items()}, on_step=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the monitor's state."""
+        return {} if self.monitor is None else {"monitor": self.monitor.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Let the monitor go on."""
+        if self.monitor is not None and "monitor" in state_dict:
+            self.monitor.load_state_dict(state_dict["monitor"])

@@ -1,0 +1,1 @@
+"""What is recorded, said and drawn of constrained training."""

@@ -1,0 +1,41 @@
+"""A declared set as plain inequalities and equalities, for methods that know no sets."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from optlayers.training.priced.relations import Equality, Inequality, InSet, Relation
+from optlayers.training.priced.slacks import slacks
+
+
+def as_numbers(member: InSet) -> list[Relation]:
+    """Return the rows of a set's conic form, as one `Equality` and one `Inequality`, as far as there are any.
+
+    Second-order cones become ``||x|| - t <= 0``, semidefinite ones minus the smallest eigenvalue; both are smooth at
+    points where they can be active, tips and repeated eigenvalues excepted. Rows are those after the presolve: scaled,
+    combined, without redundant ones.
+
+    Raises
+    ------
+    ValueError
+        If the set moves, its rows need auxiliary variables, or it has exponential or power cones.
+    """
+    if member.set.moves:
+        raise ValueError("the rows of a set that moves are not plain functions: use the set itself, or level=")
+    options = {"items": member.items, "average": member.average, "limit": member.limit, "moved": member.moved}
+    feasible = member.set.at(0)
+    example = slacks(feasible, torch.zeros(member.set.shape, dtype=torch.float64))
+
+    def equalities(*inputs: object) -> Tensor:
+        return slacks(feasible, member.values(inputs)).zero
+
+    def inequalities(*inputs: object) -> Tensor:
+        return -slacks(feasible, member.values(inputs)).scalars()
+
+    result: list[Relation] = []
+    if example.zero.shape[-1]:
+        result.append(Equality(equalities, **options))
+    if example.scalars().shape[-1]:
+        result.append(Inequality(inequalities, **options))
+    return result

@@ -1,0 +1,152 @@
+"""Pictures of two- and three-dimensional sets, with the path of the training."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from optlayers.feasible_set import FeasibleSet
+from optlayers.training.monitoring.outline import Array, Outline, outline, project, within
+from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, scheduled
+
+SET, PATH, POINTS = "#9ec3e6", "#d9730d", "#444444"
+
+
+def plot_set(
+    constraints: Constraints | ScheduledSet,
+    *,
+    points: Any = None,
+    path: Any = None,
+    window: tuple[Sequence[float], Sequence[float]] | None = None,
+    step: int = 0,
+    ax: Any = None,
+) -> Any:
+    """Draw a set of two or three dimensions, where points are projected to, and the path of a training.
+
+    The outline is found by projections, so it is there for every set; unbounded sets are cut off by a window.
+
+    Parameters
+    ----------
+    constraints : list of cvxpy.Constraint, FeasibleSet or ScheduledSet
+        On one variable with 2 or 3 entries.
+    points : tensor or array, shape (k, *variable.shape), optional
+        Drawn with the lines to their projections.
+    path : tensor, array or list of them, shape (steps, *variable.shape), optional
+        Drawn as a line from a ring to a dot.
+    window : (lower, upper), optional
+        Corners; what is outside is cut off.
+    step : int
+        The step of a set that moves.
+    ax : matplotlib Axes, optional
+        Made if there is none; three dimensions need one with ``projection="3d"``.
+
+    Returns
+    -------
+    Axes
+
+    Raises
+    ------
+    ValueError
+        If the set has not 2 or 3 entries, or the points or the axes do not fit it.
+    ImportError
+        If matplotlib is not installed.
+    """
+    held = scheduled(constraints)
+    n = int(np.prod(held.shape))
+    if n not in (2, 3):
+        raise ValueError(f"expected a variable with 2 or 3 entries, got the shape {held.shape}: draw a part of it")
+    dots, line = _array(points, held.shape, "points"), _array(path, held.shape, "path")
+    bound = held.at(step)
+    if torch.broadcast_shapes((1, *held.shape), tuple(bound.project(torch.zeros(1, *held.shape)).shape))[0] != 1:
+        raise ValueError("the parameters hold a batch of values, which is as many sets: bind those of one sample")
+    found = _find(bound, np.concatenate([dots, line]), window)
+    axes = _axes(ax, n)
+    _draw(axes, found, n)
+    if len(dots):
+        ends = project(bound, dots)
+        for start, end in zip(dots, ends, strict=True):
+            axes.plot(*np.stack([start, end]).T, color=POINTS, linewidth=0.8, linestyle=":")
+        axes.plot(*dots.T, "o", color=POINTS, markersize=4, markerfacecolor="white", label="points")
+        axes.plot(*ends.T, "o", color=POINTS, markersize=4, label="projected")
+    if len(line):
+        axes.plot(*line.T, color=PATH, linewidth=1.2, label="path")
+        axes.plot(*line[:1].T, "o", color=PATH, markersize=6, markerfacecolor="white")
+        axes.plot(*line[-1:].T, "o", color=PATH, markersize=6)
+    if n == 2:
+        axes.set_aspect("equal", adjustable="datalim")
+    return axes
+
+
+def _array(points: Any, shape: tuple[int, ...], name: str) -> Array:
+    """Return points ``(k, n)`` in double precision, none for None."""
+    n = int(np.prod(shape))
+    if points is None:
+        return np.empty((0, n))
+    rows = [points] if isinstance(points, (Tensor, np.ndarray)) else points
+    parts = [row.detach().cpu().double().numpy() if isinstance(row, Tensor) else np.asarray(row, float) for row in rows]
+    array = (
+        parts[0] if isinstance(points, (Tensor, np.ndarray)) else np.stack(parts) if parts else np.empty((0, *shape))
+    )
+    if array.shape == shape:
+        array = array[None]
+    if array.shape[1:] != shape:
+        raise ValueError(f"{name}: expected the shape (k, {', '.join(map(str, shape))}), got {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
+    return array.reshape(-1, n)
+
+
+def _find(bound: FeasibleSet, near: Array, window: tuple[Sequence[float], Sequence[float]] | None) -> Outline:
+    """Return the outline of the set, in a window if one is given or needed."""
+    n = bound.variables[0].size
+    if window is not None:
+        lower, upper = (np.broadcast_to(np.asarray(edge, float), (n,)) for edge in window)
+        if not (lower < upper).all():
+            raise ValueError(f"window: expected lower < upper, got {lower} and {upper}")
+    else:
+        found = outline(bound)
+        if found is not None:
+            return found
+        near = np.concatenate([near, project(bound, np.concatenate([near, np.zeros((1, n))]))])
+        half = max(1.0, float(np.ptp(near, axis=0).max()))
+        middle = (near.min(0) + near.max(0)) / 2
+        lower, upper = middle - half, middle + half
+    found = outline(within(bound, lower, upper))
+    assert found is not None, "what is in a window is bounded"
+    return found
+
+
+def _axes(ax: Any, n: int) -> Any:
+    """Return axes of `n` dimensions."""
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError as error:
+        raise ImportError('matplotlib is not installed: pip install "optlayers[plot]"') from error
+    if ax is None:
+        return plt.figure().add_subplot(projection="3d" if n == 3 else None)
+    if (ax.name == "3d") != (n == 3):
+        raise ValueError(
+            f"the set has {n} dimensions, the axes {3 if ax.name == '3d' else 2}: "
+            + ('make them with projection="3d"' if n == 3 else 'make them without projection="3d"')
+        )
+    return ax
+
+
+def _draw(axes: Any, found: Outline, n: int) -> None:
+    """Draw the outline, as what it is: a point, a segment, a filled polygon, or a surface."""
+    vertices = found.vertices
+    if found.dimension < 2:
+        axes.plot(*vertices.T, color=SET, linewidth=3, marker="o" if found.dimension == 0 else None, label="set")
+    elif n == 2:
+        axes.fill(*vertices.T, facecolor=SET, edgecolor="#1f5fa8", alpha=0.5, label="set")
+    else:
+        from mpl_toolkits.mplot3d.art3d import Poly3DCollection
+
+        faces = [vertices] if found.dimension == 2 else vertices[found.faces]
+        edges = "#1f5fa8" if len(faces) <= 40 else "none"
+        axes.add_collection3d(Poly3DCollection(faces, facecolor=SET, edgecolor=edges, alpha=0.35, label="set"))
+        axes.auto_scale_xyz(*vertices.T)

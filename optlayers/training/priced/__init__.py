@@ -1,0 +1,1 @@
+"""Constraints as terms of the loss: penalties, multipliers, augmented Lagrangians."""

@@ -1,0 +1,71 @@
+"""Penalty weights that grow while the violation does not fall."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from optlayers.training.schedules.schedules import Schedule, value_at
+
+
+@dataclass(frozen=True)
+class Adaptive:
+    """A weight that is multiplied where the violation has not fallen enough since the last step.
+
+    The rule of Nocedal and Wright, Numerical optimization, 2006, framework 17.3, and of Birgin and Martínez, Practical
+    augmented Lagrangian methods, 2014.
+
+    Attributes
+    ----------
+    start, factor, limit : float
+        The first weight, what it is multiplied by, and its largest value.
+    decrease : float
+        The violation should be at most this fraction of the one before.
+    tolerance : float
+        Violations up to this do not count.
+    """
+
+    start: float = 1.0
+    factor: float = 10.0
+    decrease: float = 0.25
+    limit: float = 1e6
+    tolerance: float = 1e-8
+
+    def __post_init__(self) -> None:
+        if not 0 < self.start <= self.limit or not self.factor > 1 or not 0 < self.decrease < 1:
+            raise ValueError(f"expected 0 < start <= limit, factor > 1 and 0 < decrease < 1, got {self}")
+
+    def next(self, weight: float, violation: float, before: float) -> float:
+        """Return the next weight."""
+        if not violation > max(self.decrease * before, self.tolerance):
+            return weight
+        return min(weight * self.factor, self.limit)
+
+
+class Weight:
+    """A constant, scheduled or adaptive weight, with what the last needs to remember."""
+
+    def __init__(self, rule: float | Schedule | Adaptive) -> None:
+        if not isinstance(rule, Adaptive) and not callable(rule) and not rule > 0:
+            raise ValueError(f"expected a positive weight, a function of the step or Adaptive(...), got {rule}")
+        self.rule = rule
+        self.state = (rule.start if isinstance(rule, Adaptive) else 0.0, math.inf)
+
+    @property
+    def adapts(self) -> bool:
+        """Whether the weight follows the violation."""
+        return isinstance(self.rule, Adaptive)
+
+    def at(self, step: int) -> float:
+        """Return the weight at a step."""
+        if isinstance(self.rule, Adaptive):
+            return self.state[0]
+        weight = float(value_at(self.rule, step))
+        if not weight > 0:
+            raise ValueError(f"the weight has to stay positive, got {weight} at step {step}")
+        return weight
+
+    def follow(self, violation: float) -> None:
+        """Take a violation in; of no effect unless the weight is adaptive."""
+        if isinstance(self.rule, Adaptive):
+            self.state = (self.rule.next(self.state[0], violation, self.state[1]), violation)

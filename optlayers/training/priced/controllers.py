@@ -1,0 +1,61 @@
+"""How multipliers follow the violation."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+from optlayers.training.schedules.schedules import Schedule, value_at
+
+
+@dataclass(frozen=True)
+class PI:
+    """A proportional-integral controller of multipliers: the increment ``integral e_t + proportional (s_t - s_{t-1})``.
+
+    The error e is the constraint's value, s its moving average, ``s_t = smoothing s_{t-1} + (1 - smoothing) e_t``.
+    Alone, the integral is gradient ascent, whose multipliers overshoot and oscillate; the proportional part damps them,
+    and
+    with ``proportional == integral`` and no smoothing the update is the optimistic gradient method. Since values, not
+    values minus level, are compared, a level that moves gives no jump.
+
+    Sources: Stooke, Achiam, Abbeel, Responsive safety in reinforcement learning by PID Lagrangian methods, 2020;
+    Sohrabi, Ramirez, Zhang, Lacoste-Julien, Gallego-Posada, On PI controllers for updating Lagrange multipliers in
+    constrained optimization, 2024.
+
+    Attributes
+    ----------
+    integral : positive number, or function of the step
+        The step size of the multipliers.
+    proportional : number, or function of the step
+    smoothing : float
+        Between -1 and 1, exclusive.
+    """
+
+    integral: float | Schedule
+    proportional: float | Schedule = 0.0
+    smoothing: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not callable(self.integral) and not self.integral > 0:
+            raise ValueError(f"expected a positive integral gain, got {self.integral}")
+        if not callable(self.proportional) and not self.proportional >= 0:
+            raise ValueError(f"expected a proportional gain of at least 0, got {self.proportional}")
+        if not -1 < self.smoothing < 1:
+            raise ValueError(f"expected -1 < smoothing < 1, got {self.smoothing}")
+
+    @property
+    def remembers(self) -> bool:
+        """Whether the increment depends on earlier errors."""
+        return callable(self.proportional) or self.proportional > 0
+
+    def smoothed(self, before: Tensor, values: Tensor) -> Tensor:
+        """Return ``s_t``."""
+        return before + (1 - self.smoothing) * (values - before)
+
+    def gains(self, step: int) -> tuple[float, float]:
+        """Return the integral and proportional gains at a step."""
+        integral = float(value_at(self.integral, step))
+        if not integral > 0:
+            raise ValueError(f"the integral gain has to stay positive, got {integral} at step {step}")
+        return integral, float(value_at(self.proportional, step))

@@ -1,0 +1,242 @@
+"""The Lagrangian of a training problem: a loss with priced constraints, and prices that follow the violation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, cast
+
+import torch
+from torch import Tensor, nn
+
+from optlayers.declaration.declaration import check_choice
+from optlayers.training.priced.controllers import PI
+from optlayers.training.priced.expectation import MovingAverage
+from optlayers.training.priced.kkt import KKT, gradient_size, largest
+from optlayers.training.priced.multipliers import Multiplier
+from optlayers.training.priced.relations import Relation
+from optlayers.training.schedules.schedules import Schedule
+
+Update = Literal["simultaneous", "alternating"]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Values of a constraint, and of which samples."""
+
+    values: Tensor
+    index: Tensor | None
+
+
+class Lagrangian(nn.Module):
+    """``objective + sum of <multiplier, constraint>``, minimised in the parameters, maximised in the multipliers.
+
+    ``loss = lagrangian(objective, *inputs)`` is called in place of the objective; after the optimizer's step,
+    ``lagrangian.step()`` moves the multipliers. These are buffers: they are in `state_dict`, follow `to`, and no
+    optimizer sees them.
+
+    Parameters
+    ----------
+    constraints : Relation or list of Relation
+        `Inequality`, `Equality` and `InSet`; each function gets the inputs of the call.
+    lr : positive number, or function of the step
+        The step size of the multipliers.
+    update : {"simultaneous", "alternating"}
+        Whether multipliers follow the constraints of the last calls (averaged, if there were several since the last
+        step), at no cost, or those after the optimizer's step, evaluated again on the inputs of `step`. Optimizers that
+        call their closure several times need "alternating".
+    controller : PI, optional
+        In place of `lr`.
+    every : int
+        Multipliers move in one of so many calls of `step`.
+
+    Notes
+    -----
+    Terms are sums over the values of a constraint, but means over the samples for constraints with ``items=n``: their
+    multipliers are those of ``1/n sum_i g_i``. In evaluation mode and without gradients, calls leave no trace.
+
+    Examples
+    --------
+    >>> lagrangian = Lagrangian([Inequality(lambda p: p.norm(), level=1.0)], lr=0.1)  # doctest: +SKIP
+    >>> lagrangian(loss, parameter).backward()  # doctest: +SKIP
+    >>> optimizer.step(), lagrangian.step()  # doctest: +SKIP
+    """
+
+    multipliers: nn.ModuleList
+    averages: nn.ModuleDict
+
+    def __init__(
+        self,
+        constraints: Relation | Sequence[Relation],
+        lr: float | Schedule | None = None,
+        *,
+        update: Update = "simultaneous",
+        controller: PI | None = None,
+        every: int = 1,
+    ) -> None:
+        super().__init__()
+        check_choice("update", update, Update)
+        if (lr is None) == (controller is None):
+            raise ValueError("pass lr, the step size of the multipliers, or controller, one of the two")
+        if every < 1:
+            raise ValueError(f"expected every >= 1, got {every}")
+        self.constraints = [constraints] if isinstance(constraints, Relation) else list(constraints)
+        if not self.constraints or not all(isinstance(c, Relation) for c in self.constraints):
+            raise ValueError(f"expected Inequality, Equality or InSet constraints, got {constraints!r}")
+        self.update, self.every, self.steps = update, every, 0
+        self._controller = PI(lr) if controller is None and lr is not None else controller
+        self.multipliers = nn.ModuleList([Multiplier(c) for c in self.constraints])
+        self.averages = nn.ModuleDict(
+            {str(k): MovingAverage(c.average) for k, c in enumerate(self.constraints) if c.average is not None}
+        )
+        self._seen: list[list[Seen]] = [[] for _ in self.constraints]
+
+    def forward(self, objective: Tensor, *inputs: Any, index: Tensor | None = None) -> Tensor:
+        """Return the scalar to differentiate.
+
+        Parameters
+        ----------
+        objective : Tensor, shape ()
+        *inputs
+            What the constraints' functions get.
+        index : Tensor of int, shape (samples,), optional
+            Which samples these are, for constraints with ``items=n``.
+        """
+        loss = objective
+        for k, relation in enumerate(self.constraints):
+            with torch.set_grad_enabled(torch.is_grad_enabled() and relation.proxy is None):
+                values = relation.values(inputs)
+            self._multiplier(k).prepare(values, index)
+            if self.training and torch.is_grad_enabled():
+                self._seen[k].append(Seen(values.detach(), index if relation.items is not None else None))
+            term = self._term(k, self._surrogate(k, inputs, values), index)
+            loss = loss + (term.sum() if relation.items is None else term.sum() / len(values))
+        return loss
+
+    def _multiplier(self, k: int) -> Multiplier:
+        return cast(Multiplier, self.multipliers[k])
+
+    def _average(self, k: int) -> MovingAverage:
+        return cast(MovingAverage, self.averages[str(k)])
+
+    def _pairs(self) -> list[tuple[Relation, Multiplier]]:
+        return [(relation, self._multiplier(k)) for k, relation in enumerate(self.constraints)]
+
+    def _surrogate(self, k: int, inputs: tuple[Any, ...], values: Tensor) -> Tensor:
+        """Return values with the gradient that the parameters shall follow: averaged values, those of the proxy."""
+        relation = self.constraints[k]
+        if relation.proxy is None and relation.average is None:
+            return values
+        slope = relation.differentiable(inputs, values)
+        exact = values.detach() if relation.average is None else self._average(k).peek(values.detach())
+        return exact + (slope - slope.detach())
+
+    def _term(self, k: int, values: Tensor, index: Tensor | None) -> Tensor:
+        """Return ``y c - support(y)`` in terms whose sum is the constraint's part of the Lagrangian."""
+        multiplier, anchor = self._multiplier(k).rows(index)
+        return multiplier * (values - anchor)
+
+    def _control(self, k: int) -> PI:
+        assert self._controller is not None
+        return self._controller
+
+    @torch.no_grad()
+    def step(self, *inputs: Any, index: Tensor | None = None) -> None:
+        """Move the multipliers, after the optimizer's step.
+
+        Parameters
+        ----------
+        *inputs, index
+            With ``update="alternating"`` as for the call, computed with the new parameters.
+        """
+        self.steps += 1
+        if self.steps % self.every == 0:
+            for k, found in enumerate(self._latest(inputs, index)):
+                self._move(k, found)
+        for relation, multiplier in self._pairs():
+            if relation.moved != "carry" and relation.moves(self.steps - 1):
+                multiplier.scale(0.0 if isinstance(relation.moved, str) else relation.moved)
+
+    def _latest(self, inputs: tuple[Any, ...], index: Tensor | None) -> list[Seen]:
+        """Return the constraints that the multipliers follow, one item each."""
+        if self.update == "alternating":
+            found = [Seen(c.values(inputs), index if c.items is not None else None) for c in self.constraints]
+        elif inputs:
+            raise ValueError('step takes inputs with update="alternating"; this one follows those of the calls')
+        elif not all(self._seen):
+            raise ValueError(
+                "no constraint was evaluated since the last step: call it on a loss first, in training mode"
+            )
+        else:
+            found = [_together(seen) for seen in self._seen]
+        self._seen = [[] for _ in self.constraints]
+        return found
+
+    def _move(self, k: int, seen: Seen) -> None:
+        """Take one step of the multipliers of a constraint."""
+        values = self._average(k).update(seen.values) if str(k) in self.averages else seen.values
+        self._multiplier(k).update(values, seen.index, self.constraints[k], self._control(k), self.steps - 1)
+
+    @torch.no_grad()
+    def duals(self, *inputs: Any, index: Tensor | None = None) -> list[Any]:
+        """Return the multipliers as CVXPY's dual variables, one item per constraint; inputs as for the call.
+
+        That is a tensor, or for sets a list with one item per CVXPY constraint, see `Solution.dual`.
+        """
+        result = []
+        for relation, multiplier in self._pairs():
+            values = relation.values(inputs)
+            multiplier.prepare(values, index)
+            result.append(relation.duals(values, multiplier.rows(index)[0], self.steps))
+        return result
+
+    def kkt(
+        self, objective: Tensor, parameters: Iterable[Tensor] | Tensor, *inputs: Any, index: Tensor | None = None
+    ) -> KKT:
+        """Return the residuals of the optimality conditions; `grad` and the objective's graph stay as they are.
+
+        Parameters
+        ----------
+        objective : Tensor, shape ()
+        parameters : Tensor, or iterable of them
+            Those that are trained.
+        *inputs, index
+            As for the call.
+        """
+        loss, rows = objective, []
+        for relation, multiplier in self._pairs():
+            values = relation.values(inputs)
+            multiplier.prepare(values, index)
+            y = multiplier.rows(index)[0]
+            term = (y * relation.differentiable(inputs, values)).sum()
+            loss = loss + (term if relation.items is None else term / len(values))
+            rows.append((relation, values.detach(), y))
+        return KKT(
+            gradient_size(loss, parameters),
+            largest([relation.distances(values, self.steps) for relation, values, _ in rows]),
+            largest([relation.dual_infeasibility(values, y, self.steps) for relation, values, y in rows]),
+            largest([relation.complementarity(values, y, self.steps) for relation, values, y in rows]),
+        )
+
+    @torch.no_grad()
+    def violations(self, *inputs: Any) -> list[Tensor]:
+        """Return each constraint's largest distance to where its values should be; inputs as for the call."""
+        distances = [relation.distances(relation.values(inputs), self.steps) for relation in self.constraints]
+        return [d.max() if d.numel() else d.new_zeros(()) for d in distances]
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"steps": self.steps}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.steps = state["steps"]
+
+
+def _together(seen: list[Seen]) -> Seen:
+    """Return the mean over several calls, or all samples of them."""
+    if len(seen) == 1:
+        return seen[0]
+    values = [one.values for one in seen]
+    indices = [one.index for one in seen if one.index is not None]
+    if indices:
+        return Seen(torch.cat(values), torch.cat(indices))
+    return Seen(torch.stack(values).mean(0), None)

@@ -1,0 +1,183 @@
+"""Penalties: what a loss gets for a violated constraint."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+
+from optlayers.declaration.declaration import check_choice
+from optlayers.training.priced.adaptive import Adaptive, Weight
+from optlayers.training.priced.barrier import Outside, cone_barrier, log_barrier
+from optlayers.training.priced.relations import Equality, Function, Inequality, InSet, Relation
+from optlayers.training.priced.slacks import slacks
+from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet
+from optlayers.training.schedules.schedules import Schedule
+
+Kind = Literal["quadratic", "exact", "log_barrier"]
+Measure = Literal["distance", "residual"]
+
+
+class Penalty(nn.Module):
+    """A scalar to add to the loss: ``loss + penalty(*inputs)``; after the optimizer's step, ``penalty.step()``.
+
+    Parameters
+    ----------
+    constraints : list of cvxpy.Constraint, FeasibleSet or ScheduledSet, optional
+        That the first input is in; dimensions before the variable's are independent members.
+    inequality, equality : callable or Relation, optional
+        Functions of all inputs whose values should be at most zero, and zero.
+    kind : {"quadratic", "exact", "log_barrier"}
+        With d the distances of members of a set to it, or the violations of values:
+        "quadratic", ``weight/2 sum d^2``, is smooth; its minimisers are infeasible, by ``||y|| / weight`` for
+        multipliers y. "exact", ``weight sum d``, has the constrained minimiser itself once the weight exceeds the norm
+        of the multiplier (Euclidean for a member of a set, absolute for values), and a kink there, which fixed step
+        sizes jump across. "log_barrier", ``-weight sum log(slack)``, stays strictly inside, by ``weight`` per slack and
+        unit of multiplier, and becomes accurate as the weight falls; equalities then get ``h^2 / (2 weight)``.
+    weight : positive number, function of the step, or Adaptive
+        `geometric` is a schedule. Adaptive weights grow; a barrier's should fall, so it takes none.
+    measure : {"distance", "residual"}
+        Of a set: ``||v - P(v)||``, or the norm of `FeasibleSet.residual`, the violations of its rows, which takes no
+        projection but depends on how the set is written.
+    reduction : {"sum", "mean"}
+        Over the members of a set and over values.
+    outside : {"raise", "inf", "extend"}
+        What a barrier does at points that are not strictly feasible, see `log_barrier`.
+
+    Notes
+    -----
+    Derivatives of distances are exact to first order; second derivatives treat the projection as constant.
+
+    Examples
+    --------
+    >>> penalty = Penalty([x >= 0, cp.sum(x) == 1], weight=geometric(1.0, 1.1, every=100))  # doctest: +SKIP
+    >>> (loss + penalty(net(batch))).backward()  # doctest: +SKIP
+    >>> optimizer.step(), penalty.step()  # doctest: +SKIP
+    """
+
+    def __init__(
+        self,
+        constraints: Constraints | ScheduledSet | None = None,
+        *,
+        inequality: Function | Inequality | None = None,
+        equality: Function | Equality | None = None,
+        kind: Kind = "quadratic",
+        weight: float | Schedule | Adaptive = 1.0,
+        measure: Measure = "distance",
+        reduction: Literal["sum", "mean"] = "sum",
+        outside: Outside = "raise",
+    ) -> None:
+        super().__init__()
+        check_choice("kind", kind, Kind)
+        check_choice("measure", measure, Measure)
+        check_choice("reduction", reduction, Literal["sum", "mean"])
+        check_choice("outside", outside, Outside)
+        if kind == "log_barrier" and isinstance(weight, Adaptive):
+            raise ValueError("a barrier's weight has to fall, adaptive ones grow: pass geometric(start, factor < 1)")
+        self.constraints: list[Relation] = []
+        if constraints is not None:
+            self.constraints.append(InSet(lambda *inputs: inputs[0], constraints))
+        if inequality is not None:
+            self.constraints.append(inequality if isinstance(inequality, Inequality) else Inequality(inequality))
+        if equality is not None:
+            self.constraints.append(equality if isinstance(equality, Equality) else Equality(equality))
+        if not self.constraints:
+            raise ValueError("nothing to penalise: pass constraints, inequality= or equality=")
+        if any(c.items is not None or c.average is not None for c in self.constraints):
+            raise ValueError("items= and average= are for Lagrangians; penalties have no multipliers, and no memory")
+        self.kind, self.measure, self.reduction = kind, measure, reduction
+        self.outside: Outside = outside
+        self.steps = 0
+        self._weight = Weight(weight)
+        self._violation: Tensor | None = None
+
+    @property
+    def weight(self) -> float:
+        """The weight at this step."""
+        return self._weight.at(self.steps)
+
+    def forward(self, *inputs: Any) -> Tensor:
+        """Return the penalty, a scalar."""
+        total: Tensor | None = None
+        for relation in self.constraints:
+            values = self._values(relation, inputs)
+            term = self._barrier(relation, values) if self.kind == "log_barrier" else self._distance(relation, values)
+            total = term if total is None else total + term
+        assert total is not None
+        return total
+
+    def _values(self, relation: Relation, inputs: tuple[Any, ...]) -> Tensor:
+        values = relation.values(inputs)
+        if relation.proxy is None:
+            return values
+        slope = relation.differentiable(inputs, values)
+        return values.detach() + (slope - slope.detach())
+
+    def _distance(self, relation: Relation, values: Tensor) -> Tensor:
+        if isinstance(relation, InSet) and self.measure == "residual":
+            distances = torch.linalg.vector_norm(relation.set.at(self.steps).residual(values), dim=-1)
+        else:
+            distances = relation.distances(values, self.steps)
+        if self._weight.adapts and self.training and torch.is_grad_enabled() and distances.numel():
+            worst = distances.detach().max()
+            self._violation = worst if self._violation is None else torch.maximum(self._violation, worst)
+        powers = distances.square() / 2 if self.kind == "quadratic" else distances
+        return self.weight * (powers.mean() if self.reduction == "mean" else powers.sum())
+
+    def _barrier(self, relation: Relation, values: Tensor) -> Tensor:
+        count = values.numel()
+        if isinstance(relation, InSet):
+            rows = slacks(relation.set.at(self.steps), values)
+            term = cone_barrier(rows, self.weight, self.outside) + rows.zero.square().sum() / (2 * self.weight)
+            count = relation.norms(values.detach()).numel()
+        elif isinstance(relation, Inequality):
+            term = log_barrier(relation.slacks(values, self.steps), self.weight, self.outside).sum()
+        else:
+            term = relation.distances(values, self.steps).square().sum() / (2 * self.weight)
+        return term / max(count, 1) if self.reduction == "mean" else term
+
+    @torch.no_grad()
+    def prox_(self, tensor: Tensor, lr: float) -> Tensor:
+        """Move a parameter, in place, to ``argmin_u penalty(u) + ||u - tensor||^2 / (2 lr)``, and return it.
+
+        In place of a term of the loss, for a set: after a step of plain gradient descent with this `lr`. Subgradients
+        of an exact penalty jump across its kink, so decreasing steps are needed, and the error falls like the step;
+        this
+        converges linearly, to the constrained minimiser itself where the weight is large enough. Members move toward
+        their projections: all the way when nearer than ``lr weight``.
+
+        Raises
+        ------
+        ValueError
+            Unless the penalty is the sum of distances, or of their squares, to one set.
+        """
+        if len(self.constraints) != 1 or not isinstance(self.constraints[0], InSet):
+            raise ValueError(
+                "prox_ needs a penalty of a declared set, and nothing else; add other penalties to the loss"
+            )
+        if self.kind == "log_barrier" or self.measure != "distance" or self.reduction != "sum":
+            raise ValueError('prox_ needs kind "quadratic" or "exact", measure="distance" and reduction="sum"')
+        relation, reach = self.constraints[0], lr * self.weight
+        relation.set.check(tensor, "the parameter")
+        toward = relation.project(tensor, self.steps) - tensor
+        distances = relation.norms(toward)
+        if self._weight.adapts and distances.numel():
+            self._violation = distances.max()
+        if self.kind == "quadratic":
+            return tensor.add_(toward, alpha=reach / (1 + reach))
+        share = (reach / distances.clamp_min(torch.finfo(tensor.dtype).tiny)).clamp_max(1.0)
+        return tensor.add_(toward * share.reshape((*share.shape, *[1] * (tensor.ndim - share.ndim))))
+
+    def step(self) -> None:
+        """Count a step: schedules go on, and adaptive weights grow if the violation has not fallen."""
+        self.steps += 1
+        if self._violation is not None:
+            self._weight.follow(float(self._violation))
+            self._violation = None
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"steps": self.steps, "weight": self._weight.state}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.steps, self._weight.state = state["steps"], tuple(state["weight"])

@@ -1,0 +1,1 @@
+"""Optimizers whose iterates are projected onto their sets, or never leave them."""

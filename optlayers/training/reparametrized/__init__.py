@@ -1,0 +1,1 @@
+"""Tensors that are maps of free parameters into a set."""

@@ -1,0 +1,1 @@
+"""Numbers and sets that follow the training."""
