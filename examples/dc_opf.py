@@ -13,9 +13,7 @@ four times the epochs, because its steps are cheap.
 Printed: what the set was recognised as; on test loads, each network's cost gap to the true optimum (CVXPY with
 Clarabel) and its violation. Written: `dispatch.png`. It needs `pip install "optlayers[examples]"`.
 
-Grid and costs are PYPOWER's `case118`. It has no line limits: ours are 80% of the flows of the cheapest dispatch of
-the nominal loads, at least 150 MW, so that about nine lines are congested at a time and the loads can still be met
-(the layer and Clarabel raise if they cannot). Lines that can never reach their limit are left out of the set.
+Grid and costs are in `power_grid.py`. Lines that can never reach their limit are left out of the set.
 """
 
 from __future__ import annotations
@@ -29,110 +27,17 @@ import numpy as np
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from pypower.case118 import case118
-from pypower.ext2int import ext2int
-from pypower.makePTDF import makePTDF
+from power_grid import BASE, COMMON, OWN, Grid, can_bind, draw_loads, load_grid
 from torch import Tensor, nn
 from tqdm import tqdm
 
 from optlayers import ProjectionLayer
 
-BASE = 100.0  # MW per unit; all tensors are per unit
-COMMON, OWN = 0.2, 0.1  # loads vary together by 20% either way, and each by another 10%
-LIMIT_SHARE, LEAST_LIMIT = 0.8, 1.5
 HIDDEN, BATCH, LEARNING_RATE = 256, 64, 3e-3
 PULL, PENALTIES, PATIENCE = 1e-3, (0.1, 1.0, 10.0), 4
 COLORS = {0.1: "#f2b880", 1.0: "#d9730d", 10.0: "#8a3b00"}
 LEAST_SHOWN = 1e-13  # MW
 BLUE, GREY = "#1f5fa8", "#9a9a9a"
-
-
-@dataclass(frozen=True)
-class Grid:
-    """The system per unit, as float64 tensors.
-
-    Attributes
-    ----------
-    loads : Tensor, shape (buses,)
-        Nominal.
-    lower, upper, quadratic, linear : Tensor, shape (generators,)
-        Limits of outputs, and costs ``quadratic * g**2 + linear * g`` in $ per hour.
-    by_generator : Tensor, shape (lines, generators)
-        The flows that one unit of each generator causes: columns of the PTDF.
-    by_load : Tensor, shape (lines, buses)
-        The flows that one unit of each load takes away: the PTDF.
-    limit : Tensor, shape (lines,)
-    names : list of str
-        The two buses of each line.
-    """
-
-    loads: Tensor
-    lower: Tensor
-    upper: Tensor
-    quadratic: Tensor
-    linear: Tensor
-    by_generator: Tensor
-    by_load: Tensor
-    limit: Tensor
-    names: list[str]
-
-    def cost(self, outputs: Tensor) -> Tensor:
-        return (self.quadratic * outputs.square() + self.linear * outputs).sum(-1)
-
-    def flows(self, outputs: Tensor, loads: Tensor) -> Tensor:
-        return outputs @ self.by_generator.mT - loads @ self.by_load.mT
-
-    def violations(self, outputs: Tensor, loads: Tensor) -> Tensor:
-        """Return by how much balance, generators and lines (all, also those that the layer leaves out) are violated."""
-        balance = (outputs.sum(-1, keepdim=True) - loads.sum(-1, keepdim=True)).abs()
-        outside = (self.lower - outputs).relu() + (outputs - self.upper).relu()
-        return torch.cat([balance, outside, (self.flows(outputs, loads).abs() - self.limit).relu()], -1)
-
-
-def load_grid() -> Grid:
-    case = ext2int(case118())  # buses counted from zero
-    ptdf = makePTDF(case["baseMVA"], case["bus"], case["branch"])
-    generators, costs = case["gen"], case["gencost"]
-    by_generator = ptdf[:, generators[:, 0].astype(int)]
-    loads, lower, upper = case["bus"][:, 2] / BASE, generators[:, 9] / BASE, generators[:, 8] / BASE
-    quadratic, linear = costs[:, 4] * BASE**2, costs[:, 5] * BASE
-
-    outputs = cp.Variable(len(upper), bounds=[lower, upper])
-    cost = quadratic @ outputs**2 + linear @ outputs
-    cp.Problem(cp.Minimize(cost), [cp.sum(outputs) == loads.sum()]).solve(solver=cp.CLARABEL)
-    flow = (by_generator @ outputs).value - ptdf @ loads
-    limit = np.maximum(LIMIT_SHARE * np.abs(flow), LEAST_LIMIT)
-
-    return Grid(
-        *map(torch.tensor, (loads, lower, upper, quadratic, linear, by_generator, ptdf, limit)),
-        names=[f"{int(start) + 1}–{int(end) + 1}" for start, end in case["branch"][:, :2]],
-    )
-
-
-def draw_loads(grid: Grid, count: int, seed: int) -> Tensor:
-    """Return loads ``(count, buses)``: nominal, times a factor for all buses, times a factor for each."""
-    generator = torch.Generator().manual_seed(seed)
-    common = 1 + COMMON * (2 * torch.rand(count, 1, generator=generator, dtype=torch.float64) - 1)
-    own = 1 + OWN * (2 * torch.rand(count, len(grid.loads), generator=generator, dtype=torch.float64) - 1)
-    return grid.loads * common * own
-
-
-def can_bind(grid: Grid) -> Tensor:
-    """Return which lines could reach their limits, by any balanced outputs for any loads that `draw_loads` may draw.
-
-    The largest flow ``a'g - p'd`` over outputs `g` and loads `d` in their boxes with ``sum(g) == sum(d)`` is, by
-    duality, the minimum over `z` of the largest ``(a - z)'g + (z - p)'d`` over the boxes. That is convex and piecewise
-    linear in `z`, with breakpoints at the entries of `a` and `p`, so its minimum is at one of them.
-    """
-    least, most = (1 - COMMON) * (1 - OWN) * grid.loads, (1 + COMMON) * (1 + OWN) * grid.loads
-    largest = []
-    for sign in (1, -1):
-        a, p = sign * grid.by_generator, sign * grid.by_load
-        z = torch.cat([a, p], -1).unsqueeze(-1)
-        gain, saving = a.unsqueeze(-2) - z, z - p.unsqueeze(-2)
-        generated = torch.maximum(gain * grid.lower, gain * grid.upper).sum(-1)
-        largest.append((generated + torch.maximum(saving * least, saving * most).sum(-1)).amin(-1))
-    return torch.maximum(*largest) > grid.limit
 
 
 class Dispatch:

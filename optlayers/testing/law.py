@@ -1,0 +1,34 @@
+"""What a law is, the list of them, and how closely numbers must agree."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor
+
+from optlayers.testing.cases import Case
+
+Law = Callable[[Case], None]
+LAWS: dict[str, Law] = {}
+
+
+def law(function: Law) -> Law:
+    """Add a law to the list."""
+    LAWS[function.__name__] = function
+    return function
+
+
+def scale_of(*tensors: Tensor) -> float:
+    """Return the largest absolute entry, one at least."""
+    return max([1.0, *(float(t.detach().abs().max()) for t in tensors if t.numel())])
+
+
+def assert_close(one: Tensor, other: Tensor, scale: float, tolerance: float = 1e-9) -> None:
+    """Require agreement to a tolerance, relative to a scale; the default is what float64 promises closed forms."""
+    gap = float((one - other).detach().abs().max()) if one.numel() else 0.0
+    assert gap <= tolerance * scale, f"differ by {gap:.2e}, allowed {tolerance * scale:.2e}"
+
+
+def flat(points: Tensor, case: Case) -> Tensor:
+    """Return points ``(*batch, *shape)`` as ``(*batch, n)``."""
+    return points.reshape(*points.shape[: points.ndim - len(case.shape)], -1)

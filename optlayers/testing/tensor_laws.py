@@ -1,0 +1,99 @@
+"""Laws of tensors: batches, strides, types, and torch's transforms."""
+
+from __future__ import annotations
+
+import copy
+import pickle
+
+import torch
+from torch import Tensor
+
+from optlayers.testing.cases import Case
+from optlayers.testing.law import assert_close, law, scale_of
+
+
+@law
+def takes_batches(case: Case) -> None:
+    """Any batch dimensions and strides: each sample is projected alone."""
+    v = case.random_points(6)
+    loop = torch.stack([case.project(row) for row in v])
+    assert_close(case.project(v), loop, 1.0, case.repeatability)
+    assert_close(case.project(v.reshape(2, 3, *case.shape)), loop.reshape(2, 3, *case.shape), 1.0, case.repeatability)
+    assert case.project(v[:0]).shape == (0, *case.shape)
+    assert case.project(v[:0].reshape(0, 3, *case.shape)).shape == (0, 3, *case.shape)
+    assert_close(case.project(v.repeat_interleave(2, 0)[::2]), loop, 1.0, case.repeatability)
+    assert_close(case.project(v.movedim(0, -1).contiguous().movedim(-1, 0)), loop, 1.0, case.repeatability)
+
+
+@law
+def takes_batched_parameters(case: Case) -> None:
+    """Parameters that carry the batch give what each sample's own parameters give."""
+    v = case.random_points(3)
+    factors = torch.tensor([1.0, 0.9, 1.2], dtype=torch.float64)
+    values = [factors.reshape(-1, *[1] * value.ndim) * value for value in case.values()]
+    loop = torch.stack([case.project(row, *own) for row, *own in zip(v, *values, strict=True)])
+    assert_close(case.project(v, *values), loop, 1.0, case.repeatability)
+    if values:
+        assert_close(case.project(v[0], *values)[:1], loop[:1], 1.0, case.repeatability)
+
+
+@law
+def keeps_dtypes(case: Case) -> None:
+    """The result has the input's dtype; float32 is accurate to 1e-5, half types are computed in float32."""
+    v = case.random_points()
+    exact = case.project(v)
+    single = case.feasible_set.bind(*case.values(torch.float32)).project(v.float())
+    assert single.dtype == torch.float32
+    assert_close(single.double(), exact, scale_of(v, exact), 1e-5)
+    for dtype in (torch.bfloat16, torch.float16):
+        half = case.feasible_set.bind(*case.values(torch.float32)).project(v.to(dtype))
+        assert half.dtype == dtype
+        assert_close(half.double(), case.project(v.to(dtype).double()), scale_of(v, exact), torch.finfo(dtype).eps)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert_close(case.project(v.float()).double(), exact, scale_of(v, exact), 1e-5)
+
+
+@law
+def maps_under_vmap(case: Case) -> None:
+    """`torch.func.vmap` over points and parameters gives what the batch gives; so do Jacobians under it."""
+    v = case.random_points(3)
+    assert_close(torch.func.vmap(case.project)(v), case.project(v), 1.0, case.repeatability)
+    jacobians = torch.func.vmap(torch.func.jacrev(case.project))(v)
+    forward = torch.func.vmap(torch.func.jacfwd(case.project))(v)
+    assert_close(jacobians, forward, 1.0, case.accuracy)
+    if case.parameters:
+        values = [torch.stack([value, value]) for value in case.values()]
+        assert_close(
+            torch.func.vmap(case.project)(v[:2], *values), case.project(v[:2], *values), 1.0, case.repeatability
+        )
+
+
+@law
+def compiles(case: Case) -> None:
+    """`torch.compile(fullgraph=True)` gives what eager mode gives, forward and backward."""
+    v = case.random_points(3).requires_grad_()
+    bound = case.feasible_set
+    values = [value.requires_grad_() for value in case.values()]
+
+    def run(v: Tensor, *values: Tensor) -> Tensor:
+        return bound.bind(*values).project(v)
+
+    torch.compiler.reset()
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")(v, *values)
+    eager = run(v, *values)
+    assert_close(compiled, eager, 1.0, case.repeatability)
+    weight = torch.linspace(-1, 1, eager.numel(), dtype=torch.float64).reshape(eager.shape)
+    for one, other in zip(
+        torch.autograd.grad((compiled * weight).sum(), [v, *values]),
+        torch.autograd.grad((eager * weight).sum(), [v, *values]),
+        strict=True,
+    ):
+        assert_close(one, other, scale_of(other), max(1e-10, case.repeatability))
+
+
+@law
+def copies(case: Case) -> None:
+    """Deep copies and pickles project alike."""
+    v, values = case.random_points(2), case.values()
+    for other in (copy.deepcopy(case.feasible_set), pickle.loads(pickle.dumps(case.feasible_set))):
+        assert_close(other.bind(*values).project(v), case.project(v), 1.0, 0.0)
