@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import bisect
+import dataclasses
+import itertools
 from collections import defaultdict
+from collections.abc import Collection
 from functools import cached_property
 
 import numpy as np
 
+from optlayers.compiler.affine_rows import AffineRows
 from optlayers.compiler.conic_form import ConicForm
 
 
@@ -74,3 +78,16 @@ class Auxiliaries:
                 vector = result.setdefault(k, np.zeros(len(self.form.cones[k].rows)))
                 vector[row - self.starts[k + 2]] = value
         return result
+
+    def with_rows(self, rows: AffineRows, dropped: Collection[int] = ()) -> ConicForm:
+        """Return the form with other rows in the places of all of its own, without some of them."""
+        keep = np.ones(len(rows), dtype=bool)
+        keep[list(dropped)] = False
+        equalities, inequalities, *parts = (np.arange(a, b)[keep[a:b]] for a, b in itertools.pairwise(self.starts))
+        cones = zip(self.form.cones, parts, strict=True)
+        return dataclasses.replace(
+            self.form,
+            equalities=rows[equalities],
+            inequalities=rows[inequalities],
+            cones=tuple(dataclasses.replace(cone, rows=rows[part]) for cone, part in cones if len(part)),
+        )

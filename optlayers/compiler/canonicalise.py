@@ -30,6 +30,7 @@ from cvxpy.utilities.solver_context import SolverInfo
 
 from optlayers.compiler.affine_rows import AffineRows
 from optlayers.compiler.conic_form import ConicForm
+from optlayers.compiler.squares import balance
 from optlayers.compiler.stuffed_rows import Stuffed, sort_rows
 from optlayers.declaration.diagnosis import describe
 
@@ -81,6 +82,7 @@ def compile_with_places(
     form, places = sort_rows(stuffed, sum(v.size for v in variables), labels, origins)
     empty = np.zeros(0, dtype=np.int64)
     own = {source: places[con.id] for con, source in rewritten if con.id in own_rows}
+    form = balance(form, set(np.concatenate([empty, *own.values()]).tolist()))
     return form, [own.get(k, empty) for k in range(len(constraints))]
 
 

@@ -12,9 +12,6 @@ product. When nothing else is left, systems of equalities that determine all the
 
 from __future__ import annotations
 
-import dataclasses
-import itertools
-
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
@@ -93,23 +90,7 @@ def _solve(auxiliaries: Auxiliaries, pivots: dict[int, int], vacuous: set[int]) 
             entries[row, pivot] = entries.get((row, pivot), 0.0) - value / use[pivot]
     index = np.array(list(entries), dtype=np.int64).T
     step = sp.csr_array((np.array(list(entries.values())), tuple(index)), shape=(size, size))
-    return _apply(auxiliaries, step, vacuous | set(pivots.values()))
-
-
-def _apply(auxiliaries: Auxiliaries, step: sp.csr_array, dropped: set[int]) -> ConicForm:
-    """Replace all rows by their combinations, and drop some."""
-    rows = auxiliaries.rows.combined(step)
-    keep = np.ones(len(rows), dtype=bool)
-    keep[list(dropped)] = False
-    starts = auxiliaries.starts
-    equalities, inequalities, *parts = (np.arange(a, b)[keep[a:b]] for a, b in itertools.pairwise(starts))
-    cones = zip(auxiliaries.form.cones, parts, strict=True)
-    return dataclasses.replace(
-        auxiliaries.form,
-        equalities=rows[equalities],
-        inequalities=rows[inequalities],
-        cones=tuple(dataclasses.replace(cone, rows=rows[part]) for cone, part in cones if len(part)),
-    )
+    return auxiliaries.with_rows(auxiliaries.rows.combined(step), vacuous | set(pivots.values()))
 
 
 def _solve_squares(auxiliaries: Auxiliaries) -> ConicForm | None:
@@ -134,4 +115,4 @@ def _solve_squares(auxiliaries: Auxiliaries) -> ConicForm | None:
         select = sp.csr_array((np.ones(len(rows)), (np.arange(len(rows)), rows)), shape=(len(rows), size))
         step = step - matrix[:, variables] @ sp.csr_array(np.linalg.inv(square)) @ select
         solved.update(rows.tolist())
-    return _apply(auxiliaries, sp.csr_array(step), solved) if solved else None
+    return auxiliaries.with_rows(auxiliaries.rows.combined(step), solved) if solved else None

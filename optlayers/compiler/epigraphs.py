@@ -13,70 +13,14 @@ import numpy as np
 from optlayers.compiler.affine_rows import AffineRows
 from optlayers.compiler.auxiliaries import Auxiliaries
 from optlayers.compiler.conic_form import Cone, ConicForm
+from optlayers.compiler.squares import merge_squares
 
 _MOST_COPIES = 4
 
 
 def compose(auxiliaries: Auxiliaries) -> ConicForm | None:
     """Apply the first rule that applies anywhere; return None where none does."""
-    return _merge_squares(auxiliaries) or _nest_norms(auxiliaries) or _split_bounds(auxiliaries)
-
-
-def _merge_squares(auxiliaries: Auxiliaries) -> ConicForm | None:
-    """Replace ``sum_i w_i t_i <= r, q_i <= t_i`` with squares ``q_i`` by one cone.
-
-    A cone ``||(tail, b t + g)|| <= a t + h`` with ``a = |b|`` and a number ``k = h - s g > 0``, ``s = sign(b)``, says
-    ``||tail||^2 <= k (2 a t + h + s g)``.
-    """
-    form, first = auxiliaries.form, int(auxiliaries.starts[1])
-    merged: set[int] = set()
-    cones: list[Cone] = []
-    keep = np.ones(len(form.inequalities), dtype=bool)
-    for r in range(len(form.inequalities) if form.cones else 0):
-        variables = auxiliaries.members.get(first + r, [])
-        if len(variables) < 2:
-            continue
-        squares = [_square(auxiliaries, variable, first + r) for variable in variables]
-        own = {square[0] for square in squares if square is not None}
-        if len(own) < len(squares) or own & merged or None in squares:
-            continue
-        chosen = [square for square in squares if square is not None]
-        merged.update(own)
-        keep[r] = False
-        parts = AffineRows.concatenate([form.inequalities[r : r + 1], *(total for _, total, _ in chosen)])
-        ends = AffineRows.concatenate([parts, parts.numbers(1.0)])
-        sums = ends.combined(np.array([[1.0] * len(parts) + [1.0], [1.0] * len(parts) + [-1.0]]))
-        cones.append(Cone("soc", AffineRows.concatenate([sums, *(tail for _, _, tail in chosen)])))
-    if keep.all():
-        return None
-    rest = [cone for k, cone in enumerate(form.cones) if k not in merged]
-    return dataclasses.replace(form, inequalities=form.inequalities[keep], cones=(*rest, *cones))
-
-
-def _square(auxiliaries: Auxiliaries, variable: int, row: int) -> tuple[int, AffineRows, AffineRows] | None:
-    """Return which cone it is, what to add to the row to be rid of the variable, and twice the scaled tail."""
-    use = auxiliaries.uses.get(variable, {})
-    weight = -use.get(row, 0.0)
-    if weight <= 0 or len(use) != 3:
-        return None
-    directions = auxiliaries.cones(use)
-    if len(directions) != 1:
-        return None
-    ((k, direction),) = directions.items()
-    cone, places = auxiliaries.form.cones[k], np.flatnonzero(direction)
-    if cone.kind != "soc" or len(places) != 2 or places[0] != 0:
-        return None
-    (a, b), other = direction[places], int(places[1])
-    if a <= 0 or abs(abs(b) - a) > 1e-12 * a:
-        return None
-    pair = cone.rows[places]
-    difference = pair.combined(np.array([[1.0, -np.sign(b)]]))
-    constant = float(difference.offset.constant[0])
-    if not difference.is_fixed[0] or constant <= 0:
-        return None
-    total = pair.combined(np.array([[1.0, np.sign(b)]]) * weight / (2 * a))
-    tail = cone.rows[np.setdiff1d(np.arange(1, len(cone.rows)), [other])]
-    return k, total, tail.scaled(2 * np.sqrt(weight / (2 * a * constant)))
+    return merge_squares(auxiliaries) or _nest_norms(auxiliaries) or _split_bounds(auxiliaries)
 
 
 def _nest_norms(auxiliaries: Auxiliaries) -> ConicForm | None:

@@ -193,12 +193,12 @@ def _factor(matrix: sp.csr_array) -> _Factors | None:
         left = sp.csr_array(matrix[:, seen] @ sp.diags_array(1 / length[seen]))
         right = sp.csr_array(sp.eye_array(len(length)))[seen]
         return _Factors(length**2, None, left, length[seen], right)
-    dense = matrix.toarray()
-    left, singular, axes = np.linalg.svd(dense, full_matrices=True)
+    dense, used = matrix.toarray(), np.diff(matrix.indptr) > 0
+    inside, singular, axes = np.linalg.svd(dense[used], full_matrices=True)
     rank = int((singular > max(dense.shape) * np.finfo(float).eps * singular[0]).sum())
-    weights = np.zeros(len(axes))
-    weights[:rank] = singular[:rank] ** 2
-    return _Factors(weights, axes, left[:, :rank], singular[:rank], axes[:rank])
+    weights, left = np.zeros(len(axes)), np.zeros((len(dense), rank))
+    weights[:rank], left[used] = singular[:rank] ** 2, inside[:, :rank]
+    return _Factors(weights, axes, left, singular[:rank], axes[:rank])
 
 
 def _is_orthogonal(matrix: sp.csr_array, length: np.ndarray) -> bool:
@@ -219,9 +219,9 @@ def _root(square: Tensor) -> Tensor:
 def _root_of_product(low: Tensor, high: Tensor) -> Tensor:
     """Return ``sqrt(low * high)``, or the smaller one where it is negative: the radius of an empty ball."""
     smaller = torch.minimum(low, high)
-    product = low * high
     positive = smaller > 0
-    return torch.where(positive, torch.where(positive, product, 1.0).sqrt(), smaller)
+    root = torch.where(positive, low, 1.0).sqrt() * torch.where(positive, high, 1.0).sqrt()
+    return torch.where(positive, root, smaller)
 
 
 def leg(hypotenuse: Tensor, others: Tensor) -> Tensor:
