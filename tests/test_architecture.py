@@ -82,6 +82,12 @@ def test_no_module_imports_itself_by_way_of_others():
         pytest.fail(f"import cycle: {' -> '.join(error.args[1])}")
 
 
+def test_private_parts_of_torch_are_in_one_module():
+    pattern = re.compile(r"\b(from|import) torch(\.\w+)*\._|\btorch(\.[a-z]\w*)*\._[a-zA-Z]")
+    users = [name for name, path in MODULES.items() if pattern.search(path.read_text())]
+    assert users == ["optlayers.autograd.torch_internals"]
+
+
 def test_no_file_is_long():
     assert {path for path in SOURCES if len(path.read_text().splitlines()) > MOST_LINES} <= LONG
 

@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._C import _functions
-from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor, is_gradtrackingtensor
 from torch.autograd import forward_ad
 
 from optlayers.autograd.primal import primal
+from optlayers.autograd.torch_internals import nesting
 from optlayers.autograd.tracing import is_traced
 
 Expansion = Callable[..., Tensor]
@@ -33,27 +32,18 @@ def deferred(value: Tensor, expand: Expansion, *inputs: Tensor | None) -> Tensor
     Raises
     ------
     NotImplementedError
-        Inside three nested derivatives of `torch.func`; `torch.autograd` raises a RuntimeError for the third one.
+        For third derivatives: of `torch.autograd` when they are asked for, of `torch.func` when three are nested.
     """
     given = [t for t in inputs if t is not None]
     if torch.compiler.is_compiling():  # which refuses second derivatives itself
         return _attached(value, expand(1, *inputs)) if torch.is_grad_enabled() else value
-    if any(_nesting(t) > 2 for t in given):
+    if any(nesting(t) > 2 for t in given):
         raise NotImplementedError(_REFUSAL)
     if is_traced() or any(forward_ad.unpack_dual(t).tangent is not None for t in given):
         return _attached(value, expand(2, *inputs))
     if torch.is_grad_enabled() and any(t.requires_grad for t in given):
         return _Deferred.apply(expand, value, *inputs)
     return value
-
-
-def _nesting(tensor: Tensor) -> int:
-    """Return how many transforms of `torch.func` ask for derivatives in a tensor."""
-    count = 0
-    while is_functorch_wrapped_tensor(tensor):
-        count += is_gradtrackingtensor(tensor)
-        tensor = get_unwrapped(tensor)
-    return count
 
 
 def _attached(value: Tensor, expansion: Tensor) -> Tensor:
@@ -96,4 +86,16 @@ class _TwiceOnly(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         if not (torch.is_grad_enabled() and gradient.requires_grad):
             return gradient
-        return _functions.DelayedError(_REFUSAL, 1)(gradient)
+        return _Refused.apply(gradient)
+
+
+class _Refused(torch.autograd.Function):
+    """The identity, whose derivative is refused."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor) -> Tensor:
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
+        raise NotImplementedError(_REFUSAL)

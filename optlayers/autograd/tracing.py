@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch._functorch.pyfunctorch import retrieve_all_functorch_interpreters
 from torch.autograd import forward_ad
+
+from optlayers.autograd.torch_internals import is_transformed
 
 
 def is_traced() -> bool:
     """Whether values cannot be looked at: inside torch.compile, torch.export or a torch.func transform."""
-    return torch.compiler.is_compiling() or retrieve_all_functorch_interpreters() != []
+    return torch.compiler.is_compiling() or is_transformed()
 
 
 def may_need_derivative(tensor: Tensor) -> bool:

@@ -9,9 +9,9 @@ from types import ModuleType
 
 import torch
 from torch import Tensor, nn
-from torch._C._functorch import is_legacy_batchedtensor
 from torch.autograd import forward_ad
 
+from optlayers.autograd.torch_internals import may_be_batched
 from optlayers.autograd.tracing import is_traced
 from optlayers.kernels import cpu, gpu
 
@@ -43,7 +43,7 @@ def _module(package: str, family: str) -> ModuleType | None:
 
 def is_batched(gradient: Tensor) -> bool:
     """Whether a backward pass runs under `vmap`, of `torch.func` or of `torch.autograd.grad(is_grads_batched=True)`."""
-    return is_traced() or is_legacy_batchedtensor(gradient)
+    return is_traced() or may_be_batched(gradient)
 
 
 def missing_packages() -> dict[str, str]:
