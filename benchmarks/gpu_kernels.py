@@ -86,7 +86,7 @@ def timings(v: Tensor) -> list[Timing]:
     found = [
         Timing("copy", partial(out.copy_, v), 2),
         Timing("softmax, forward", partial(torch.softmax, v, -1), 2),
-        Timing("softmax, backward", partial(torch.ops.aten._softmax_backward_data, g, soft, -1, v.dtype), 3),
+        Timing("softmax, backward", partial(torch.ops.aten._softmax_backward_data, g, soft, -1, v.dtype), 3),  # noqa: SLF001
     ]
     for name, data in sections.items():
         y, tight = box_section.project(v, *data, one, one)

@@ -91,9 +91,7 @@ def compare(layer: ProjectionLayer | FeasibleSet, *inputs: Tensor, seconds: floa
         if method not in sets:
             sets[method] = FeasibleSet(
                 own.constraints, own.variables, own.parameters, method=method, on_failure="nan", validate=own.validate
-            )
-    for chosen in sets.values():
-        chosen._given = own._given
+            ).bind_like(own)
     runs = {method: _Run(chosen, inputs, named) for method, chosen in sets.items()}
     reference = runs.get(_REFERENCE)
     results = []

@@ -12,18 +12,19 @@ import torch
 from torch import Tensor
 
 from optlayers.autograd.tracing import is_traced
+from optlayers.bound_set import BoundSet
 from optlayers.declaration.declaration import Declaration, check_choice
-from optlayers.declaration.inputs import Problem, check_points, prepare
+from optlayers.declaration.inputs import check_points, prepare
 from optlayers.declaration.parameter_values import Given, assign
 from optlayers.errors import InfeasibleError
 from optlayers.failures.emptiness import Emptiness
 from optlayers.failures.report import Failures, together
 from optlayers.kernels import gpu
 from optlayers.parametric.maps import Values
-from optlayers.projection.attempt import Options, attempt
-from optlayers.projection.compiled_set import CompiledSet, Outcome
+from optlayers.projection.compiled_set import CompiledSet
 from optlayers.projection.duals import Dual, DualProblem
 from optlayers.projection.explanation import explain, summarise
+from optlayers.projection.outcome import Outcome
 from optlayers.solution import Solution
 from optlayers.solvers.problem import largest
 from optlayers.warm_start import WarmStart
@@ -90,33 +91,34 @@ class FeasibleSet:
         self._method = "general" if method in ("auto", "closed_form") else method
         self._given: dict[int, Given] = {}
         self._dual_problem: list[DualProblem] = []  # compiled when it is first needed, and shared by bound copies
-        self._compiled = CompiledSet(
+        self.compiled = CompiledSet(
             self.constraints,
             self.variables,
             self.parameters,
             declaration.positions,
             method=method,
         )
-        if method == "closed_form" and self._compiled.general:
+        if method == "closed_form" and self.compiled.general:
             raise ValueError(f"method='closed_form', but not every block has a closed form.\n{self.explain()}")
         if on_failure == "nearest" and method in ("cvxpylayers", "dykstra"):
             raise ValueError(f"on_failure='nearest' needs another method than {method!r}, which finds no such points.")
         self._emptiness = Emptiness(self.constraints, self.variables, self.parameters, declaration.positions)
-        if on_failure == "raise" and self._compiled.conflicts:
+        if on_failure == "raise" and self.compiled.conflicts:
             labels = self._conflicting()
             raise InfeasibleError(f"The set is empty: no point satisfies {together(labels)}.", labels)
 
     def _conflicting(self) -> tuple[str, ...]:
         """Return the constraints that conflict whatever the parameters are."""
         if self.parameters:
-            return self._compiled.conflicts[0].constraints
+            return self.compiled.conflicts[0].constraints
         nothing = Values((), torch.float64, torch.device("cpu"))
-        return self._emptiness.explain(self._compiled, nothing, torch.tensor(True, device=nothing.device))[0][1]
+        everywhere = torch.tensor(True, device=nothing.device)
+        return self._emptiness.explain(BoundSet(self.compiled, nothing), everywhere)[0][1]
 
     @property
     def method(self) -> str:
         """The method in use: "closed_form" where every block is recognised, else what the others run on."""
-        return self._method if self._compiled.general else "closed_form"
+        return self._method if self.compiled.general else "closed_form"
 
     @property
     def unbound(self) -> list[cp.Parameter]:
@@ -125,22 +127,69 @@ class FeasibleSet:
 
     def bind(self, *values: Any, **named: Any) -> FeasibleSet:
         """Return the set with parameter values, by position or by name; each is ``(*batch, *shape)`` or a number."""
-        bound = copy.copy(self)
         given = assign(self.parameters, values, named)
-        bound._given = self._given | {k: Given.of(self.parameters[k], value) for k, value in given.items()}
-        return bound
+        return self._with({k: Given.of(self.parameters[k], value) for k, value in given.items()})
 
-    def _split(self, inputs: Sequence[Tensor], named: dict[str, Any]) -> tuple[Sequence[Tensor], FeasibleSet]:
-        """Return a layer's inputs as one point per variable and the set with the parameter values that follow."""
+    def bind_like(self, other: FeasibleSet, *values: Any) -> FeasibleSet:
+        """Return the set with the parameter values of one whose parameters are the first of these; others follow."""
+        more = dict(enumerate(values, len(other.parameters)))
+        return self._with(other._given | {k: Given.of(self.parameters[k], value) for k, value in more.items()})
+
+    def _with(self, given: dict[int, Given]) -> FeasibleSet:
+        other = copy.copy(self)
+        vars(other)["_given"] = self._given | given
+        return other
+
+    def bind_inputs(self, inputs: Sequence[Tensor], named: dict[str, Any]) -> tuple[Sequence[Tensor], FeasibleSet]:
+        """Take a layer's inputs apart: one point per variable, and the set with the parameter values that follow."""
         count = len(self.variables)
         points, values = inputs[:count], inputs[count:]
         return points, self.bind(*values, **named) if values or named else self
 
+    def prepare(self, *points: Tensor, keep_half: bool = False) -> tuple[Tensor, BoundSet]:
+        """Check points, and return them in the form in which sets are worked with.
+
+        Parameters
+        ----------
+        *points : Tensor, shape (*batch, *variable.shape)
+            One per variable.
+        keep_half : bool
+            Whether points of half types stay as they are where kernels take them.
+
+        Returns
+        -------
+        v : Tensor, shape (*batch, n)
+            The values of all variables, in the dtype of the computation: that of the points and parameters, float32 at
+            least.
+        bound : BoundSet
+            The set for the parameter values that were bound, on the points' device.
+
+        Raises
+        ------
+        ValueError
+            For a wrong shape or dtype, or missing parameters.
+        """
+        tensors = check_points(self.variables, points)
+        keep_half = keep_half and not is_traced() and gpu.available(tensors[0]) and self.compiled.takes_half
+        looks = self.validate and not is_traced()
+        v, values, problems = prepare(
+            self.variables, self.parameters, tensors, self._given, validate=looks, keep_half=keep_half
+        )
+        return v, BoundSet(self.compiled, values, problems, looks=looks)
+
+    def unflatten(self, y: Tensor, points: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
+        """Return flat values ``(*batch, n)`` in the variables' shapes and the points' dtypes; several as a tuple."""
+        sizes = [v.size for v in self.variables]
+        parts = y.split(sizes, -1) if len(sizes) > 1 else (y,)
+        shaped = tuple(
+            part.reshape((*y.shape[:-1], *variable.shape)).to(point.dtype)
+            for part, variable, point in zip(parts, self.variables, points, strict=True)
+        )
+        return shaped if len(shaped) > 1 else next(iter(shaped))
+
     def __deepcopy__(self, memo: dict[int, Any]) -> FeasibleSet:
         """Copy the parameter values; the rest never changes, and is shared."""
-        other = copy.copy(self)
-        other._given = copy.deepcopy(self._given, memo)
-        return other
+        return self._with(copy.deepcopy(self._given, memo))
 
     def project(self, *points: Tensor) -> Any:
         """Return the nearest point of the set, ``argmin_y ||y - v||_2``.
@@ -165,8 +214,8 @@ class FeasibleSet:
         NotSolvedError
             If the general solver fails on some sample and ``on_failure="raise"``.
         """
-        tensors, v, values, problems = self._prepare(points, keep_half=True)
-        return self._pack(self._project(v, values, problems).value, tensors)
+        v, bound = self.prepare(*points, keep_half=True)
+        return self.unflatten(self._answer(v, bound).value, points)
 
     def solve(self, *points: Tensor, warm_start: Solution | WarmStart | None = None) -> Solution:
         """Return the projection with a status, a residual and dual variables.
@@ -188,29 +237,30 @@ class FeasibleSet:
         ValueError, InfeasibleError, NotSolvedError
             As for `project`.
         """
-        tensors, v, values, problems = self._prepare(points)
-        found = self._project(v, values, problems, self._start(warm_start, v, values))
+        v, bound = self.prepare(*points)
+        values = bound.values
+        found = self._answer(v, bound, self._start(warm_start, v, values))
         batch = found.value.shape[:-1]
         status = found.value.new_zeros(batch, dtype=torch.int64) if found.status is None else found.status
         residual = found.violation  # known of the auxiliary entries that were found with the points
-        if residual is None or self._compiled.residual is not None or self._method == "cvxpylayers":
-            residual = largest(self._residual(found.value, values))
+        if residual is None or self.compiled.residual is not None or self._method == "cvxpylayers":
+            residual = largest(bound.residual(found.value))
         steps = torch.zeros_like(status) if found.steps is None else found.steps
         return Solution(
-            self._pack(found.value, tensors),
+            self.unflatten(found.value, points),
             status.expand(batch),
             residual.to(found.value.dtype).expand(batch),
             steps.expand(batch),
             found.state,
-            functools.partial(self._find_dual, v.detach(), values.detached(), [t.detach() for t in tensors]),
+            functools.partial(self._find_dual, v.detach(), values.detached(), [point.detach() for point in points]),
         )
 
     def _start(self, warm_start: Solution | WarmStart | None, v: Tensor, values: Values) -> Sequence[Tensor] | None:
         """Return the state to start from; raise ValueError if it is not that of such a batch."""
-        if warm_start is None or not warm_start.state or not self._compiled.general:
+        if warm_start is None or not warm_start.state or not self.compiled.general:
             return None
         batch = torch.broadcast_shapes(v.shape[:-1], *(t.shape[:-1] for t in values.tensors))
-        expected = [(*batch, *piece.state_shape) for piece in self._compiled.general]
+        expected = [(*batch, *piece.state_shape) for piece in self.compiled.general]
         arrived = [tuple(t.shape) for t in warm_start.state]
         if arrived != expected:
             raise ValueError(
@@ -250,8 +300,8 @@ class FeasibleSet:
         ValueError
             As for `project`, NaN and infinity excepted.
         """
-        _, v, values, _ = self._prepare(points)
-        return self._residual(v, values)
+        v, bound = self.prepare(*points)
+        return bound.residual(v)
 
     def violation(self, *points: Tensor) -> Tensor:
         """Return the largest absolute residual per sample, ``(*batch,)``; arguments as for `residual`."""
@@ -263,61 +313,15 @@ class FeasibleSet:
 
     def explain(self) -> str:
         """Say what was recognised, block by block, which method each block runs on, and what was not recognised."""
-        return explain(self._compiled, self.variables)
+        return explain(self.compiled, self.variables)
 
     def __repr__(self) -> str:
         names = ", ".join(f"{v.name()} {tuple(v.shape)}" for v in self.variables)
-        return f"FeasibleSet({names}: {summarise(self._compiled)})"
+        return f"FeasibleSet({names}: {summarise(self.compiled)})"
 
-    def _prepare(
-        self, points: Sequence[Tensor], *, keep_half: bool = False
-    ) -> tuple[list[Tensor], Tensor, Values, list[Problem]]:
-        tensors = check_points(self.variables, points)
-        keep_half = keep_half and not is_traced() and gpu.available(tensors[0]) and self._compiled.takes_half
-        found = prepare(
-            self.variables, self.parameters, tensors, self._given, validate=self.validate, keep_half=keep_half
-        )
-        return tensors, *found
-
-    def _project(
-        self,
-        v: Tensor,
-        values: Values,
-        problems: Sequence[Problem] = (),
-        start: Sequence[Tensor] | None = None,
-    ) -> Outcome:
+    def _answer(self, v: Tensor, bound: BoundSet, start: Sequence[Tensor] | None = None) -> Outcome:
         """Return the projection and each sample's status; on failure, do what `on_failure` says."""
-        with torch.autocast(v.device.type, enabled=False):
-            found = self._attempt(v, values, problems, start, relax=self.on_failure == "nearest")
-        if self.validate and not is_traced() and found.status is not None and bool(found.status.any()):
-            explain = functools.partial(self._emptiness.explain, self._compiled, values)
-            Failures(self._compiled, values, explain, found.status, problems).report(self.on_failure)
+        found = bound.project(v, start, relax=self.on_failure == "nearest")
+        if bound.looks and found.status is not None and bool(found.status.any()):
+            Failures(bound, self._emptiness, found.status).report(self.on_failure)
         return found
-
-    def _attempt(
-        self,
-        v: Tensor,
-        values: Values,
-        problems: Sequence[Problem] = (),
-        start: Sequence[Tensor] | None = None,
-        *,
-        relax: bool = False,
-    ) -> Outcome:
-        options = Options(relax=relax, look=self.validate and not is_traced())
-        return attempt(self._compiled, v, values, problems, start, options)
-
-    def _residual(self, y: Tensor, values: Values) -> Tensor:
-        with torch.autocast(y.device.type, enabled=False):
-            if self._compiled.residual is not None:
-                return self._compiled.residual(y, values)
-            return y - self._attempt(y, values).value
-
-    def _pack(self, y: Tensor, points: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
-        """Return the flat result in the variables' shapes and the points' dtypes."""
-        sizes = [v.size for v in self.variables]
-        parts = y.split(sizes, -1) if len(sizes) > 1 else (y,)
-        shaped = tuple(
-            part.reshape((*y.shape[:-1], *variable.shape)).to(point.dtype)
-            for part, variable, point in zip(parts, self.variables, points, strict=True)
-        )
-        return shaped if len(shaped) > 1 else next(iter(shaped))

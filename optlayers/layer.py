@@ -96,7 +96,7 @@ class ProjectionLayer(nn.Module):
         ValueError, InfeasibleError
             As `FeasibleSet.project`.
         """
-        points, bound = self.feasible_set._split(inputs, parameters)
+        points, bound = self.feasible_set.bind_inputs(inputs, parameters)
         if self.gradient == "exact" and not self.pull:
             return bound.project(*points)
         through = self.gradient == "straight_through"
@@ -114,7 +114,7 @@ class ProjectionLayer(nn.Module):
 
         Its gradient is ``v - P(v)``, of any point; it is what `pull` adds, where one loss must have it.
         """
-        points, bound = self.feasible_set._split(inputs, parameters)
+        points, bound = self.feasible_set.bind_inputs(inputs, parameters)
         nearest = _as_tuple(bound.project(*points))
         halves = [
             (v - y).square().flatten(y.ndim - len(variable.shape)).sum(-1) / 2 if variable.shape else (v - y) ** 2 / 2
@@ -124,7 +124,7 @@ class ProjectionLayer(nn.Module):
 
     def solve(self, /, *inputs: Tensor, warm_start: Solution | WarmStart | None = None, **parameters: Any) -> Solution:
         """Return the projection with its certificate; arguments as for `forward` and `FeasibleSet.solve`."""
-        points, bound = self.feasible_set._split(inputs, parameters)
+        points, bound = self.feasible_set.bind_inputs(inputs, parameters)
         return bound.solve(*points, warm_start=warm_start)
 
     @property
@@ -140,7 +140,7 @@ class ProjectionLayer(nn.Module):
         """Return what `print(net)` shows: variables, parameters, what was recognised, and the method."""
         names = ", ".join(f"{v.name()} {tuple(v.shape)}" for v in self.feasible_set.variables)
         given = ", ".join(p.name() for p in self.feasible_set.parameters)
-        described = summarise(self.feasible_set._compiled)
+        described = summarise(self.feasible_set.compiled)
         exact = "exact" if self.method == "closed_form" else "iterative"
         gradient = "" if self.gradient == "exact" else f", gradient={self.gradient}"
         pull = f", pull={self.pull}" if self.pull else ""

@@ -26,10 +26,10 @@ def _isotonic():
 
 
 SEARCHES = {
-    "plain": (pool_adjacent._pool_rows, chain_search.search_rows, total_variation_search.search_rows),
+    "plain": (pool_adjacent.pool_rows, chain_search.search_rows, total_variation_search.search_rows),
     "compiled": (lambda v, weight: _isotonic().project(v, weight), difference_chain.search, total_variation.search),
     "interpreted": (
-        pool_adjacent._pool_rows,
+        pool_adjacent.pool_rows,
         partial(difference_chain.search, interpreted=True),
         partial(total_variation.search, interpreted=True),
     ),
@@ -160,7 +160,7 @@ def test_chains_of_bounded_steps_are_optimal(searches, kind):
     for n in (2, 3, 5, 12, 40):
         data = chains(kind, 30, n, seed=n)
         tight, pinned = searches[1](*data)
-        y = chain_search._formula(*data, tight, pinned)
+        y = chain_search.formula(*data, tight, pinned)
         for row in zip(*data, y, strict=True):
             size = max(1.0, float(row[0].abs().max()))
             assert certify_chain(*row) <= 1e-12 * size * n
@@ -175,7 +175,7 @@ def test_balls_of_the_total_variation_are_optimal(searches, kind):
         radius = 1.1 * variation * torch.rand(40, dtype=torch.float64, generator=generator)
         radius[:4] = 0
         radius = radius.round() if kind == "tied" else radius
-        y = total_variation_search._formula(v, radius, *searches[2](v, radius))
+        y = total_variation_search.formula(v, radius, *searches[2](v, radius))
         size = v.abs().amax(-1).clamp_min(1) * n
         own = y.diff().abs().sum(-1)
         assert bool((own <= radius + 1e-14 * size).all())
@@ -255,11 +255,11 @@ def test_a_step_whose_bounds_cross_is_named():
 )
 def test_what_is_no_chain_is_not_taken_for_one(build):
     x = cp.Variable(4)
-    kinds = {piece.kind for piece in FeasibleSet(build(x), x)._compiled.pieces if hasattr(piece, "kind")}
+    kinds = {piece.kind for piece in FeasibleSet(build(x), x).compiled.pieces if hasattr(piece, "kind")}
     assert not kinds & {Isotonic, OrderSimplex, DifferenceChain, TotalVariationBall}
 
 
 def test_rows_and_columns_run_as_one_call():
     x = cp.Variable((5, 6))
     for constraint in (cp.diff(x, axis=0) >= 0, cp.diff(x, axis=1) <= 0, cp.abs(cp.diff(x, axis=1)) <= 0.3):
-        assert len(FeasibleSet([constraint], x)._compiled.pieces) == 1
+        assert len(FeasibleSet([constraint], x).compiled.pieces) == 1

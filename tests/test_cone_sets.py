@@ -81,7 +81,7 @@ def test_sparse_cones_of_few_digits_agree_with_the_general_solver(trial):
             continue
         general = FeasibleSet(constraints, x, method="general", on_failure="nan")
         v = torch.from_numpy(4 * rng.normal(size=(10, n)))
-        for piece in own._compiled.pieces:
+        for piece in own.compiled.pieces:
             for block in piece.matched:
                 assert sum(kind.match(block) is not None for kind in REGISTRY) == 1
         y, other = own.project(v), general.solve(v)
@@ -196,9 +196,7 @@ def test_cones_that_something_cuts_are_not_cones():
         [cp.ExpCone(x[0], x[1], x[2]), x[0] <= 0],
         [cp.norm(cp.multiply([1.0, 2, 3, 4], x)) <= 1, x >= 0],
     ):
-        kinds = {
-            label.split(",")[0] for piece in FeasibleSet(constraints, x)._compiled.pieces for label in piece.labels
-        }
+        kinds = {label.split(",")[0] for piece in FeasibleSet(constraints, x).compiled.pieces for label in piece.labels}
         assert kinds <= {"free space", "box"}, constraints
 
 

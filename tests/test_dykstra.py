@@ -103,7 +103,7 @@ def test_blocks_alike_run_together_and_recognised_ones_keep_their_closed_form():
     constraints = [x >= 0, y >= 0, cp.sum(y) == 1]
     constraints += [c for k in range(6) for c in (cp.sum(x[k]) <= 1, x[k, 0] - (2 + k) * x[k, 1] <= caps[k])]
     sets = [FeasibleSet(constraints, [x, y], [caps], method=method) for method in ("general", "dykstra")]
-    assert len(sets[1]._compiled.general) == 1
+    assert len(sets[1].compiled.general) == 1
     text = sets[1].explain()
     assert "simplex, 2 entries" in text
     assert text.count("Dykstra's alternating projections onto knapsack, half-space") == 6
@@ -157,7 +157,7 @@ def test_empty_intersections_are_unsolved_and_empty_members_infeasible():
     def bound(on_failure):
         x = cp.Variable(2, name="x")
         layer = ProjectionLayer([cp.norm(x) <= r, cp.norm(x - 2) <= 1.5], method="dykstra", on_failure=on_failure)
-        layer.feasible_set._compiled.general[0].max_cycles = 200
+        layer.feasible_set.compiled.general[0].max_cycles = 200
         return layer.feasible_set
 
     solution = bound("nan").bind(radii).solve(v)

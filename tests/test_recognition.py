@@ -63,7 +63,7 @@ def test_products_of_blocks_run_as_one_call():
     x = cp.Variable((50, 8), name="X")
     rows = FeasibleSet([cp.sum(x, axis=1) == 1, x >= 0])
     columns = FeasibleSet([cp.sum(x, axis=0) == 1, x >= 0])
-    assert len(rows._compiled.pieces) == len(columns._compiled.pieces) == 1
+    assert len(rows.compiled.pieces) == len(columns.compiled.pieces) == 1
     v = torch.randn(50, 8, dtype=torch.float64)
     y = cp.Variable(8)
     row = FeasibleSet([cp.sum(y) == 1, y >= 0])

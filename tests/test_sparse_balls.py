@@ -93,7 +93,7 @@ def test_blocks_with_their_own_counts():
     x = cp.Variable((3, 5))
     constraints = [cp.sum_largest(x[0], 1) <= 0.5, cp.sum_largest(x[1], 3) <= 0.5, cp.sum_largest(x[2], 2.5) <= 0.5]
     feasible_set = FeasibleSet(constraints, x)
-    assert len(feasible_set._compiled.pieces) == 1
+    assert len(feasible_set.compiled.pieces) == 1
     v = torch.randn(4, 3, 5, dtype=torch.float64)
     for i, k in enumerate((1.0, 3.0, 2.5)):
         alone = SumLargest(number(k), None, None, number(0.5)).project(v[:, i])

@@ -183,7 +183,7 @@ def test_products_of_matrices_run_as_one_call():
     x = [cp.Variable((3, 3), PSD=True) for _ in range(4)]
     feasible_set = FeasibleSet([cp.trace(one) == k + 1 for k, one in enumerate(x)], x)
     assert feasible_set.method == "closed_form"
-    assert len(feasible_set._compiled.pieces) == 1
+    assert len(feasible_set.compiled.pieces) == 1
     v = torch.randn(4, 3, 3, dtype=torch.float64)
     for k, y in enumerate(feasible_set.project(*v)):
         torch.testing.assert_close(y, in_spectraplex(v[k], number(k + 1.0)))
@@ -253,7 +253,7 @@ def test_the_nearest_point_of_an_empty_set_has_the_least_squared_violations():
 def test_rows_and_cones_of_large_blocks_stay_sparse():
     x, p = cp.Variable((40, 40), symmetric=True), cp.Parameter()
     feasible_set = FeasibleSet([x >> p * np.eye(40), cp.trace(x) <= 1], x, [p])
-    (block,) = feasible_set._compiled.pieces[0].blocks
+    (block,) = feasible_set.compiled.pieces[0].blocks
     normals = [cone.normals for cone in block.cones] + [row.normal for row in block.rows]
     assert not any("constant" in vars(normal) for normal in normals)
     dense = Affine(block.cones[0].normals.constant, block.cones[0].normals.linear)

@@ -35,7 +35,7 @@ def _check_nearest(layer, v, points):
 
 
 def _no_programs(layer, monkeypatch):
-    monkeypatch.setattr(layer._program, "solve", lambda *_: pytest.fail("a program was solved"))
+    monkeypatch.setattr(layer.program, "solve", lambda *_: pytest.fail("a program was solved"))
     return layer
 
 

@@ -153,7 +153,7 @@ def _attribute_constraints(variable: cp.Variable, plain: cp.Variable) -> list[tu
     """Write the attributes of `variable` as constraints on the plain variable that replaces it."""
     attributes = variable.attributes
     bounds: list[cp.Constraint] = []
-    variable._bound_domain(plain, bounds)
+    variable._bound_domain(plain, bounds)  # noqa: SLF001 CVXPY offers no other way
     signs = [name for name in ("nonneg", "nonpos", "pos", "neg", "bounds") if attributes[name] not in (None, False)]
     result = [("/".join(signs), con) for con in bounds]
     if attributes["symmetric"] or attributes["PSD"] or attributes["NSD"]:

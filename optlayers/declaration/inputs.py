@@ -9,7 +9,6 @@ import cvxpy as cp
 import torch
 from torch import Tensor
 
-from optlayers.autograd.tracing import is_traced
 from optlayers.declaration.parameter_values import Given, broken_attributes
 from optlayers.parametric.maps import Values
 
@@ -65,7 +64,7 @@ def prepare(
     batch = _common_batch(names, [*parts, *flat])
     v = parts[0] if len(parts) == 1 else torch.cat([part.expand(*batch, part.shape[-1]) for part in parts], -1)
     problems: list[Problem] = []
-    if validate and not is_traced():
+    if validate:
         for parameter, value in zip(parameters, values, strict=True):
             problems += broken_attributes(parameter, value)
     return v, Values(tuple(flat), dtype, points[0].device), problems

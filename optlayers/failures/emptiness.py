@@ -9,6 +9,7 @@ import cvxpy as cp
 import torch
 from torch import Tensor
 
+from optlayers.bound_set import BoundSet
 from optlayers.parametric.maps import Values
 from optlayers.projection.compiled_set import CompiledSet
 from optlayers.solution import Status
@@ -34,7 +35,7 @@ class Emptiness:
     parameters: Sequence[cp.Parameter]
     positions: Sequence[int]
 
-    def explain(self, compiled: CompiledSet, values: Values, samples: Tensor) -> list[tuple[Tensor, tuple[str, ...]]]:
+    def explain(self, bound: BoundSet, samples: Tensor) -> list[tuple[Tensor, tuple[str, ...]]]:
         """Return groups of constraints, none of which can be left out, with the samples for which they conflict.
 
         The first candidates are those with a part in a Farkas certificate; then one after the other is left out, if
@@ -42,22 +43,22 @@ class Emptiness:
 
         Parameters
         ----------
-        compiled : CompiledSet
-            Of all constraints.
+        bound : BoundSet
+            With all constraints.
         samples : Tensor of bool, shape (*batch,)
             Those whose set is empty.
         """
         groups: list[tuple[Tensor, tuple[str, ...]]] = []
         rest = samples
         while bool(rest.any()) and len(groups) < _MOST_GROUPS:
-            own = _sample(values, rest)
-            labels = compiled.suspects(own)
-            keep = sorted(k for k in compiled.origins_of(labels) if k >= 0)
+            own = _sample(bound.values, rest)
+            labels = bound.compiled.suspects(own)
+            keep = sorted(k for k in bound.compiled.origins_of(labels) if k >= 0)
             if not _is_empty(self._compile(keep), own):
                 keep = list(range(len(self.constraints)))
             keep = self._reduce(keep, own)
             smaller = self._compile(keep)
-            covered = rest & (_status(smaller, values) == int(Status.INFEASIBLE))
+            covered = rest & (_status(smaller, bound.values) == int(Status.INFEASIBLE))
             if not bool(covered.any()):
                 covered = rest
             suspects = smaller.suspects(own)  # tells which attributes have a part
@@ -66,7 +67,7 @@ class Emptiness:
             groups.append((covered, needed))
             rest = rest & ~covered
         if bool(rest.any()):
-            groups.append((rest, compiled.form.labels))
+            groups.append((rest, bound.compiled.form.labels))
         return groups
 
     def _reduce(self, keep: list[int], own: Values) -> list[int]:
@@ -97,9 +98,6 @@ def _is_empty(compiled: CompiledSet, values: Values) -> bool:
 @torch.no_grad()
 def _status(compiled: CompiledSet, values: Values) -> Tensor:
     """Return 1 for the samples whose set is empty, ``(*batch,)``."""
-    sets = compiled.bind(values)
-    feasible = compiled.feasible(values, sets)
     zero = torch.zeros(compiled.form.size, dtype=values.dtype, device=values.device)
-    status = compiled.project(zero, values, sets).status
-    result = torch.zeros((), dtype=torch.int64, device=values.device) if status is None else status
-    return result if feasible is None else torch.where(feasible, result, int(Status.INFEASIBLE))
+    status = BoundSet(compiled, values).project(zero).status
+    return torch.zeros((), dtype=torch.int64, device=values.device) if status is None else status

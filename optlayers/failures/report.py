@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import inspect
 import os
-import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
-from optlayers.declaration.inputs import Problem
+from optlayers.bound_set import BoundSet
 from optlayers.declaration.parameter_values import name_rows
 from optlayers.errors import InfeasibleError, NotSolvedError
-from optlayers.parametric.maps import Values
-from optlayers.projection.compiled_set import CompiledSet
+from optlayers.failures.emptiness import Emptiness
 from optlayers.solution import Status
 
 _INTERNAL = (str(Path(__file__).parents[1]) + os.sep, str(Path(torch.__file__).parent) + os.sep)
@@ -26,11 +25,9 @@ _INTERNAL = (str(Path(__file__).parents[1]) + os.sep, str(Path(torch.__file__).p
 class Failures:
     """The samples of one call that have no answer, ``status != 0``, and where to look for the reasons."""
 
-    compiled: CompiledSet
-    values: Values
-    explain: Callable[[Tensor], Sequence[tuple[Tensor, tuple[str, ...]]]]
+    bound: BoundSet
+    emptiness: Emptiness
     status: Tensor
-    problems: Sequence[Problem]
 
     def report(self, policy: str) -> None:
         """Raise or warn, as the policy says; "nan" is silent, and so is "nearest" but for invalid samples.
@@ -63,7 +60,7 @@ class Failures:
     def _invalid(self) -> list[str]:
         invalid = self.status == int(Status.INVALID)
         messages = []
-        for what, bad in self.problems:
+        for what, bad in self.bound.problems:
             messages.append(f"{what} in {name_rows(bad)}" if bad.ndim else what)
             invalid = invalid & ~bad
         if bool(invalid.any()):
@@ -74,7 +71,7 @@ class Failures:
         """Return the constraints at fault and the message, one part for each conflict."""
         labels: dict[str, None] = {}
         parts, rest = [], infeasible
-        for conflict in self.compiled.find_conflicts(self.values):
+        for conflict in self.bound.compiled.find_conflicts(self.bound.values):
             own = conflict.samples & rest
             if bool(own.any()):
                 labels |= dict.fromkeys(conflict.constraints)
@@ -82,7 +79,7 @@ class Failures:
                     f"the set is empty for {name_rows(own)}: no point satisfies {together(conflict.constraints)}"
                 )
                 rest = rest & ~own
-        for own, constraints in self.explain(rest):
+        for own, constraints in self.emptiness.explain(self.bound, rest):
             labels |= dict.fromkeys(constraints)
             parts.append(f"the set is empty for {name_rows(own)}: no point satisfies {together(constraints)}")
         return tuple(labels), "; ".join(parts)
@@ -95,7 +92,8 @@ def together(labels: Sequence[str]) -> str:
 
 def _user_level() -> int:
     """Return the stack level of the caller's own code, for warnings."""
-    level, frame = 1, sys._getframe(1)
-    while frame.f_back is not None and frame.f_code.co_filename.startswith(_INTERNAL):
+    level, frame = 1, inspect.currentframe()
+    frame = None if frame is None else frame.f_back
+    while frame is not None and frame.f_back is not None and frame.f_code.co_filename.startswith(_INTERNAL):
         level, frame = level + 1, frame.f_back
     return level

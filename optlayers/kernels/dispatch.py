@@ -31,11 +31,11 @@ def find(family: str | None, v: Tensor, *data: Tensor | None) -> ModuleType | No
         return None
     if any(forward_ad.unpack_dual(t).tangent is not None for t in (v, *tensors)):
         return None
-    return _module(package.__name__, family)
+    return load_module(package.__name__, family)
 
 
 @cache
-def _module(package: str, family: str) -> ModuleType | None:
+def load_module(package: str, family: str) -> ModuleType | None:
     """Return a family's module; not every package has all."""
     name = f"{package}.{family}"
     return None if find_spec(name) is None else import_module(name)

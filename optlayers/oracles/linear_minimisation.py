@@ -51,23 +51,16 @@ def minimise_linear(feasible_set: FeasibleSet, gradient: Tensor) -> Tensor:
     InfeasibleError, NotSolvedError
         If the set is empty, or CVXPY finds no answer.
     """
-    compiled = feasible_set._compiled
-    _, g, values, problems = feasible_set._prepare((gradient,))
-    sets = compiled.bind_nonempty(values)
-    if problems or sets is None or not bool(g.isfinite().all()):
+    g, bound = feasible_set.prepare(gradient)
+    if not bound.is_sound(g):
         feasible_set.project(gradient)  # says what is wrong
         raise ValueError("the linear minimisation oracle needs finite gradients and sets that are not empty")
-    found = []
-    for own, part in zip(sets, compiled.layout.split(g), strict=False):
-        vertex = minimiser(own, part)
-        if vertex is None:
-            break
-        if not bool(vertex.isfinite().all()):
-            raise _unbounded()
-        found.append(vertex)
-    if compiled.general or len(found) < len(sets):
-        return minimise_by_cvxpy(feasible_set, g, values).reshape(gradient.shape).to(gradient.dtype)
-    return compiled.layout.join(found).expand(g.shape).reshape(gradient.shape).to(gradient.dtype)
+    vertex = bound.map_pieces(minimiser, g)
+    if vertex is None:
+        vertex = minimise_by_cvxpy(feasible_set, g, bound.values)
+    if not bool(vertex.isfinite().all()):
+        raise _unbounded()
+    return vertex.expand(g.shape).reshape(gradient.shape).to(gradient.dtype)
 
 
 def _unbounded() -> ValueError:
@@ -173,7 +166,7 @@ def _(own: SpectralSet, g: Tensor) -> Tensor | None:
     """Keep the gradient's eigenvectors, and minimise over the eigenvalues."""
     matrix = g.unflatten(-1, own.center.shape[-2:])
     level, basis = torch.linalg.eigh((matrix + matrix.mT) / 2)
-    values = minimiser(own._section(), level)
+    values = minimiser(own.section(), level)
     if values is None:
         return None
     product = (basis * torch.where(values.isfinite(), values, torch.nan).unsqueeze(-2)) @ basis.mT

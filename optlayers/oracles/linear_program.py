@@ -28,7 +28,7 @@ def minimise_by_cvxpy(feasible_set: FeasibleSet, g: Tensor, values: Values) -> T
     InfeasibleError, NotSolvedError
     """
     (variable,) = feasible_set.variables
-    compiled = feasible_set._compiled
+    compiled = feasible_set.compiled
     if compiled not in _PROBLEMS:
         gradient = cp.Parameter(variable.shape)
         objective = cp.Minimize(cp.sum(cp.multiply(gradient, variable)))

@@ -15,10 +15,9 @@ import cvxpy as cp
 import torch
 from torch import Tensor
 
-from optlayers.declaration.parameter_values import Given
 from optlayers.feasible_set import FeasibleSet
-from optlayers.projection.attempt import surely_finite
 from optlayers.projection.compiled_set import CompiledSet
+from optlayers.projection.ties import Tied
 from optlayers.sets.base import ClosedFormSet
 from optlayers.sets.box import Box
 from optlayers.sets.box_section import BoxSection
@@ -56,29 +55,28 @@ def project_weighted(feasible_set: FeasibleSet, v: Tensor, weights: Tensor) -> T
 
 def _by_closed_forms(feasible_set: FeasibleSet, v: Tensor, scale: Tensor) -> Tensor | None:
     """Project onto the pieces, if each stays a closed form under the scale."""
-    compiled = feasible_set._compiled
+    compiled = feasible_set.compiled
     if compiled.general or any(
         piece.ties is not None or piece.kind not in scaled.registry for piece in compiled.pieces
     ):
         return None
-    _, flat, values, problems = feasible_set._prepare((v,))
-    pieces = compiled.bind_nonempty(values)
-    if problems or pieces is None or not surely_finite(v):
+    flat, bound = feasible_set.prepare(v)
+    if not bound.is_sound(flat):
         return feasible_set.project(v)  # says what is wrong, or does what the set is told to do then
-    results = []
-    for piece, part, own in zip(
-        pieces, compiled.layout.split(flat), compiled.layout.split(scale.reshape(flat.shape).to(flat)), strict=True
-    ):
-        other = scaled(piece, own)
-        if other is None:
-            return None
-        results.append(piece.project(part) if other is piece else other.project(own * part) / own)
-    return compiled.layout.join(results).reshape(v.shape).to(v.dtype)
+    y = bound.map_pieces(_project_scaled, flat, scale.reshape(flat.shape).to(flat))
+    return None if y is None else y.reshape(v.shape).to(v.dtype)
+
+
+def _project_scaled(own: ClosedFormSet | Tied, v: Tensor, scale: Tensor) -> Tensor | None:
+    other = None if isinstance(own, Tied) else scaled(own, scale)
+    if other is None:
+        return None
+    return own.project(v) if other is own else other.project(scale * v) / scale
 
 
 def _by_scaled_set(feasible_set: FeasibleSet, v: Tensor, scale: Tensor) -> Tensor:
     """Project onto ``{z : z / scale in the set}``, compiled with ``1 / scale`` as a parameter."""
-    compiled = feasible_set._compiled
+    compiled = feasible_set.compiled
     if compiled not in _SCALED:
         variable = feasible_set.variables[0]
         z, inverse = cp.Variable(variable.shape), cp.Parameter(variable.shape, nonneg=True)
@@ -88,10 +86,9 @@ def _by_scaled_set(feasible_set: FeasibleSet, v: Tensor, scale: Tensor) -> Tenso
             [*feasible_set.parameters, inverse],
             on_failure="nan",
         )
-    other = _SCALED[compiled].bind()
+    inverse = 1 / scale.double()
+    other = _SCALED[compiled].bind_like(feasible_set, inverse)
     other.on_failure, other.validate = feasible_set.on_failure, feasible_set.validate
-    inverse, k = 1 / scale.double(), len(feasible_set.parameters)
-    other._given = {**feasible_set._given, k: Given.of(other.parameters[k], inverse)}
     y = other.project(scale.double() * v.double()) * inverse
     return y.to(v.dtype)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 import cvxpy as cp
 import numpy as np
@@ -15,6 +14,7 @@ from optlayers.compiler.presolve import presolve
 from optlayers.parametric.maps import Values
 from optlayers.projection.conditions import Condition, Conflict, find_conflicts, make_conditions, tolerance
 from optlayers.projection.general_piece import GeneralPiece, Projected, make_general_pieces
+from optlayers.projection.outcome import Outcome
 from optlayers.projection.pieces import Layout, Piece, make_pieces
 from optlayers.projection.residual import Residual
 from optlayers.projection.ties import Tied
@@ -26,26 +26,6 @@ from optlayers.sets.base import ClosedFormSet
 from optlayers.solvers.status import Status, worst
 
 BoundSets = Sequence[ClosedFormSet | Tied]
-
-
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """Projected points ``(*batch, n)`` and what the iterative pieces say of each sample, None without such pieces.
-
-    Attributes
-    ----------
-    value : Tensor, shape (*batch, n)
-    status, steps : Tensor of int, shape (*batch,), or None
-    violation : Tensor, shape (*batch,), or None
-    state : tuple of Tensor
-        One per iterative piece, to start from next time.
-    """
-
-    value: Tensor
-    status: Tensor | None = None
-    steps: Tensor | None = None
-    violation: Tensor | None = None
-    state: tuple[Tensor, ...] = ()
 
 
 class CompiledSet:
@@ -135,12 +115,6 @@ class CompiledSet:
     def bind(self, values: Values) -> BoundSets:
         """Return the pieces' sets for these parameter values."""
         return [piece.bind(values) for piece in self.pieces]
-
-    def bind_nonempty(self, values: Values) -> BoundSets | None:
-        """Return the pieces' sets, None if one is known to be empty for some sample."""
-        sets = self.bind(values)
-        feasible = self.feasible(values, sets)
-        return sets if feasible is None or bool(feasible.all()) else None
 
     def project(
         self,

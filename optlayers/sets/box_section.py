@@ -179,7 +179,7 @@ class BoxSection(ClosedFormSet):
         if self.total_lower is not None and self.total_upper is not None and self.total_lower is not self.total_upper:
             totals = Box(self.total_lower, self.total_upper).relaxed()
             section = dataclasses.replace(section, total_lower=totals.lower, total_upper=totals.upper)
-        normal, low, high = section._extremes()
+        normal, low, high = section._extremes()  # noqa: SLF001 of this class
         for bound, sign, corner in ((section.total_lower, 1.0, high), (section.total_upper, -1.0, low)):
             if bound is None:
                 continue

@@ -93,9 +93,9 @@ class SpectralSet(ClosedFormSet):
 
     def project_symmetric(self, symmetric: Tensor) -> Tensor:
         """Project symmetric matrices ``(*batch, n, n)`` onto the set around zero."""
-        return project_eigenvalues(symmetric, self._section())
+        return project_eigenvalues(symmetric, self.section())
 
-    def _section(self) -> Box | BoxSection:
+    def section(self) -> Box | BoxSection:
         """Return the set of eigenvalues."""
         n = self.center.shape[-1]
         lower, upper = (
@@ -107,11 +107,11 @@ class SpectralSet(ClosedFormSet):
 
     def infeasibility(self) -> Tensor | None:
         """Check what `BoxSection` checks of the eigenvalues; without bounds on the trace, that theirs do not cross."""
-        return self._section().infeasibility()
+        return self.section().infeasibility()
 
     def relaxed(self) -> SpectralSet:
         """Relax the set of eigenvalues: violations in the Frobenius norm are those of the eigenvalues."""
-        section = self._section().relaxed()
+        section = self.section().relaxed()
         lower, upper = (None if bound is None else bound[..., 0] for bound in (section.lower, section.upper))
         totals = (section.total_lower, section.total_upper) if isinstance(section, BoxSection) else (None, None)
         return dataclasses.replace(

@@ -197,13 +197,13 @@ class TransportPlan(ClosedFormSet):
         box = Box(self.lower, self.upper).relaxed()
         totals = [*uncrossed(*self._totals[:2]), *uncrossed(*self._totals[2:])]
         plan = self._with(totals, lower=box.lower, upper=box.upper)
-        empty = plan._missed() > _EMPTY
+        empty = plan._missed() > _EMPTY  # noqa: SLF001 of this class
         if not is_traced() and not bool(empty.any()):
             return plan
-        lower, upper = plan._bounds(totals[0])
+        lower, upper = plan._bounds(totals[0])  # noqa: SLF001
         sums = least_violating_sums(lower, upper, *(t.double() for t in totals))
         sides = (give_way(empty.unsqueeze(-1), sums[k].to(totals[0].dtype), *totals[2 * k : 2 * k + 2]) for k in (0, 1))
-        return plan._with([total for side in sides for total in side])
+        return plan._with([total for side in sides for total in side])  # noqa: SLF001
 
     def _with(self, totals: Sequence[Tensor], **changes: Any) -> TransportPlan:
         row_lower, row_upper, column_lower, column_upper = totals

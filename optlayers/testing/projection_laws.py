@@ -30,7 +30,7 @@ def _holds(constraint: cp.Constraint, slack: float) -> bool:
 @law
 def is_recognised(case: Case) -> None:
     """The set is recognised from its own constraints, and no other set claims it; or it runs on the general solver."""
-    pieces = case.feasible_set._compiled.pieces
+    pieces = case.feasible_set.compiled.pieces
     if case.kind is None or case.method == "general":
         assert case.feasible_set.method == "general", case.feasible_set.explain()
         return

@@ -138,4 +138,4 @@ def _borrowed(context: Any, builder: Any, kind: Any, value: Any) -> Any:
         return value
     array = context.make_array(kind)(context, builder, value)
     array.meminfo = cgutils.get_null_value(array.meminfo.type)
-    return array._getvalue()
+    return array._getvalue()  # noqa: SLF001 as numba's own extensions do

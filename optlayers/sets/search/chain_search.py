@@ -40,10 +40,10 @@ def nearest_in_chain(v: Tensor, lower: Tensor, upper: Tensor, low_step: Tensor, 
     values, tight, pinned = torch.ops.optlayers.difference_chain(*map(primal, data))
     if not is_traced() and not any(map(may_need_derivative, data)):
         return values
-    return settled(_formula(*data, tight, pinned), values)
+    return settled(formula(*data, tight, pinned), values)
 
 
-def _formula(
+def formula(
     v: Tensor, lower: Tensor, upper: Tensor, low_step: Tensor, high_step: Tensor, tight: Tensor, pinned: Tensor
 ) -> Tensor:
     """Return the point whose steps are `tight`, from below (1) or above (2), and whose entries are `pinned` alike."""
@@ -74,7 +74,7 @@ def _difference_chain(
     else:
         tight, pinned = search_rows(point, *bounds)
     lower, upper, low_step, high_step = bounds
-    values = _formula(point, lower, upper, low_step, high_step, tight, pinned)
+    values = formula(point, lower, upper, low_step, high_step, tight, pinned)
     return values.to(v.dtype).reshape(*batch, n), tight.reshape(*batch, n - 1), pinned.reshape(*batch, n)
 
 

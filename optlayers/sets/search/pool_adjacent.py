@@ -75,11 +75,11 @@ def _pool_adjacent(v: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
 
         values, starts = isotonic.project(v, weight)
     else:
-        values, starts = _pool_rows(v, weight)
+        values, starts = pool_rows(v, weight)
     return values.reshape(*batch, n), starts.reshape(*batch, n)
 
 
-def _pool_rows(v: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
+def pool_rows(v: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
     """Merge all decreasing runs of blocks at once, in all rows, until there is none.
 
     Each sweep looks at the blocks that are left, which on most data get fewer geometrically. Where they do not, what is

@@ -38,10 +38,10 @@ def nearest_of_variation(v: Tensor, radius: Tensor) -> Tensor:
     values, starts, sign = torch.ops.optlayers.total_variation(primal(v), primal(radius))
     if not is_traced() and not may_need_derivative(v) and not may_need_derivative(radius):
         return values
-    return settled(_formula(v, radius, starts, sign), values)
+    return settled(formula(v, radius, starts, sign), values)
 
 
-def _formula(v: Tensor, radius: Tensor, starts: Tensor, sign: Tensor) -> Tensor:
+def formula(v: Tensor, radius: Tensor, starts: Tensor, sign: Tensor) -> Tensor:
     """Return the point that is constant on blocks, and whose steps of given signs have the sum of the radius.
 
     With the signs `s`, the difference matrix `D` and the means `M` over blocks it is the projection of `M v` onto the
@@ -65,7 +65,7 @@ def _total_variation(v: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor]
         starts, sign = total_variation.search(point, bound, interpreted=not compiled)
     else:
         starts, sign = search_rows(point, bound)
-    values = _formula(point, bound, starts, sign).to(v.dtype)
+    values = formula(point, bound, starts, sign).to(v.dtype)
     return values.reshape(*batch, n), starts.reshape(*batch, n), sign.reshape(*batch, n - 1)
 
 

@@ -9,12 +9,12 @@ import cvxpy as cp
 import torch
 from torch import Tensor, nn
 
+from optlayers.bound_set import BoundSet
 from optlayers.declaration.parameter_values import name_rows
 from optlayers.errors import InfeasibleError, NotSolvedError
 from optlayers.feasible_set import FeasibleSet, Method
 from optlayers.oracles.integer_points import nearest_integer_point
 from optlayers.oracles.integer_program import IntegerProgram
-from optlayers.parametric.maps import Values
 from optlayers.solvers.problem import largest
 from optlayers.training.discrete.relaxation import Relaxation
 
@@ -80,7 +80,7 @@ class DiscreteLayer(nn.Module):
             raise ValueError(f"tolerance: expected a number from 0 to 0.5, got {tolerance}")
         self.relaxation = Relaxation(constraints, variables, parameters, method=method)
         self.nearest, self.tolerance = nearest, tolerance
-        self._program = IntegerProgram(
+        self.program = IntegerProgram(
             self.relaxation.constraints,
             self.relaxation.variables,
             self.relaxed_set.parameters,
@@ -120,7 +120,7 @@ class DiscreteLayer(nn.Module):
         ValueError
             As `FeasibleSet.project`.
         """
-        points, bound = self.relaxed_set._split(inputs, parameters)
+        points, bound = self.relaxed_set.bind_inputs(inputs, parameters)
         relaxed = bound.project(*points)
         relaxed = relaxed if isinstance(relaxed, tuple) else (relaxed,)
         with torch.no_grad():
@@ -129,46 +129,40 @@ class DiscreteLayer(nn.Module):
         return result if len(result) > 1 else next(iter(result))
 
     def _round(self, bound: FeasibleSet, points: Sequence[Tensor], relaxed: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        _, v, values, _ = bound._prepare([point.double() for point in points])
-        _, y, _, _ = bound._prepare([point.double() for point in relaxed])
+        v, _ = bound.prepare(*(point.double() for point in points))
+        y, at = bound.prepare(*(point.double() for point in relaxed))
         v = v.expand_as(y)
         x, missing = y.clone(), torch.ones(y.shape[:-1], dtype=torch.bool, device=y.device)
-        for candidate in () if self.relaxation.has_discrete_auxiliaries else self._candidates(bound, v, y, values):
-            taken = missing & (largest(bound._residual(candidate, values)) <= self.tolerance)
+        for candidate in () if self.relaxation.has_discrete_auxiliaries else self._candidates(at, v, y):
+            taken = missing & (largest(at.residual(candidate)) <= self.tolerance)
             x = torch.where(taken.unsqueeze(-1), candidate, x)
             missing = missing & ~taken
             if not bool(missing.any()):
                 break
         else:
-            self._repair(bound, x, v, y, values, missing)
-        packed = bound._pack(x, list(relaxed))
+            self._repair(at, x, v, y, missing)
+        packed = bound.unflatten(x, relaxed)
         return packed if isinstance(packed, tuple) else (packed,)
 
-    def _candidates(self, bound: FeasibleSet, v: Tensor, y: Tensor, values: Values) -> Any:
+    def _candidates(self, bound: BoundSet, v: Tensor, y: Tensor) -> Any:
         """Yield integer points that may be feasible; the best come first."""
         discrete = torch.as_tensor(self.relaxation.discrete, device=v.device)
-        compiled = bound._compiled
-        if bool(discrete.all()) and not compiled.general:
-            parts = [
-                nearest_integer_point(own, part)
-                for own, part in zip(compiled.bind(values), compiled.layout.split(v), strict=True)
-            ]
-            found = [part for part in parts if part is not None]
-            if len(found) == len(parts):
-                yield compiled.layout.join(found).expand(y.shape)
+        nearest = bound.map_pieces(nearest_integer_point, v) if bool(discrete.all()) else None
+        if nearest is not None:
+            yield nearest.expand(y.shape)
         yield torch.where(discrete, v.round(), v)
         if not self.nearest:
             yield torch.where(discrete, y.round(), y)
 
-    def _repair(self, bound: FeasibleSet, x: Tensor, v: Tensor, y: Tensor, values: Values, missing: Tensor) -> None:
+    def _repair(self, bound: BoundSet, x: Tensor, v: Tensor, y: Tensor, missing: Tensor) -> None:
         """Fill in the samples of `x` that have no point yet."""
         batch = missing.shape
-        tensors = [t.expand(*batch, t.shape[-1]).double() for t in values.tensors]
+        tensors = [t.expand(*batch, t.shape[-1]).double() for t in bound.values.tensors]
         discrete = torch.as_tensor(self.relaxation.discrete, device=x.device)
         empty = torch.zeros_like(missing)
         for index in map(tuple, missing.nonzero().tolist()):
             own = [t[index].cpu().numpy() for t in tensors]
-            found = self._program.solve(v[index].cpu().numpy(), y[index].cpu().numpy(), own)
+            found = self.program.solve(v[index].cpu().numpy(), y[index].cpu().numpy(), own)
             if found is None:
                 empty[index] = True
             else:
@@ -182,10 +176,10 @@ class DiscreteLayer(nn.Module):
                 labels,
                 empty.flatten().nonzero().flatten().tolist(),
             )
-        wrong = missing & (largest(bound._residual(x, values)) > 2 * self.tolerance)
+        wrong = missing & (largest(bound.residual(x)) > 2 * self.tolerance)
         if bool(wrong.any()):
             raise NotSolvedError(
-                f"The point of {self._program.solver} violates the constraints by more than 2 * {self.tolerance:g} "
+                f"The point of {self.program.solver} violates the constraints by more than 2 * {self.tolerance:g} "
                 f"for {name_rows(wrong)}: scale the constraints, or raise the tolerance.",
                 wrong.flatten().nonzero().flatten().tolist(),
             )

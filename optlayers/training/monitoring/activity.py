@@ -50,8 +50,8 @@ def activity(
     direction : sequence of Tensor, optional
         Of the shapes of the points, for `Activity.inward`.
     """
-    _, v, values, _ = bound._prepare(points)
-    residual = bound._compiled.residual
+    v, at = bound.prepare(*points)
+    residual, values = at.compiled.residual, at.values
     small = tolerance * v.abs().amax(-1, keepdim=True).clamp_min(1.0)
     if residual is None:
         active = _on_boundary(bound, v, points, small)
@@ -65,7 +65,7 @@ def activity(
     held = ((tight.sum(-1) + equalities) / v.shape[-1]).clamp_max(1.0)
     inward = None
     if direction is not None:
-        _, d, _, _ = bound._prepare(direction)
+        d, _ = bound.prepare(*direction)
         unit = small / tolerance * d / d.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(d.dtype).tiny)
         change = (residual.rows(v + unit, values) - slacks)[..., equalities : equalities + inequalities]
         significant = 1e-3 * change.abs().amax(-1, keepdim=True) if inequalities else change
@@ -103,7 +103,7 @@ def _on_boundary(bound: FeasibleSet, v: Tensor, points: Sequence[Tensor], small:
     out = torch.zeros_like(small, dtype=torch.bool)
     for step in (steps, -steps):
         moved = v + small * step
-        flat = bound._pack(moved, [moved] * len(points))
+        flat = bound.unflatten(moved, [moved] * len(points))
         parts = flat if isinstance(flat, tuple) else (flat,)
         out = out | (bound.violation(*parts).unsqueeze(-1) > 1e-2 * small)
     return out

@@ -105,4 +105,4 @@ def within(bound: FeasibleSet, lower: Array, upper: Array) -> FeasibleSet:
     (variable,) = bound.variables
     edges = [variable >= lower.reshape(variable.shape), variable <= upper.reshape(variable.shape)]
     part = FeasibleSet([*bound.constraints, *edges], variable, bound.parameters)
-    return part.bind(*(bound._given[k].value for k in range(len(bound.parameters)))) if bound.parameters else part
+    return part.bind_like(bound)

@@ -107,7 +107,7 @@ class WatchedLayer:
         if not self.is_due() or not torch.is_grad_enabled():  # evaluation between steps is not training
             return
         assert isinstance(layer, ProjectionLayer)
-        points, bound = layer.feasible_set._split(inputs, named)
+        points, bound = layer.feasible_set.bind_inputs(inputs, named)
         after = output if isinstance(output, tuple) else (output,)
         self.calls.append((bound, tuple(p.detach() for p in points), tuple(a.detach() for a in after)))
 

@@ -49,14 +49,14 @@ def slacks(constraints: FeasibleSet, point: Tensor) -> Slacks:
     ValueError
         If the rows need auxiliary variables, whose values the point does not give.
     """
-    residual = constraints._compiled.residual
+    residual = constraints.compiled.residual
     if residual is None:
         raise ValueError(
             "this set's conic form has auxiliary variables, so its rows are no functions of the point: use the "
             "distance to the set, or write the constraint as a torch function"
         )
-    _, v, values, _ = constraints._prepare((point,))
-    zero, nonnegative, *cones = residual.rows(v, values).split(residual.sizes, -1)
+    v, bound = constraints.prepare(point)
+    zero, nonnegative, *cones = residual.rows(v, bound.values).split(residual.sizes, -1)
     return Slacks(zero, nonnegative, [(kind, slack) for (kind, _), slack in zip(residual.cones, cones, strict=True)])
 
 

@@ -82,20 +82,17 @@ def nearest_by_entropy(feasible_set: FeasibleSet, logarithm: Tensor) -> Tensor:
     ValueError
         For another set, or logarithms that are not finite.
     """
-    compiled = feasible_set._compiled
-    _, flat, values, _ = feasible_set._prepare((logarithm,))
-    sets = compiled.bind_nonempty(values)
-    if sets is None or not bool(flat.isfinite().all()):
+    flat, bound = feasible_set.prepare(logarithm)
+    if not bound.is_sound(flat):
         feasible_set.project(logarithm)  # says what is wrong
         raise ValueError("exponentiated gradients need finite gradients and sets that are not empty")
-    found = [nearest(own, part) for own, part in zip(sets, compiled.layout.split(flat), strict=False)]
-    parts = [part for part in found if part is not None]
-    if compiled.general or len(parts) < len(sets):
+    y = bound.map_pieces(nearest, flat)
+    if y is None:
         raise ValueError(
             "ExponentiatedGradient takes {x : 0 <= x <= upper, normal @ x == total}, normal > 0, and boxes from zero; "
             f"for other sets take project_after_step or FrankWolfe. This one is\n{feasible_set.explain()}"
         )
-    return compiled.layout.join(parts).expand(flat.shape).reshape(logarithm.shape).to(logarithm.dtype)
+    return y.expand(flat.shape).reshape(logarithm.shape).to(logarithm.dtype)
 
 
 @functools.singledispatch

@@ -105,9 +105,9 @@ class SetParametrization(nn.Module):
     def step(self) -> None:
         """Go on to the set of the next step."""
         self.steps += 1
-        self._update()
+        self.update()
 
-    def _update(self) -> None:
+    def update(self) -> None:
         if self.scheduled.moves:
             self.feasible_set = self.scheduled.at(int(self.steps))
 
@@ -122,8 +122,8 @@ class ProjectionParametrization(SetParametrization):
         super().__init__(constraints)
         self._layer = ProjectionLayer(self.feasible_set, gradient=gradient, pull=pull)
 
-    def _update(self) -> None:
-        super()._update()
+    def update(self) -> None:
+        super().update()
         self._layer.feasible_set = self.feasible_set
 
     def forward(self, raw: Tensor) -> Tensor:
@@ -144,8 +144,8 @@ class SmoothParametrization(SetParametrization):
         self.margin = margin
         self._map = SmoothSet.of(self.feasible_set, like)
 
-    def _update(self) -> None:
-        super()._update()
+    def update(self) -> None:
+        super().update()
         self._map = self._map.at(self.feasible_set)
 
     def forward(self, raw: Tensor) -> Tensor:
@@ -173,4 +173,4 @@ class SmoothParametrization(SetParametrization):
 def _follow(parametrization: nn.Module, _: Any) -> None:
     """Bring the set to the step that was loaded."""
     assert isinstance(parametrization, SetParametrization)
-    parametrization._update()
+    parametrization.update()

@@ -44,10 +44,10 @@ class SmoothSet:
             If some block of the set has no smooth map.
         """
         device = torch.get_default_device() if like is None else like.device
-        sets = _bound(feasible_set, torch.zeros(feasible_set.variables[0].shape, dtype=torch.float64, device=device))
+        sets = _sets(feasible_set, torch.zeros(feasible_set.variables[0].shape, dtype=torch.float64, device=device))
         found = []
-        missing = [f"a set of {b.summary()}" for piece in feasible_set._compiled.general for b in piece.blocks]
-        for piece, own in zip(feasible_set._compiled.pieces, sets, strict=True):
+        missing = [f"a set of {b.summary()}" for piece in feasible_set.compiled.general for b in piece.blocks]
+        for piece, own in zip(feasible_set.compiled.pieces, sets, strict=True):
             kind = find_smooth_map(own.inner if isinstance(own, Tied) else own)
             if kind is None:
                 missing += sorted(set(piece.labels))
@@ -70,7 +70,7 @@ class SmoothSet:
     def is_bijective(self) -> bool:
         """Whether free parameters and points of the interior are one to one."""
         like = torch.zeros(self.feasible_set.variables[0].shape, dtype=torch.float64)
-        sets = _bound(self.feasible_set, like)
+        sets = _sets(self.feasible_set, like)
         return all(
             not isinstance(own, Tied) and kind(own).is_bijective for kind, own in zip(self.kinds, sets, strict=True)
         )
@@ -85,22 +85,19 @@ class SmoothSet:
 
     def log_abs_det(self, raw: Tensor) -> Tensor:
         """Return the logarithm of the Jacobian's absolute determinant of a bijective map, ``(*batch,)``."""
-        _, v, values, _ = self.feasible_set._prepare((raw,))
-        compiled = self.feasible_set._compiled
-        parts = zip(self.kinds, compiled.bind(values), compiled.layout.split(v), strict=True)
+        v, bound = self.feasible_set.prepare(raw)
+        parts = zip(self.kinds, bound.sets, bound.split(v), strict=True)
         return torch.stack([kind(own).log_abs_det(part).sum(-1) for kind, own, part in parts]).sum(0).to(raw.dtype)
 
     def _apply(self, point: Tensor, function: Callable[[type[SmoothMap], ClosedFormSet, Tensor], Tensor]) -> Tensor:
-        tensors, v, values, _ = self.feasible_set._prepare((point,))
-        compiled = self.feasible_set._compiled
+        v, bound = self.feasible_set.prepare(point)
         with torch.autocast(v.device.type, enabled=False):
-            sets, parts = compiled.bind(values), compiled.layout.split(v)
             results = [
                 _through_ties(own, part, functools.partial(function, kind))
-                for kind, own, part in zip(self.kinds, sets, parts, strict=True)
+                for kind, own, part in zip(self.kinds, bound.sets, bound.split(v), strict=True)
             ]
-            flat = compiled.layout.join(results)
-        return self.feasible_set._pack(flat, tensors)  # type: ignore[return-value] (one variable)
+            flat = bound.join(results)
+        return self.feasible_set.unflatten(flat, (point,))  # type: ignore[return-value] (one variable)
 
 
 def _forward(kind: type[SmoothMap], own: ClosedFormSet, part: Tensor) -> Tensor:
@@ -120,6 +117,5 @@ def _through_ties(
     return function(own, part)
 
 
-def _bound(feasible_set: FeasibleSet, like: Tensor) -> Sequence[ClosedFormSet | Tied]:
-    _, _, values, _ = feasible_set._prepare((like,))
-    return feasible_set._compiled.bind(values)
+def _sets(feasible_set: FeasibleSet, like: Tensor) -> Sequence[ClosedFormSet | Tied]:
+    return feasible_set.prepare(like)[1].sets

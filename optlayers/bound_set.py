@@ -1,0 +1,193 @@
+"""A set whose parameter values are given: projection, residual, and whatever else is done piece by piece."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from optlayers.declaration.inputs import Problem
+from optlayers.parametric.maps import Values
+from optlayers.projection.compiled_set import CompiledSet
+from optlayers.projection.outcome import Outcome
+from optlayers.projection.ties import Tied
+from optlayers.sets.base import ClosedFormSet
+from optlayers.solvers.status import Status
+
+_SOLVED, _INFEASIBLE, _INVALID, _ = map(int, Status)
+
+
+class BoundSet:
+    """The set ``{y : A(p) y + b(p) in K}`` for the parameter values of one call, on points ``(*batch, n)``.
+
+    A point is the flat values of all variables; `FeasibleSet.prepare` makes both. Batch dimensions of points and values
+    broadcast. The set is a product of pieces, each on entries of its own.
+
+    Parameters
+    ----------
+    compiled : CompiledSet
+    values : Values
+        One tensor ``(*batch, size)`` per parameter.
+    problems : sequence of (str, Tensor)
+        What is wrong with parameter values, and of which samples ``(*batch,)``.
+    looks : bool
+        Whether values may be looked at, which waits for the device: to leave out samples that are not finite. Without
+        it they are projected, and the results thrown away.
+    """
+
+    def __init__(
+        self, compiled: CompiledSet, values: Values, problems: Sequence[Problem] = (), *, looks: bool = False
+    ) -> None:
+        self.compiled, self.values, self.problems, self.looks = compiled, values, problems, looks
+        self._sets: Sequence[ClosedFormSet | Tied] | None = None
+        self._has_graph = False
+
+    @property
+    def sets(self) -> Sequence[ClosedFormSet | Tied]:
+        """The closed-form sets, one per recognised piece; the pieces without closed form follow them."""
+        if self._sets is None or (torch.is_grad_enabled() and not self._has_graph):
+            self._sets, self._has_graph = self.compiled.bind(self.values), torch.is_grad_enabled()
+        return self._sets
+
+    @property
+    def is_closed_form(self) -> bool:
+        """Whether every piece has a closed form."""
+        return not self.compiled.general
+
+    @property
+    def is_shared(self) -> bool:
+        """Whether all samples have the same parameter values, and hence the same set."""
+        return all(tensor.ndim == 1 for tensor in self.values.tensors)
+
+    def split(self, v: Tensor) -> list[Tensor]:
+        """Return the pieces' entries of points, ``(*batch, blocks, size)`` each."""
+        return self.compiled.layout.split(v)
+
+    def join(self, parts: Sequence[Tensor]) -> Tensor:
+        """Return points ``(*batch, n)`` from the pieces' entries; batch dimensions broadcast."""
+        return self.compiled.layout.join(parts)
+
+    def map_pieces(self, function: Callable[..., Tensor | None], *vectors: Tensor) -> Tensor | None:
+        """Apply a function to each piece, and join the results.
+
+        Parameters
+        ----------
+        function : callable
+            Takes a closed-form set and the piece's entries of each vector, ``(*batch, blocks, size)``; returns as many
+            entries, or None where it knows no answer.
+        *vectors : Tensor, shape (*batch, n)
+
+        Returns
+        -------
+        Tensor, shape (*batch, n), or None
+            None if the function returns None, or some piece has no closed form.
+        """
+        if not self.is_closed_form:
+            return None
+        results = []
+        for bound, *parts in zip(self.sets, *(self.split(vector) for vector in vectors), strict=True):
+            result = function(bound, *parts)
+            if result is None:
+                return None
+            results.append(result)
+        return self.join(results)
+
+    def nonempty(self) -> Tensor | None:
+        """Return for which samples no closed form is known to be empty, ``(*batch,)``; None: for all."""
+        return self.compiled.feasible(self.values, self.sets)
+
+    def is_sound(self, *points: Tensor) -> bool:
+        """Whether points are finite, parameters keep their attributes, and no closed form is empty; looks at values."""
+        if self.problems or not all(surely_finite(v) or bool(v.isfinite().all()) for v in points):
+            return False
+        nonempty = self.nonempty()
+        return nonempty is None or bool(nonempty.all())
+
+    def project(self, v: Tensor, start: Sequence[Tensor] | None = None, *, relax: bool = False) -> Outcome:
+        """Return the nearest points, with statuses unless all are solved; samples without answer are NaN.
+
+        Parameters
+        ----------
+        v : Tensor, shape (*batch, n)
+        start : sequence of Tensor, optional
+            One per piece without closed form: `Outcome.state` of nearby points.
+        relax : bool
+            Whether samples whose set is empty get their least-infeasible point.
+        """
+        with torch.autocast(v.device.type, enabled=False):
+            return self._project(v, start, relax=relax)
+
+    def residual(self, y: Tensor) -> Tensor:
+        """Return the slack minus its projection onto the cone, ``(*batch, rows)``; see `FeasibleSet.residual`."""
+        with torch.autocast(y.device.type, enabled=False):
+            if self.compiled.residual is not None:
+                return self.compiled.residual(y, self.values)
+            return y - self._project(y, None, relax=False).value
+
+    def _project(self, v: Tensor, start: Sequence[Tensor] | None, *, relax: bool) -> Outcome:
+        if self.looks:
+            tensors = (v, *self.values.tensors)
+            if self.problems or not all(map(surely_finite, tensors)):
+                valid = _finite(tensors)
+                for _, bad in self.problems:
+                    valid = valid & ~bad
+                if not bool(valid.all()):
+                    return self._project_some(v, start, valid, relax=relax)
+        nonempty, sets = self.nonempty(), self.sets
+        if relax and nonempty is not None:
+            sets = [bound.relaxed() for bound in sets]
+        found = self.compiled.project(v, self.values, sets, relax=relax, start=start)
+        if self.looks and nonempty is None and (found.status is None or not bool(found.status.any())):
+            return found
+        y = found.value
+        valid = torch.ones_like(y[..., 0], dtype=torch.bool) if self.looks else _finite((v, *self.values.tensors))
+        solved = valid if nonempty is None else valid & nonempty
+        status = torch.where(solved, _SOLVED, torch.where(valid, _INFEASIBLE, _INVALID))
+        answered = valid if relax else solved
+        if found.status is not None:
+            status = torch.where(status == _SOLVED, found.status, status)
+            answered = answered & ((found.status == _SOLVED) | ((found.status == _INFEASIBLE) & relax))
+        y = torch.where(answered.unsqueeze(-1), y, torch.nan)
+        return Outcome(y, status, found.steps, found.violation, found.state)
+
+    def _project_some(self, v: Tensor, start: Sequence[Tensor] | None, samples: Tensor, *, relax: bool) -> Outcome:
+        """Project some samples alone, so that the others, invalid ones, spoil neither them nor their gradients."""
+        batch = samples.shape
+        y = torch.full((*batch, v.shape[-1]), torch.nan, dtype=v.dtype, device=v.device)
+        status = torch.full_like(samples, _INVALID, dtype=torch.int64)
+        if not bool(samples.any()):
+            return Outcome(y, status)
+
+        def take(tensor: Tensor, event: int = 1) -> Tensor:
+            return tensor.expand(*batch, *tensor.shape[tensor.ndim - event :])[samples]
+
+        values = Values(tuple(map(take, self.values.tensors)), self.values.dtype, self.values.device)
+        start = None if start is None else [take(part, 2) for part in start]
+        found = BoundSet(self.compiled, values, looks=True).project(take(v), start, relax=relax)
+        index = samples.nonzero(as_tuple=True)
+
+        def spread(part: Tensor, fill: float) -> Tensor:
+            return part.new_full((*batch, *part.shape[1:]), fill).index_put(index, part)
+
+        return Outcome(
+            y.index_put(index, found.value),
+            status.index_put(index, torch.full_like(index[0], _SOLVED) if found.status is None else found.status),
+            None if found.steps is None else spread(found.steps, 0),
+            None if found.violation is None else spread(found.violation, torch.nan),
+            tuple(spread(part, torch.nan) for part in found.state),
+        )
+
+
+def surely_finite(tensor: Tensor) -> bool:
+    """Whether all entries are finite, in one pass over memory; False may also mean that their sum overflows."""
+    return math.isfinite(float(tensor.detach().sum()))
+
+
+def _finite(tensors: Sequence[Tensor]) -> Tensor:
+    """Return which samples are finite."""
+    finite = tensors[0].isfinite().all(-1)
+    for tensor in tensors[1:]:
+        finite = finite & tensor.isfinite().all(-1)
+    return finite
