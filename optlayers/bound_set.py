@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
+from optlayers.autograd.outside_autocast import outside_autocast
 from optlayers.declaration.inputs import Problem
 from optlayers.parametric.maps import Values
 from optlayers.projection.compiled_set import CompiledSet
@@ -116,15 +118,35 @@ class BoundSet:
         relax : bool
             Whether samples whose set is empty get their least-infeasible point.
         """
-        with torch.autocast(v.device.type, enabled=False):
-            return self._project(v, start, relax=relax)
+        outcomes: list[Outcome] = []
+
+        def run(v: Tensor, bound: BoundSet) -> Tensor:
+            outcomes.append(bound._project(v, start, relax=relax))
+            return outcomes[-1].value
+
+        value = self.outside_autocast(run, v)
+        return dataclasses.replace(outcomes[0], value=value)
 
     def residual(self, y: Tensor) -> Tensor:
         """Return the slack minus its projection onto the cone, ``(*batch, rows)``; see `FeasibleSet.residual`."""
-        with torch.autocast(y.device.type, enabled=False):
-            if self.compiled.residual is not None:
-                return self.compiled.residual(y, self.values)
-            return y - self._project(y, None, relax=False).value
+
+        def run(y: Tensor, bound: BoundSet) -> Tensor:
+            if bound.compiled.residual is not None:
+                return bound.compiled.residual(y, bound.values)
+            return y - bound._project(y, None, relax=False).value
+
+        return self.outside_autocast(run, y)
+
+    def outside_autocast(self, function: Callable[[Tensor, BoundSet], Tensor], v: Tensor) -> Tensor:
+        """Return ``function(v, self)``, with its derivatives, outside autocast; both may become more precise for it."""
+
+        def run(v: Tensor, *tensors: Tensor) -> Tensor:
+            values = Values(tensors, torch.promote_types(v.dtype, self.values.dtype), self.values.device)
+            return function(v, BoundSet(self.compiled, values, self.problems, looks=self.looks))
+
+        if not torch.is_autocast_enabled(v.device.type):
+            return function(v, self)
+        return outside_autocast(run, v, *self.values.tensors)
 
     def _project(self, v: Tensor, start: Sequence[Tensor] | None, *, relax: bool) -> Outcome:
         if self.looks:

@@ -7,11 +7,10 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from optlayers.autograd.primal import primal
 from optlayers.autograd.torch_internals import nesting
-from optlayers.autograd.tracing import is_traced
+from optlayers.autograd.tracing import has_tangent, is_traced
 
 Expansion = Callable[..., Tensor]
 _REFUSAL = "third derivatives of sets of matrices are not implemented"
@@ -39,7 +38,7 @@ def deferred(value: Tensor, expand: Expansion, *inputs: Tensor | None) -> Tensor
         return _attached(value, expand(1, *inputs)) if torch.is_grad_enabled() else value
     if any(nesting(t) > 2 for t in given):
         raise NotImplementedError(_REFUSAL)
-    if is_traced() or any(forward_ad.unpack_dual(t).tangent is not None for t in given):
+    if is_traced() or has_tangent(*given):
         return _attached(value, expand(2, *inputs))
     if torch.is_grad_enabled() and any(t.requires_grad for t in given):
         return _Deferred.apply(expand, value, *inputs)

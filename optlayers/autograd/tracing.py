@@ -14,6 +14,11 @@ def is_traced() -> bool:
     return torch.compiler.is_compiling() or is_transformed()
 
 
+def has_tangent(*tensors: Tensor) -> bool:
+    """Whether some tensor carries a derivative of forward mode."""
+    return any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)
+
+
 def may_need_derivative(tensor: Tensor) -> bool:
     """Whether a derivative of either mode may be asked for."""
-    return (tensor.requires_grad and torch.is_grad_enabled()) or forward_ad.unpack_dual(tensor).tangent is not None
+    return (tensor.requires_grad and torch.is_grad_enabled()) or has_tangent(tensor)

@@ -9,10 +9,9 @@ from types import ModuleType
 
 import torch
 from torch import Tensor, nn
-from torch.autograd import forward_ad
 
 from optlayers.autograd.torch_internals import may_be_batched
-from optlayers.autograd.tracing import is_traced
+from optlayers.autograd.tracing import has_tangent, is_traced
 from optlayers.kernels import cpu, gpu
 
 
@@ -29,7 +28,7 @@ def find(family: str | None, v: Tensor, *data: Tensor | None) -> ModuleType | No
     tensors = [t for t in data if t is not None]
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         return None
-    if any(forward_ad.unpack_dual(t).tangent is not None for t in (v, *tensors)):
+    if has_tangent(v, *tensors):
         return None
     return load_module(package.__name__, family)
 

@@ -10,11 +10,10 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from optlayers.autograd.follow import follow
 from optlayers.autograd.primal import primal
-from optlayers.autograd.tracing import is_traced
+from optlayers.autograd.tracing import has_tangent, is_traced
 from optlayers.differentiation.reattach import is_polyhedral, reattach, tangent
 from optlayers.parametric.constants import Constant
 from optlayers.parametric.maps import Map, Values
@@ -91,7 +90,7 @@ class GeneralPiece:
             crossed = _crossed(*data[2:], tolerance(values.dtype)).any(-1)
             data = (*data[:2], *_uncrossed(*data[2:]))
         formulation: Formulation | None = None
-        if constants and not is_traced() and not _has_tangents(*data):
+        if constants and not is_traced() and not has_tangent(*data):
             formulation, splitting = self._formulate(constants, *data)
             found = nearest(formulation, splitting, began, relax=relax)
         else:
@@ -224,8 +223,4 @@ def _flat(tensor: Tensor, shape: tuple[int, ...], event: int) -> Tensor:
 def _has_derivatives(*tensors: Tensor) -> bool:
     if is_traced():
         return torch.is_grad_enabled() or not torch.compiler.is_compiling()
-    return (torch.is_grad_enabled() and any(t.requires_grad for t in tensors)) or _has_tangents(*tensors)
-
-
-def _has_tangents(*tensors: Tensor) -> bool:
-    return any(forward_ad.unpack_dual(t).tangent is not None for t in tensors)
+    return (torch.is_grad_enabled() and any(t.requires_grad for t in tensors)) or has_tangent(*tensors)

@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.autograd import forward_ad
 
 from optlayers.autograd.primal import primal
-from optlayers.autograd.tracing import is_traced
+from optlayers.autograd.tracing import has_tangent, is_traced
 from optlayers.differentiation.reattach import reattach
 from optlayers.parametric.constants import Constant
 from optlayers.parametric.maps import Values
@@ -115,12 +114,12 @@ class DykstraPiece:
         status = torch.where(
             empty, int(Status.INFEASIBLE), torch.where(solved, int(Status.SOLVED), int(Status.UNSOLVED))
         )
-        has_tangent = any(forward_ad.unpack_dual(t).tangent is not None for t in (point, *tensors))
-        if has_tangent and self._rows is None:
+        is_forward = has_tangent(point, *tensors)
+        if is_forward and self._rows is None:
             raise NotImplementedError(
                 "method='dykstra' has no forward-mode derivatives of sets with cones; method='general' does"
             )
-        if has_tangent or (torch.is_grad_enabled() and any(t.requires_grad for t in (point, *tensors))):
+        if is_forward or (torch.is_grad_enabled() and any(t.requires_grad for t in (point, *tensors))):
             x = self._attached(x, p, solved, point, own, plain)
         nothing = point.new_zeros(*batch, len(self.blocks), 0)
         return Projected(

@@ -75,3 +75,27 @@ def has_finite_gradients(case: Case) -> None:
     y = case.project(v, *values)
     for gradient in torch.autograd.grad(y.sum(), [v, *values], allow_unused=True, materialize_grads=True):
         assert bool(gradient.isfinite().all())
+
+
+@law
+def keeps_derivatives_under_autocast(case: Case) -> None:
+    """Derivatives of single precision are the same inside an autocast region, in all modes."""
+    weight, *points = case.random_points(3).float()
+    v, direction = points
+    values = [value.requires_grad_() for value in case.values(torch.float32)]
+
+    def loss(v: Tensor) -> Tensor:
+        return (case.project(v, *values) * weight).sum()
+
+    def derivatives() -> list[Tensor]:
+        leaf = v.clone().requires_grad_()
+        gradients = torch.autograd.grad(loss(leaf), [leaf, *values], create_graph=True)
+        functional = torch.func.grad(loss)(v)
+        return [*gradients, functional, torch.func.jvp(case.project, (v,), (direction,))[1]]
+
+    expected = derivatives()
+    with torch.autocast("cpu", torch.bfloat16):
+        found = derivatives()
+    for one, other in zip(found, expected, strict=True):
+        assert one.dtype == other.dtype
+        assert_close(one, other, scale_of(other), 1e-5)

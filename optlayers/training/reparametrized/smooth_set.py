@@ -13,6 +13,7 @@ from torch import Tensor
 import optlayers.oracles.smooth_matrices
 import optlayers.oracles.smooth_sections
 import optlayers.oracles.smooth_vectors  # noqa: F401
+from optlayers.bound_set import BoundSet
 from optlayers.feasible_set import FeasibleSet
 from optlayers.oracles.smooth_maps import SmoothMap, find_smooth_map
 from optlayers.projection.ties import Tied
@@ -91,12 +92,15 @@ class SmoothSet:
 
     def _apply(self, point: Tensor, function: Callable[[type[SmoothMap], ClosedFormSet, Tensor], Tensor]) -> Tensor:
         v, bound = self.feasible_set.prepare(point)
-        with torch.autocast(v.device.type, enabled=False):
+
+        def run(v: Tensor, bound: BoundSet) -> Tensor:
             results = [
                 _through_ties(own, part, functools.partial(function, kind))
                 for kind, own, part in zip(self.kinds, bound.sets, bound.split(v), strict=True)
             ]
-            flat = bound.join(results)
+            return bound.join(results)
+
+        flat = bound.outside_autocast(run, v)
         return self.feasible_set.unflatten(flat, (point,))  # type: ignore[return-value] (one variable)
 
 
