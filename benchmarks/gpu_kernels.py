@@ -26,6 +26,7 @@ if not torch.cuda.is_available():
     os.environ.setdefault("TRITON_INTERPRET", "1")  # read when Triton is imported
 
 from optlayers.kernels.gpu import box, box_section, isotonic, l1_ball, l2_ball, second_order_cone
+from optlayers.parametric.range import Range
 
 _TITLES = ("rows x n", "dtype", "support", "what", "error", "ms", "/ softmax", "of copy bandwidth", "gate")
 _TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 8e-3}
@@ -89,10 +90,10 @@ def timings(v: Tensor) -> list[Timing]:
         Timing("softmax, backward", partial(torch.ops.aten._softmax_backward_data, g, soft, -1, v.dtype), 3),  # noqa: SLF001
     ]
     for name, data in sections.items():
-        y, tight = box_section.project(v, *data, one, one)
+        y, tight = box_section.project(v, *data, Range.fixed(one))
         gate = name == "simplex"
         forward, backward = (
-            partial(box_section.project, v, *data, one, one),
+            partial(box_section.project, v, *data, Range.fixed(one)),
             partial(box_section.pull, g, y, tight, *data),
         )
         reference = ("softmax, forward", "softmax, backward") if gate and len(v) > 1 else ("", "")

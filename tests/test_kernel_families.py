@@ -6,6 +6,7 @@ from torch.nn.functional import normalize
 
 from optlayers.cones import second_order
 from optlayers.kernels import cpu
+from optlayers.parametric.range import Range
 from optlayers.sets.box_section import BoxSection
 from optlayers.sets.isotonic import Isotonic
 from optlayers.sets.l1_ball import L1Ball
@@ -53,12 +54,12 @@ def test_l1_ball(n, dtype, weighted):
     size, total = v.double().abs().requires_grad_(), radius.double()
     cost = (w * size).sum(-1)
     assert torch.equal(tight, cost >= total)
-    expected = BoxSection(w, torch.zeros(1, n).double(), None, None, total).project(size)
+    expected = BoxSection(w, torch.zeros(1, n).double(), None, Range(None, total)).project(size)
     close(y, v.double().sign() * expected, dtype)
     g = torch.randn_like(v)
     pulled = l1_ball.pull(g, y, tight, weights)
     u = v.double().requires_grad_()
-    signed = u.sign() * BoxSection(w, torch.zeros(1, n).double(), None, None, total).project(u.abs())
+    signed = u.sign() * BoxSection(w, torch.zeros(1, n).double(), None, Range(None, total)).project(u.abs())
     (right,) = torch.autograd.grad(torch.where((cost < total).unsqueeze(-1), u, signed), u, g.double())
     regular = ((expected > 0) == (y != 0)).all(-1) & ((u != 0) | (w > 0)).all(-1)
     close(pulled[regular], right[regular], dtype, 100)

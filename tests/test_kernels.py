@@ -13,6 +13,7 @@ import torch
 
 from optlayers import FeasibleSet
 from optlayers.kernels import cpu
+from optlayers.parametric.range import Range
 from optlayers.sets.box_section import BoxSection
 from optlayers.testing import LAWS, cases
 
@@ -71,9 +72,9 @@ def section(kind, rows, n, dtype):
         "vertex": (None, zero, zero + 1, total.round() * 0 + n // 2, total * 0 + n // 2),
     }[kind]
     fields = [None if t is None else t.to(dtype) for t in fields]
-    if kind not in ("knapsack", "at least", "between"):
-        fields[4] = fields[3]
-    return BoxSection(*fields)
+    normal, lower, upper, least, most = fields
+    fixed = kind not in ("knapsack", "at least", "between")
+    return BoxSection(normal, lower, upper, Range(least, least if fixed else most, fixed))
 
 
 def points(rows, n, dtype, scale):
@@ -95,9 +96,8 @@ def test_agrees_with_the_plain_form(kind, n, dtype, monkeypatch, fused):
         y = case.project(v)
         (gradient,) = torch.autograd.grad(y, v, weight)
         monkeypatch.setattr(cpu, "SMALLEST", 1 << 62)
-        wide = BoxSection(*(None if t is None else t.double() for t in vars(case).values()))
-        if case.total_lower is case.total_upper:
-            wide = BoxSection(wide.normal, wide.lower, wide.upper, wide.total_lower, wide.total_lower)
+        data = [None if t is None else t.double() for t in (case.normal, case.lower, case.upper)]
+        wide = BoxSection(*data, case.total.map(torch.Tensor.double))
         u = v.detach().double().requires_grad_()
         expected = wide.project(u)
         (right,) = torch.autograd.grad(expected, u, weight.double())
@@ -117,10 +117,8 @@ def _clear(y, section, margin):
             near |= ((y - bound).abs() <= margin) & (y != bound)
     product = (y if section.normal is None else section.normal * y).sum(-1)
     doubtful = near.any(-1)
-    if section.total_lower is not section.total_upper:
-        for bound in (section.total_lower, section.total_upper):
-            if bound is not None:
-                doubtful |= ((product - bound).abs() <= 1e-5) & (product != bound)
+    for bound in () if section.total.is_fixed else section.total.bounds:
+        doubtful |= ((product - bound).abs() <= 1e-5) & (product != bound)
     return ~doubtful
 
 
@@ -263,7 +261,7 @@ def _project_and_compare(v, expected):
     """Call the kernel itself: torch's own threads do not survive a fork."""
     from optlayers.kernels.cpu import box_section
 
-    y, _ = box_section.project(v, None, torch.zeros(1, v.shape[-1]), None, *[torch.ones(1)] * 2)
+    y, _ = box_section.project(v, None, torch.zeros(1, v.shape[-1]), None, Range.fixed(torch.ones(1)))
     sys.exit(0 if np.array_equal(y.numpy(), expected.numpy()) else 1)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from optlayers.parametric.range import Range
 from optlayers.sets.box_section import BoxSection
 from optlayers.sets.ellipsoid import Ellipsoid
 
@@ -57,8 +58,8 @@ def test_box_section(seed):
     )
     v = inside + scale * rng.normal(size=n) * 10.0 ** rng.uniform(-2, 2)
     total = normal @ inside
-    data = [torch.tensor(x) for x in (normal, lower, upper, np.asarray(total), np.asarray(total))]
-    y = BoxSection(*data).project(torch.tensor(v)).numpy()
+    data = [torch.tensor(x) for x in (normal, lower, upper, np.asarray(total))]
+    y = BoxSection(*data[:3], Range.fixed(data[3])).project(torch.tensor(v)).numpy()
     expected = section_by_bisection(v, normal, lower, upper, total)
     assert np.abs(y - expected).max() <= 1e-11 * max(np.abs(v).max(), np.abs(inside).max())
 
@@ -80,7 +81,7 @@ def test_a_vertex_takes_the_derivative_of_one_side():
     caps = torch.tensor([0.5, 0.3, 0.2, 0.9], dtype=torch.float64, requires_grad=True)
     total = torch.tensor(1.0, dtype=torch.float64, requires_grad=True)
     v = torch.tensor([2.0, 1.0, 3.0, -1.0], dtype=torch.float64, requires_grad=True)
-    y = BoxSection(None, torch.zeros(4, dtype=torch.float64), caps, total, total).project(v)
+    y = BoxSection(None, torch.zeros(4, dtype=torch.float64), caps, Range.fixed(total)).project(v)
     torch.testing.assert_close(y, torch.tensor([0.5, 0.3, 0.2, 0.0], dtype=torch.float64))
     for_total, for_caps = torch.autograd.grad(y.sum(), [total, caps], retain_graph=True)
     torch.testing.assert_close(for_total, torch.ones_like(for_total))

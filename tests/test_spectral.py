@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from optlayers import FeasibleSet, InfeasibleError
+from optlayers.parametric.range import Range
 from optlayers.parametric.sparse import nonzeros
 from optlayers.parametric.symbolic import Affine
 from optlayers.sets.nuclear_norm_ball import NuclearNormBall
@@ -41,15 +42,15 @@ def project(kind, v, *data):
 
 
 def in_cone(v):
-    return project(SpectralSet, v, ZERO.to(v), None, None, None)
+    return project(SpectralSet, v, ZERO.to(v), None, None)
 
 
 def in_spectraplex(v, total):
-    return project(SpectralSet, v, ZERO.to(v), None, total, total)
+    return project(SpectralSet, v, ZERO.to(v), None, Range.fixed(total))
 
 
 def in_capped_set(v, lower, upper, total):
-    return project(SpectralSet, v, lower, upper, total, total)
+    return project(SpectralSet, v, lower, upper, Range.fixed(total))
 
 
 def in_spectral_ball(v, radius):

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from optlayers.kernels import gpu
+from optlayers.parametric.range import Range
 
 pytest.importorskip("triton", reason="Triton is not installed")
 
@@ -217,7 +218,7 @@ def test_rows_of_data_take_turns(long):
     results = []
     for take in (lambda t: t, all_of):
         a, b, c, total, r = (take(t) for t in (normal, lower, upper, low, radii))
-        y, tight = box_section.project(v, a, b, c, total, total)
+        y, tight = box_section.project(v, a, b, c, Range.fixed(total))
         z, starts = isotonic.project(v, a)
         outside, norm = l2_ball.project(v, r)
         results.append([y, box_section.pull(g, y, tight, a, b, c), box.project(v, b, c), l1_ball.project(v, a, r)[0]])
@@ -228,7 +229,7 @@ def test_rows_of_data_take_turns(long):
 def test_which_totals_are_active():
     """A total exactly at its bound is active."""
     v = torch.tensor([[0.5, 0.25], [0.5, 0.5], [1.0, 1.0]], device=DEVICE)
-    y, tight = box_section.project(v, None, v.new_zeros(1, 2), None, None, v.new_ones(1))
+    y, tight = box_section.project(v, None, v.new_zeros(1, 2), None, Range(None, v.new_ones(1)))
     assert tight.tolist() == [False, True, True]
     assert y.tolist() == [[0.5, 0.25], [0.5, 0.5], [0.5, 0.5]]
     assert l1_ball.project(-v, None, v.new_ones(1))[1].tolist() == [False, True, True]

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from optlayers.cones import second_order
+from optlayers.parametric.range import Range
 from optlayers.sets.box import Box
 from optlayers.sets.box_section import BoxSection
 from optlayers.sets.l2_ball import L2Ball
@@ -40,16 +41,16 @@ def section(normal=None, lower=None, upper=None, low=None, high=None) -> Family:
     def data(v):
         fields = [None if f is None else f(v) for f in (normal, lower, upper)]
         first = None if low is None or low == "none" else low(v)
-        return fields, first, first if fixed else (None if high == "none" else high(v))
+        return fields, Range(first, first if fixed else (None if high == "none" else high(v)), fixed)
 
     def kernel(v, g):
-        fields, first, last = data(v)
-        y, tight = box_section.project(v, *fields, first, last)
+        fields, total = data(v)
+        y, tight = box_section.project(v, *fields, total)
         return y, box_section.pull(g, y, tight, *fields)
 
     def plain(v):
-        fields, first, last = data(v)
-        return BoxSection(*fields, first, last).project(v)
+        fields, total = data(v)
+        return BoxSection(*fields, total).project(v)
 
     return Family(kernel, plain)
 
@@ -71,7 +72,7 @@ def absolute(weights=None) -> Family:
 
     def plain(v):
         zero, w = torch.zeros_like(v), None if weights is None else weights(v)
-        return v.sign() * BoxSection(w, zero, None, None, radius(v)).project(v.abs())
+        return v.sign() * BoxSection(w, zero, None, Range(None, radius(v))).project(v.abs())
 
     return Family(kernel, plain)
 

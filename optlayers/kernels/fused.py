@@ -29,7 +29,6 @@ class Rows:
         The points, with their derivatives.
     vectors : tuple of (Tensor, shape (rows or a divisor, n), or None)
     numbers : tuple of (Tensor, shape (rows or a divisor,), or None)
-        Numbers that are one object stay one.
     """
 
     kernels: ModuleType
@@ -78,8 +77,8 @@ def rows_of(
         return None
     batch = batch_of(v, *vectors, numbers=numbers)
     own = tuple(None if t is None else as_data(t, batch) for t in vectors)
-    kept = {id(t): as_data(t, batch, 0) for t in numbers if t is not None}
-    return Rows(kernels, batch, as_rows(v, batch), own, tuple(None if t is None else kept[id(t)] for t in numbers))
+    rows_of_numbers = tuple(None if t is None else as_data(t, batch, 0) for t in numbers)
+    return Rows(kernels, batch, as_rows(v, batch), own, rows_of_numbers)
 
 
 def by_plain_form(project: Formula, gradient: Tensor, v: Tensor) -> Tensor:

@@ -9,6 +9,7 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from optlayers.parametric.range import Range
 from optlayers.sets.box import Box
 from optlayers.sets.box_section import BoxSection
 from optlayers.sets.transport_plan import TransportPlan
@@ -46,10 +47,10 @@ def _(own: BoxSection, v: Tensor) -> Tensor | None:
         return None
     lower, upper = _integer_bounds(own)
     alone = _clamp(v.round(), lower, upper)
-    least = None if own.total_lower is None else _ceil(own.total_lower)
-    most = None if own.total_upper is None else _floor(own.total_upper)
+    least = None if own.total.lower is None else _ceil(own.total.lower)
+    most = None if own.total.upper is None else _floor(own.total.upper)
     total = _clamp(alone.sum(-1), least, most)
-    base = BoxSection(None, lower, upper, total, total).project(v).floor()
+    base = BoxSection(None, lower, upper, Range.fixed(total)).project(v).floor()
     if not bool(base.isfinite().all()):
         return None
     cost = base - v if upper is None else torch.where(base < upper, base - v, torch.inf)
@@ -66,9 +67,10 @@ def _(own: TransportPlan, v: Tensor) -> Tensor | None:
     """
     if own.entry is not None or own.place is not None or not _allows_units(own):
         return None
-    rows, columns = own.row_lower.shape[-1], own.column_lower.shape[-1]
-    full = own.row_lower if rows <= columns else own.column_lower
-    other = own.column_lower if rows <= columns else own.row_lower
+    rows, columns = own.shape
+    full, other = own.rows.bounds[0], own.columns.bounds[0]
+    if rows > columns:
+        full, other = other, full
     each = rows == columns and bool((other == 1).all())
     if not bool((full == 1).all()) or not (each or bool((other <= 0).all())):
         return None
@@ -87,8 +89,8 @@ def _allows_units(own: TransportPlan) -> bool:
         lower is not None
         and bool(((lower <= 0) & (lower > -1)).all())
         and (upper is None or bool((upper >= 1).all()))
-        and bool((own.row_upper == 1).all())
-        and bool((own.column_upper == 1).all())
+        and bool((own.rows.upper == 1).all())
+        and bool((own.columns.upper == 1).all())
     )
 
 

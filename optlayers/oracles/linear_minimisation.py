@@ -119,11 +119,7 @@ def _(own: BoxSection, g: Tensor) -> Tensor | None:
     y = torch.where(counts, y, Box(lower, upper).project(torch.zeros_like(g)))
     y = torch.where(~counts & (g > 0), lower, torch.where(~counts & (g < 0), upper, y))
     least = torch.where(counts, normal * y, 0).sum(-1)
-    total = least + torch.where(gain > 0, room, 0).sum(-1)
-    if own.total_lower is not None:
-        total = total.maximum(own.total_lower)
-    if own.total_upper is not None:
-        total = total.minimum(own.total_upper)
+    total = own.total.clamp(least + torch.where(gain > 0, room, 0).sum(-1))
     gains, order = gain.masked_fill(~counts, -torch.inf).sort(-1, descending=True)
     rooms = room.gather(-1, order)
     before = torch.cat([torch.zeros_like(rooms[..., :1]), rooms.cumsum(-1)[..., :-1]], -1)
@@ -207,13 +203,13 @@ def _(own: SpectralNormBall, g: Tensor) -> Tensor:
 @minimiser.register
 def _(own: TransportPlan, g: Tensor) -> Tensor | None:
     """Assign rows to columns (SciPy's shortest augmenting paths), if the set is a multiple of Birkhoff's polytope."""
-    m, n = own.row_lower.shape[-1], own.column_lower.shape[-1]
-    fixed = own.row_lower is own.row_upper and own.column_lower is own.column_upper
+    m, n = own.shape
+    fixed = own.rows.is_fixed and own.columns.is_fixed
     if own.entry is not None or m != n or not fixed or own.lower is None or bool(own.lower.any()):
         return None
-    total = own.row_lower[..., :1]
+    total = own.rows.value[..., :1]
     capped = own.upper is not None and bool((own.upper < total).any())
-    if capped or bool((own.row_lower != total).any()) or bool((own.column_lower != total).any()):
+    if capped or bool((own.rows.value != total).any()) or bool((own.columns.value != total).any()):
         return None
     costs = g.reshape(-1, n, n)
     plans = torch.zeros_like(costs)

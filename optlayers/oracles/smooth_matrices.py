@@ -26,15 +26,14 @@ class SmoothSpectral(SmoothMap):
 
     @classmethod
     def serves(cls, own: SpectralSet) -> bool:
-        fixed = own.total_lower is own.total_upper
-        if own.total_upper is None:
-            return own.total_lower is None
-        return own.lower is not None and own.upper is None and (fixed or own.total_lower is None)
+        if own.total is None:
+            return True
+        return own.lower is not None and own.upper is None and (own.total.is_fixed or own.total.lower is None)
 
     def forward(self, raw: Tensor) -> Tensor:
         factor = _factor(raw.unflatten(-1, self.own.center.shape[-2:]))
         product = factor @ factor.mT
-        if self.own.total_upper is not None:
+        if self.own.total is not None:
             trace = _trace(product)
             ratio = self._budget() / (trace if self._is_fixed else 1 + trace)
             y = self._base(self.own.lower) + ratio[..., None, None] * product
@@ -51,7 +50,7 @@ class SmoothSpectral(SmoothMap):
     def inverse(self, y: Tensor, margin: float) -> Tensor:
         matrix = y.unflatten(-1, self.own.center.shape[-2:])
         matrix = (matrix + matrix.mT) / 2
-        if self.own.total_upper is not None:
+        if self.own.total is not None:
             budget = self._budget()
             safe = torch.where(budget > 0, budget, 1.0)[..., None, None]
             values, vectors = torch.linalg.eigh((matrix - self._base(self.own.lower)) / safe)
@@ -74,14 +73,14 @@ class SmoothSpectral(SmoothMap):
 
     @property
     def _is_fixed(self) -> bool:
-        return self.own.total_lower is self.own.total_upper
+        return self.own.total is not None and self.own.total.is_fixed
 
     def _base(self, level: Tensor) -> Tensor:
         eye = torch.eye(self.own.center.shape[-1], dtype=level.dtype, device=level.device)
         return self.own.center + level[..., None, None] * eye
 
     def _budget(self) -> Tensor:
-        return self.own.total_upper - self.own.center.shape[-1] * self.own.lower
+        return self.own.total.upper - self.own.center.shape[-1] * self.own.lower
 
 
 def _factor(raw: Tensor) -> Tensor:

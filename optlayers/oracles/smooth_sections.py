@@ -11,6 +11,7 @@ from torch import Tensor
 from optlayers.autograd.tracing import is_traced
 from optlayers.oracles.smooth_bounds import into_bounds, out_of_bounds
 from optlayers.oracles.smooth_maps import SmoothMap, register_smooth_map
+from optlayers.parametric.range import Range
 from optlayers.sets.box_section import BoxSection
 
 _STEPS = 60
@@ -32,15 +33,11 @@ class _Section(SmoothMap):
         mirrored = low.isinf().all(-1, keepdim=True)
         self.normal = torch.where(mirrored, -normal, normal)
         self.lower, self.upper = torch.where(mirrored, -high, low), torch.where(mirrored, -low, high)
-        self.is_fixed = own.total_lower is not None and own.total_lower is own.total_upper
         most = like.new_full((), torch.inf)
-        totals = (
-            -most if own.total_lower is None else own.total_lower,
-            most if own.total_upper is None else own.total_upper,
-        )
+        first = -most if own.total.lower is None else own.total.lower
+        last = most if own.total.upper is None else own.total.upper
         flipped = mirrored.squeeze(-1)
-        self.total_lower = torch.where(flipped, -totals[1], totals[0])
-        self.total_upper = torch.where(flipped, -totals[0], totals[1])
+        self.total = Range(torch.where(flipped, -last, first), torch.where(flipped, -first, last), own.total.is_fixed)
         self.least = self.lower.sum(-1)
 
 
@@ -54,16 +51,17 @@ class SmoothSimplex(_Section):
 
     @property
     def is_bijective(self) -> bool:
-        return not self.is_fixed
+        return not self.total.is_fixed
 
     @classmethod
     def serves(cls, own: BoxSection) -> bool:
         return bool((cls(own).lower.isfinite() & cls(own).upper.isposinf()).all())
 
     def forward(self, raw: Tensor) -> Tensor:
-        total = self.total_lower
-        if not self.is_fixed:
-            total = into_bounds(raw.logsumexp(-1), self._total_lower, self.total_upper)
+        if self.total.is_fixed:
+            total = self.total.value
+        else:
+            total = into_bounds(raw.logsumexp(-1), self._total_lower, self.total.upper)
         budget = (total - self.least).unsqueeze(-1)
         return (self.lower + budget * torch.softmax(raw, -1)) / self.normal
 
@@ -73,14 +71,15 @@ class SmoothSimplex(_Section):
         shares = torch.where(budget > 0, parts / torch.where(budget > 0, budget, 1.0), 1 / y.shape[-1])
         shares = shares.clamp_min(margin).log()
         shares = shares - shares.logsumexp(-1, keepdim=True)
-        if self.is_fixed:
+        if self.total.is_fixed:
             return shares
         total = budget.squeeze(-1) + self.least
-        return shares + out_of_bounds(total, self._total_lower, self.total_upper, margin).unsqueeze(-1)
+        return shares + out_of_bounds(total, self._total_lower, self.total.upper, margin).unsqueeze(-1)
 
     @property
     def _total_lower(self) -> Tensor:
-        return torch.maximum(self.least, self.total_lower)
+        assert self.total.lower is not None
+        return torch.maximum(self.least, self.total.lower)
 
 
 @register_smooth_map(BoxSection)
@@ -94,11 +93,11 @@ class SmoothCappedSimplex(_Section):
     @classmethod
     def serves(cls, own: BoxSection) -> bool:
         section = cls(own)
-        return section.is_fixed and bool((section.lower.isfinite() & section.upper.isfinite()).all())
+        return section.total.is_fixed and bool((section.lower.isfinite() & section.upper.isfinite()).all())
 
     def forward(self, raw: Tensor) -> Tensor:
         width = self.upper - self.lower
-        budget = (self.total_lower - self.least).unsqueeze(-1)
+        budget = (self.total.value - self.least).unsqueeze(-1)
         shift = _find_shift(raw.detach(), width.detach(), budget.detach())
         for _ in range(2):
             excess, slope = _excess(raw, width, budget, shift)

@@ -53,17 +53,17 @@ class SmoothSlab(SmoothMap):
         if self._is_hyperplane:
             return self.own.project(raw)
         product = self._product(raw)
-        return self._moved(raw, into_bounds(product, self.own.lower, self.own.upper) - product)
+        return self._moved(raw, into_bounds(product, self.own.level.lower, self.own.level.upper) - product)
 
     def inverse(self, y: Tensor, margin: float) -> Tensor:
         if self._is_hyperplane:
             return y
         product = self._product(y)
-        return self._moved(y, out_of_bounds(product, self.own.lower, self.own.upper, margin) - product)
+        return self._moved(y, out_of_bounds(product, self.own.level.lower, self.own.level.upper, margin) - product)
 
     @property
     def _is_hyperplane(self) -> bool:
-        return self.own.lower is self.own.upper
+        return self.own.level.is_fixed
 
     def _product(self, y: Tensor) -> Tensor:
         return (self.own.normal * y).sum(-1)

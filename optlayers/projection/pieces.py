@@ -13,9 +13,10 @@ from torch import Tensor
 from optlayers.autograd.tracing import is_traced
 from optlayers.parametric.constants import Constant
 from optlayers.parametric.maps import Map, Values
+from optlayers.parametric.range import Range
 from optlayers.parametric.symbolic import Data, stack
 from optlayers.projection.ties import Tied, tie_sources, untie
-from optlayers.recognition.block import Block
+from optlayers.recognition.block import Block, Fields
 from optlayers.sets import REGISTRY, ClosedFormSet
 
 
@@ -33,7 +34,7 @@ class Piece:
     ties : Constant or None
         The isometry from `matched` to `blocks`.
     fields : dict
-        For each field of the set its map from parameter values, or None.
+        For each field of the set its map from parameter values, a range of two, or None.
     is_parametric : bool
     """
 
@@ -41,7 +42,7 @@ class Piece:
     blocks: tuple[Block, ...]
     matched: tuple[Block, ...]
     ties: Constant | None
-    fields: Mapping[str, Map | None]
+    fields: Mapping[str, Map | Range[Map] | None]
     is_parametric: bool
     _bound: dict[tuple[torch.dtype, torch.device], ClosedFormSet | Tied] = field(default_factory=dict, init=False)
 
@@ -62,7 +63,7 @@ class Piece:
         return [self.kind.label(block) + tied for block in self.matched]
 
     def bind(self, values: Values) -> ClosedFormSet | Tied:
-        """Return the set for these parameter values; fields that are one map become one tensor."""
+        """Return the set for these parameter values."""
         key = values.dtype, values.device
         if self.is_parametric or is_traced():
             return self._bind(values)
@@ -71,8 +72,7 @@ class Piece:
         return self._bound[key]
 
     def _bind(self, values: Values) -> ClosedFormSet | Tied:
-        tensors = {id(own): own(values) for own in self.fields.values() if own is not None}
-        bound = self.kind(**{name: None if f is None else tensors[id(f)] for name, f in self.fields.items()})
+        bound = self.kind(**{name: _at(values, field) for name, field in self.fields.items()})
         return bound if self.ties is None else Tied(bound, self.ties.on(values.device, values.dtype))
 
     def __getstate__(self) -> dict[str, Any]:
@@ -96,13 +96,12 @@ class Match:
     matched: Block
     ties: np.ndarray | None
     kind: type[ClosedFormSet]
-    fields: Mapping[str, Data | None]
+    fields: Fields
 
     @property
     def key(self) -> object:
         """Equal for blocks that can be run as one batch."""
-        names = {id(data): name for name, data in reversed(list(self.fields.items()))}
-        shape = tuple((name, data and (data.signature, names[id(data)])) for name, data in self.fields.items())
+        shape = tuple((name, None if data is None else data.signature) for name, data in self.fields.items())
         return self.kind, self.block.size, None if self.ties is None else self.ties.tobytes(), shape
 
 
@@ -135,19 +134,36 @@ def make_pieces(blocks: Sequence[Block], starts: Sequence[int]) -> tuple[list[Pi
 
 def _make_piece(members: Sequence[Match], starts: Sequence[int]) -> Piece:
     first = members[0]
-    maps: dict[int, Map] = {}  # by the first block's data: fields that are one object stay one
-    for name, data in first.fields.items():
-        if data is not None and id(data) not in maps:
-            column = [member.fields[name] for member in members]
-            maps[id(data)] = stack([d for d in column if d is not None]).compile(starts)
     return Piece(
         first.kind,
         tuple(member.block for member in members),
         tuple(member.matched for member in members),
         None if first.ties is None else Constant(first.ties),
-        {name: None if data is None else maps[id(data)] for name, data in first.fields.items()},
-        any(data is not None and not data.is_constant for member in members for data in member.fields.values()),
+        {name: _compile([member.fields[name] for member in members], starts) for name in first.fields},
+        not all(data.is_constant for member in members for data in _all_data(member.fields)),
     )
+
+
+def _compile(column: Sequence[Any], starts: Sequence[int]) -> Map | Range[Map] | None:
+    """Return the map of one field of several blocks."""
+    first = column[0]
+    if isinstance(first, Range):
+        if first.is_fixed:
+            return Range.fixed(stack([data.value for data in column]).compile(starts))
+        lower, upper = (_compile([getattr(data, side) for data in column], starts) for side in ("lower", "upper"))
+        return Range(lower, upper)  # pyright: ignore[reportReturnType]
+    return None if first is None else stack(column).compile(starts)
+
+
+def _at(values: Values, field: Map | Range[Map] | None) -> Tensor | Range[Tensor] | None:
+    if isinstance(field, Range):
+        return field.map(lambda bound: bound(values))
+    return None if field is None else field(values)
+
+
+def _all_data(fields: Fields) -> list[Data]:
+    parts = (data.bounds if isinstance(data, Range) else (data,) for data in fields.values() if data is not None)
+    return [data for part in parts for data in part]
 
 
 class Layout:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 import scipy.sparse as sp
 
+from optlayers.parametric.range import Range
 from optlayers.parametric.sparse import SparseAffine, sparse_matrix, stack_rows
 from optlayers.parametric.symbolic import Affine, Data
+
+Fields = Mapping[str, Data | Range[Data] | None]  # the data of a set, by the names of its attributes
 
 _CONE_NAMES = {"soc": "second-order", "psd": "semidefinite", "exp": "exponential", "pow": "power"}
 
@@ -21,19 +25,26 @@ class Row:
     Attributes
     ----------
     normal : Affine, shape (n,)
-    lower, upper : data of shape (), or None where there is no such bound; an equality has one object for both.
+    range : Range of data of shape ()
     sources : tuple of int
         The user's constraints that the bounds come from.
     """
 
     normal: Affine
-    lower: Data | None
-    upper: Data | None
+    range: Range[Data]
     sources: tuple[int, ...]
 
     @property
+    def lower(self) -> Data | None:
+        return self.range.lower
+
+    @property
+    def upper(self) -> Data | None:
+        return self.range.upper
+
+    @property
     def is_equality(self) -> bool:
-        return self.lower is self.upper
+        return self.range.is_fixed
 
 
 @dataclass(frozen=True, eq=False)

@@ -14,6 +14,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from optlayers.compiler.affine_rows import AffineRows
+from optlayers.parametric.range import Range
 from optlayers.parametric.symbolic import Affine, as_number, largest, smallest
 from optlayers.recognition.block import Row
 
@@ -100,9 +101,9 @@ def _merge(normal: Affine, members: list[tuple[Affine, bool, float, tuple[int, .
     above = _tightest([(level, sources) for level, equal, scale, sources in members if equal or scale < 0], min)
     low = largest([level for level, _ in below]) if below else None
     high = smallest([level for level, _ in above]) if above else None
-    if low is not high and isinstance(low, Affine) and isinstance(high, Affine) and _equal(low, high):
-        high = low
-    return Row(normal, low, high, tuple(dict.fromkeys(source for _, sources in [*below, *above] for source in sources)))
+    is_fixed = isinstance(low, Affine) and isinstance(high, Affine) and _equal(low, high)
+    sources = tuple(dict.fromkeys(source for _, sources in [*below, *above] for source in sources))
+    return Row(normal, Range(low, low if is_fixed else high, is_fixed), sources)
 
 
 def _tightest(
@@ -141,5 +142,5 @@ def without_implied(
         low = None if smallest_sum >= as_number(row.lower, -np.inf) else row.lower
         high = None if largest_sum <= as_number(row.upper, np.inf) else row.upper
         if low is not None or high is not None:
-            result.append((columns, Row(row.normal, low, high, row.sources)))
+            result.append((columns, Row(row.normal, Range(low, high), row.sources)))
     return result

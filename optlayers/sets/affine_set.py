@@ -12,9 +12,10 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
+from optlayers.parametric.range import relative
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
-from optlayers.sets.base import ClosedFormSet, register, relative
+from optlayers.sets.base import ClosedFormSet, register
 
 
 @register

@@ -12,11 +12,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from optlayers.parametric.range import relative
 from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block
 from optlayers.recognition.quadratic import leg, match_norm, safe_norm
 from optlayers.sets.affine_set import AffineSet
-from optlayers.sets.base import ClosedFormSet, join_checks, register, relative
+from optlayers.sets.base import ClosedFormSet, join_checks, register
 from optlayers.sets.l2_ball import L2Ball
 
 

@@ -12,12 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.parametric.symbolic import Data
-from optlayers.recognition.block import Block
+from optlayers.parametric.range import Range, relative
+from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.quadratic import leg, match_norm
-from optlayers.sets.base import ClosedFormSet, join_checks, register, relative
+from optlayers.sets.base import ClosedFormSet, join_checks, register
 from optlayers.sets.l2_ball import L2Ball
-from optlayers.sets.search.clamp import clamp
 from optlayers.sets.slab import Slab
 
 
@@ -33,16 +32,15 @@ class BallSlab(ClosedFormSet):
     Attributes
     ----------
     normal, center : Tensor, shape (*batch, n)
-    lower, upper : Tensor, shape (*batch,), or None
-        One object for both says that it is a hyperplane.
+    level : Range of Tensor, shape (*batch,)
+        Of ``normal @ y``; a hyperplane's is fixed.
     radius : Tensor, shape (*batch,)
         A negative radius says that the set is empty.
     """
 
     name = "slab meets L2 ball"
     normal: Tensor
-    lower: Tensor | None
-    upper: Tensor | None
+    level: Range[Tensor]
     center: Tensor
     radius: Tensor
 
@@ -53,7 +51,7 @@ class BallSlab(ClosedFormSet):
         return [cp.norm(x - center, 2) <= radius, *Slab.constraints(x, normal, lower, upper, total)]
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         slab = Slab.match(dataclasses.replace(block, cones=()))
         norm = None if slab is None else match_norm(dataclasses.replace(block, rows=()))
         if slab is None or norm is None or not norm.is_isotropic:
@@ -66,20 +64,15 @@ class BallSlab(ClosedFormSet):
 
     def project(self, v: Tensor) -> Tensor:
         """Find the level, then project onto the section; a level at its bound takes the derivative of the bound."""
-        if self.lower is not None and self.lower is self.upper:
-            return self._section(v, self.lower)
+        if self.level.is_fixed:
+            return self._section(v, self.level.value)
         inside = L2Ball(self.center, self.radius).project(v)
         level = (self.normal * inside).sum(-1)
-        allowed = clamp(level, self.lower, self.upper)
-        loose = torch.ones_like(level, dtype=torch.bool)
-        if self.lower is not None:
-            loose = loose & (level > self.lower)
-        if self.upper is not None:
-            loose = loose & (level < self.upper)
-        return torch.where(loose.unsqueeze(-1), inside, self._section(v, allowed))
+        loose = self.level.surrounds(level).unsqueeze(-1)
+        return torch.where(loose, inside, self._section(v, self.level.clamp(level)))
 
     def _section(self, v: Tensor, level: Tensor) -> Tensor:
-        plane = Slab(self.normal, level, level)
+        plane = Slab(self.normal, Range.fixed(level))
         center = plane.project(self.center)
         radius = leg(self.radius, center - self.center)
         return L2Ball(center, radius).project(plane.project(v))
@@ -87,10 +80,10 @@ class BallSlab(ClosedFormSet):
     def infeasibility(self) -> Tensor | None:
         """Check the slab, that it reaches the ball, and the radius."""
         level = (self.normal * self.center).sum(-1)
-        gap = clamp(level, self.lower, self.upper) - level
+        gap = self.level.clamp(level) - level
         length = self.normal.square().sum(-1).sqrt()
         excess = gap.abs() / torch.where(length > 0, length, 1.0) - self.radius
-        own = Slab(self.normal, self.lower, self.upper).infeasibility()
+        own = Slab(self.normal, self.level).infeasibility()
         checks = [relative(excess, self.radius).unsqueeze(-1), -self.radius.unsqueeze(-1)]
         checks += [] if own is None else [own]
         return join_checks(checks)
@@ -100,17 +93,15 @@ class BallSlab(ClosedFormSet):
 
         The square of the distance from the ball counts half, as that from the second-order cone does.
         """
-        slab = Slab(self.normal, self.lower, self.upper).relaxed()
-        radius = self.radius.clamp_min(0.0)
+        allowed, radius = self.level.uncrossed(), self.radius.clamp_min(0.0)
         level = (self.normal * self.center).sum(-1)
-        gap = clamp(level, slab.lower, slab.upper) - level
+        gap = allowed.clamp(level) - level
         length = self.normal.square().sum(-1).sqrt()
         far = gap.abs() / torch.where(length > 0, length, 1.0)
         empty = (far > radius) & (length > 0)
         reach = torch.where(empty, radius + (far - radius) * 2 / 3, radius)
         reached = level + gap.sign() * reach * length
-        bounds = [None if b is None else torch.where(empty, reached, b) for b in (slab.lower, slab.upper)]
-        return BallSlab(self.normal, bounds[0], bounds[1], self.center, reach)
+        return BallSlab(self.normal, allowed.replaced(empty, reached), self.center, reach)
 
     @classmethod
     def blame(cls, block: Block, check: int) -> set[int]:

@@ -10,8 +10,7 @@ import cvxpy as cp
 import torch
 from torch import Tensor
 
-from optlayers.parametric.symbolic import Data
-from optlayers.recognition.block import Block
+from optlayers.recognition.block import Block, Fields
 
 REGISTRY: list[type[ClosedFormSet]] = []
 
@@ -28,7 +27,7 @@ def register(cls: _S) -> _S:
 class ClosedFormSet(ABC):
     """A convex set whose projection is computed exactly in finitely many steps.
 
-    A subclass is a dataclass whose fields are tensors (or None, where that part of the definition is absent). All
+    A subclass is a dataclass whose fields are tensors and ranges of tensors (or None, where that part is absent). All
     leading dimensions of the fields are batch dimensions, and broadcast against those of the point.
 
     Must be defined: `name`, `constraints`, `match`, `project`, `examples`. May be overridden: `label`,
@@ -47,7 +46,7 @@ class ClosedFormSet(ABC):
 
     @classmethod
     @abstractmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         """Return the fields if the block is such a set, else None; at most one registered set may match."""
 
     @abstractmethod
@@ -105,12 +104,3 @@ def join_checks(checks: Sequence[Tensor]) -> Tensor:
     """Return conditions ``(*batch, checks)`` side by side; batch dimensions broadcast."""
     batch = torch.broadcast_shapes(*(check.shape[:-1] for check in checks))
     return torch.cat([check.expand(*batch, check.shape[-1]) for check in checks], -1)
-
-
-def relative(excess: Tensor, *data: Tensor | None) -> Tensor:
-    """Divide by the size of the data, at least one; infinite data do not count."""
-    scale = torch.ones_like(excess)
-    for tensor in data:
-        if tensor is not None:
-            scale = torch.maximum(scale, torch.where(tensor.isinf(), 0.0, tensor.abs()))
-    return excess / scale

@@ -8,15 +8,14 @@ from typing import Any
 
 import cvxpy as cp
 import numpy as np
-import torch
 from torch import Tensor
 
 from optlayers.autograd.tracing import may_need_derivative
 from optlayers.kernels.fused import rows_of
+from optlayers.parametric.range import Range, clamp
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
-from optlayers.sets.base import ClosedFormSet, register, relative
-from optlayers.sets.search.clamp import clamp
+from optlayers.sets.base import ClosedFormSet, register
 from optlayers.sets.search.section_search import stored_free_mask
 
 
@@ -34,6 +33,11 @@ class Box(ClosedFormSet):
     kernels = "box"
     lower: Tensor | None
     upper: Tensor | None
+
+    @property
+    def range(self) -> Range[Tensor]:
+        """The range of the entries."""
+        return Range(self.lower, self.upper)
 
     @staticmethod
     def constraints(x: cp.Variable, lower: Any = None, upper: Any = None) -> list[cp.Constraint]:
@@ -80,15 +84,11 @@ class Box(ClosedFormSet):
         return gradient * stored_free_mask(y, self.lower, self.upper)
 
     def infeasibility(self) -> Tensor | None:
-        if self.lower is None or self.upper is None:
-            return None
-        return relative(self.lower - self.upper, self.lower, self.upper)
+        return self.range.crossing()
 
     def relaxed(self) -> Box:
-        if self.lower is None or self.upper is None:
-            return self
-        empty, middle = self.lower > self.upper, (self.lower + self.upper) / 2
-        return Box(torch.where(empty, middle, self.lower), torch.where(empty, middle, self.upper))
+        entries = self.range.uncrossed()
+        return Box(entries.lower, entries.upper)
 
     @classmethod
     def blame(cls, block: Block, check: int) -> set[int]:

@@ -13,13 +13,13 @@ import torch
 from torch import Tensor
 
 from optlayers.autograd.primal import primal
+from optlayers.parametric.range import clamp, relative
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
 from optlayers.recognition.quadratic import leg, match_norm, safe_norm
-from optlayers.sets.base import ClosedFormSet, join_checks, register, relative
+from optlayers.sets.base import ClosedFormSet, join_checks, register
 from optlayers.sets.box import Box
 from optlayers.sets.search.ball_search import search_scale
-from optlayers.sets.search.clamp import clamp
 
 
 @register

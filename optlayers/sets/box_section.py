@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -13,11 +12,10 @@ import torch
 from torch import Tensor
 
 from optlayers.autograd.tracing import is_traced
-from optlayers.parametric.symbolic import Affine, Data
-from optlayers.recognition.block import Block
-from optlayers.sets.base import ClosedFormSet, join_checks, register, relative
-from optlayers.sets.box import Box
-from optlayers.sets.search.clamp import clamp
+from optlayers.parametric.range import Range, clamp, relative
+from optlayers.parametric.symbolic import Affine
+from optlayers.recognition.block import Block, Fields
+from optlayers.sets.base import ClosedFormSet, join_checks, register
 from optlayers.sets.search.section_kernels import project_fused, project_in_place
 from optlayers.sets.search.section_search import free_mask, search
 
@@ -25,7 +23,7 @@ from optlayers.sets.search.section_search import free_mask, search
 @register
 @dataclass(frozen=True, eq=False)
 class BoxSection(ClosedFormSet):
-    """``{y : lower <= y <= upper, total_lower <= normal @ y <= total_upper}``.
+    """``{y : lower <= y <= upper, normal @ y in total}``.
 
     The multiplier `tau` of the total solves ``normal @ clamp(v - tau * normal, lower, upper) = total``, which is
     piecewise linear and monotone in `tau` (Held, Wolfe and Crowder, "Validation of subgradient optimization", 1974,
@@ -36,8 +34,7 @@ class BoxSection(ClosedFormSet):
     normal : Tensor, shape (*batch, n), or None
         None for all ones.
     lower, upper : Tensor, shape (*batch, n), or None
-    total_lower, total_upper : Tensor, shape (*batch,), or None
-        One object for both says that the total is fixed.
+    total : Range of Tensor, shape (*batch,)
     """
 
     name = "box section"
@@ -45,8 +42,7 @@ class BoxSection(ClosedFormSet):
     normal: Tensor | None
     lower: Tensor | None
     upper: Tensor | None
-    total_lower: Tensor | None
-    total_upper: Tensor | None
+    total: Range[Tensor]
 
     @staticmethod
     def constraints(
@@ -65,7 +61,7 @@ class BoxSection(ClosedFormSet):
         return result + ([product <= total_upper] if total_upper is not None else [])
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         if len(block.rows) != 1 or block.cones or block.auxiliary or not block.has_bounds:
             return None
         (row,) = block.rows
@@ -73,8 +69,7 @@ class BoxSection(ClosedFormSet):
             "normal": None if _is_ones(row.normal) else row.normal,
             "lower": block.lower,
             "upper": block.upper,
-            "total_lower": row.lower,
-            "total_upper": row.upper,
+            "total": row.range,
         }
 
     @classmethod
@@ -98,23 +93,18 @@ class BoxSection(ClosedFormSet):
         fused = self.fused(v)
         if fused is not None:
             return fused
-        if self.total_lower is not None and self.total_lower is self.total_upper:
-            return self._section(v, self.total_lower)
+        if self.total.is_fixed:
+            return self._section(v, self.total.value)
         inside = clamp(v, self.lower, self.upper)
         product = self._total(inside)
-        total = clamp(product, self.total_lower, self.total_upper)
-        loose = torch.ones_like(product, dtype=torch.bool)
-        if self.total_lower is not None:
-            loose = loose & (product > self.total_lower)
-        if self.total_upper is not None:
-            loose = loose & (product < self.total_upper)
-        return torch.where(loose.unsqueeze(-1), inside, self._section(v, total))
+        loose = self.total.surrounds(product).unsqueeze(-1)
+        return torch.where(loose, inside, self._section(v, self.total.clamp(product)))
 
     def fused(self, v: Tensor) -> Tensor | None:
-        return project_fused(v, (self.normal, self.lower, self.upper), self.total_lower, self.total_upper)
+        return project_fused(v, (self.normal, self.lower, self.upper), self.total)
 
     def project_(self, v: Tensor) -> bool:
-        return project_in_place(v, (self.normal, self.lower, self.upper), self.total_lower, self.total_upper)
+        return project_in_place(v, (self.normal, self.lower, self.upper), self.total)
 
     def _section(self, v: Tensor, total: Tensor) -> Tensor:
         tau = search(v, self.normal, self.lower, self.upper, total).unsqueeze(-1)
@@ -138,7 +128,7 @@ class BoxSection(ClosedFormSet):
     def _total(self, y: Tensor) -> Tensor:
         return y.sum(-1) if self.normal is None else (self.normal * y).sum(-1)
 
-    def _extremes(self) -> tuple[Tensor, Tensor, Tensor]:
+    def extremes(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the normal, and the points of the box where the total is smallest and largest."""
         reference = next(t for t in (self.lower, self.upper) if t is not None)
         normal = torch.ones_like(reference) if self.normal is None else self.normal
@@ -150,22 +140,18 @@ class BoxSection(ClosedFormSet):
 
     def infeasibility(self) -> Tensor | None:
         """Check that the total is not above reach, not below it, that its bounds do not cross, nor any entry's."""
-        normal, low, high = self._extremes()
+        normal, low, high = self.extremes()
         checks = []
-        for bound, sign, point in ((self.total_lower, 1.0, high), (self.total_upper, -1.0, low)):
+        for bound, sign, point in ((self.total.lower, 1.0, high), (self.total.upper, -1.0, low)):
             reach = torch.where(normal == 0, 0.0, normal * point)
             if bound is None:
                 checks.append(-torch.ones_like(reach[..., :1]))
             else:
                 excess = sign * (bound - reach.sum(-1))
                 checks.append(relative(excess, bound, reach.abs().sum(-1)).unsqueeze(-1))
-        if self.total_lower is None or self.total_upper is None:
-            checks.append(-torch.ones_like(checks[0]))
-        else:
-            gap = self.total_lower - self.total_upper
-            checks.append(relative(gap, self.total_lower, self.total_upper).unsqueeze(-1))
-        if self.lower is not None and self.upper is not None:
-            checks.append(relative(self.lower - self.upper, self.lower, self.upper))
+        crossing, entries = self.total.crossing(), Range(self.lower, self.upper).crossing()
+        checks.append(-torch.ones_like(checks[0]) if crossing is None else crossing.unsqueeze(-1))
+        checks += [] if entries is None else [entries]
         return join_checks(checks)
 
     def relaxed(self) -> BoxSection:
@@ -174,13 +160,10 @@ class BoxSection(ClosedFormSet):
         Where the total is out of reach by `d`, the least-squares point moves from the nearest corner of the box by
         ``d / (1 + ||normal||^2)`` times the normal.
         """
-        box = Box(self.lower, self.upper).relaxed()
-        section = dataclasses.replace(self, lower=box.lower, upper=box.upper)
-        if self.total_lower is not None and self.total_upper is not None and self.total_lower is not self.total_upper:
-            totals = Box(self.total_lower, self.total_upper).relaxed()
-            section = dataclasses.replace(section, total_lower=totals.lower, total_upper=totals.upper)
-        normal, low, high = section._extremes()  # noqa: SLF001 of this class
-        for bound, sign, corner in ((section.total_lower, 1.0, high), (section.total_upper, -1.0, low)):
+        entries = Range(self.lower, self.upper).uncrossed()
+        section = BoxSection(self.normal, entries.lower, entries.upper, self.total.uncrossed())
+        normal, low, high = section.extremes()
+        for bound, sign, corner in ((section.total.lower, 1.0, high), (section.total.upper, -1.0, low)):
             if bound is None:
                 continue
             moves = normal != 0
@@ -195,7 +178,7 @@ class BoxSection(ClosedFormSet):
                 self.normal,
                 torch.where(empty & moves, point, lower),
                 torch.where(empty & moves, point, upper),
-                *_new_totals(section, total, empty.squeeze(-1)),
+                section.total.replaced(empty.squeeze(-1), total),
             )
         return section
 
@@ -232,16 +215,6 @@ def _with_one_free(free: Tensor, beyond: Tensor, square: Tensor) -> Tensor:
     vertex = (free * square).sum(-1, keepdim=True) <= 0
     first = torch.arange(free.shape[-1], device=free.device) == time.argmin(-1, keepdim=True)
     return free.maximum((vertex & first).to(free.dtype))
-
-
-def _new_totals(section: BoxSection, total: Tensor, empty: Tensor) -> tuple[Tensor | None, Tensor | None]:
-    """Replace both totals of the empty samples."""
-    if section.total_lower is section.total_upper:
-        return total, total
-    low, high = (
-        None if t is None else torch.where(empty, total, t) for t in (section.total_lower, section.total_upper)
-    )
-    return low, high
 
 
 def _is_ones(normal: Affine) -> bool:

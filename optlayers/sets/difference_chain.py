@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from optlayers.parametric.range import relative
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block, Row
 from optlayers.recognition.chains import in_order, order_field, read_chain
-from optlayers.sets.base import ClosedFormSet, join_checks, register, relative
+from optlayers.sets.base import ClosedFormSet, join_checks, register
 from optlayers.sets.box import Box
 from optlayers.sets.isotonic import arrange, match_monotone, restore
 from optlayers.sets.search.chain_compromise import least_violation

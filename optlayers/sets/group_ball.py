@@ -12,6 +12,7 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
+from optlayers.parametric.range import Range
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.bends import add, read_bends, read_floor
 from optlayers.recognition.block import Block, BlockCone
@@ -105,7 +106,7 @@ class GroupBall(ClosedFormSet):
         outside = cost >= self.radius
         total = torch.where(outside, self.radius.clamp_min(0.0), cost)
         lower = norms.new_zeros(norms.shape[-1])
-        shrunk = BoxSection(self.weights, lower, None, total, total).project(norms)
+        shrunk = BoxSection(self.weights, lower, None, Range.fixed(total)).project(norms)
         positive = norms > 0
         factor = torch.where(positive, shrunk / torch.where(positive, norms, 1.0), (self.weights <= 0).to(v.dtype))
         y = self._spread(offset, factor)

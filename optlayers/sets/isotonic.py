@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from optlayers.parametric.range import clamp, relative
 from optlayers.parametric.symbolic import Affine, Data, select
 from optlayers.recognition.block import Block
 from optlayers.recognition.chains import Chain, in_order, is_uniform, negated, order_field, read_chain
-from optlayers.sets.base import ClosedFormSet, register, relative
+from optlayers.sets.base import ClosedFormSet, register
 from optlayers.sets.box import Box
-from optlayers.sets.search.clamp import clamp
 from optlayers.sets.search.pool_adjacent import isotonic_means
 
 

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from optlayers.autograd.tracing import is_traced, may_need_derivative
 from optlayers.kernels.fused import rows_of
+from optlayers.parametric.range import Range
 from optlayers.parametric.symbolic import Affine, Data, derived
 from optlayers.recognition.bends import Bends, add, read_bends
 from optlayers.recognition.block import Block
@@ -92,7 +93,7 @@ class L1Ball(ClosedFormSet):
             reach = torch.where(outside, search(size, weights, lower, None, total), 0.0).unsqueeze(-1)
             reach = reach if weights is None else reach * weights
             return v - torch.clamp(offset, -reach, reach)
-        y = offset.sign() * BoxSection(weights, lower, None, total, total).project(size)
+        y = offset.sign() * BoxSection(weights, lower, None, Range.fixed(total)).project(size)
         moved = outside.unsqueeze(-1)
         if weights is not None:
             moved = moved & ((weights > 0) | (offset != 0))

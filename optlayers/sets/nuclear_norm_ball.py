@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from optlayers.autograd.primal import primal
+from optlayers.parametric.range import Range
 from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block
 from optlayers.recognition.matrix_cones import trace_norm_bound
@@ -40,7 +41,7 @@ class NuclearNormBall(MatrixNormBall):
         return {"center": found[0], "radius": found[1]}
 
     def _section(self, s: Tensor) -> BoxSection:
-        return BoxSection(None, torch.zeros_like(s), None, None, self.radius.clamp_min(0.0))
+        return BoxSection(None, torch.zeros_like(s), None, Range(None, self.radius.clamp_min(0.0)))
 
     def project_values(self, s: Tensor) -> Tensor:
         return self._section(s).project(s)

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from optlayers.parametric.range import Range
 from optlayers.parametric.sparse import entries_of
 from optlayers.parametric.symbolic import Affine, Data, as_number, select
-from optlayers.recognition.block import Block, Row
+from optlayers.recognition.block import Block, Fields, Row
 from optlayers.recognition.chains import is_uniform, read_chain
 from optlayers.sets.base import ClosedFormSet, register
 from optlayers.sets.box_section import BoxSection
@@ -26,7 +27,7 @@ from optlayers.sets.slab import Slab
 @register
 @dataclass(frozen=True, eq=False)
 class OrderSimplex(ClosedFormSet):
-    """``{y : y[0] <= ... <= y[n - 1], lower <= y <= upper, total_lower <= sum(y) <= total_upper}``, or decreasing.
+    """``{y : y[0] <= ... <= y[n - 1], lower <= y <= upper, sum(y) in total}``, or decreasing.
 
     The projection onto the intersection of the monotone cone K and a set C that permutations do not change is that onto
     C, of the projection `u` of `v` onto K. For ``y = P_C(u)`` is in K too, and equal where `u` is, so that
@@ -41,8 +42,7 @@ class OrderSimplex(ClosedFormSet):
         All 1 if the sequence increases, all -1 if it decreases.
     lower, upper : Tensor, shape (*batch, n), or None
         The same for all entries.
-    total_lower, total_upper : Tensor, shape (*batch,), or None
-        One object for both says that the total is fixed.
+    total : Range of Tensor, shape (*batch,)
     """
 
     name = "order simplex"
@@ -50,8 +50,7 @@ class OrderSimplex(ClosedFormSet):
     sign: Tensor
     lower: Tensor | None
     upper: Tensor | None
-    total_lower: Tensor | None
-    total_upper: Tensor | None
+    total: Range[Tensor]
 
     @staticmethod
     def constraints(
@@ -69,7 +68,7 @@ class OrderSimplex(ClosedFormSet):
         return [steps >= 0 if rises else steps <= 0, *section]
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         if block.cones or block.auxiliary or len(block.rows) != block.size or block.size < 2:
             return None
         used = entries_of(block.normals)
@@ -90,17 +89,15 @@ class OrderSimplex(ClosedFormSet):
             "sign": Affine.of(np.full(block.size, sign), block.parameters),
             "lower": lower,
             "upper": upper,
-            "total_lower": sums[0].lower,
-            "total_upper": sums[0].upper,
+            "total": sums[0].range,
         }
 
     @classmethod
     def label(cls, block: Block) -> str:
         fields = cls.match(block) or {}
-        fixed = fields["total_lower"] is fields["total_upper"]
-        lower = fields["lower"]
-        zero = isinstance(lower, Affine) and lower.is_zero
-        return cls.name if fixed and zero else "monotone sequence of bounded total"
+        total, lower = fields["total"], fields["lower"]
+        is_fixed, zero = isinstance(total, Range) and total.is_fixed, isinstance(lower, Affine) and lower.is_zero
+        return cls.name if is_fixed and zero else "monotone sequence of bounded total"
 
     def project(self, v: Tensor) -> Tensor:
         """Pool, then project onto the section; entries that are pooled share the section's derivatives."""
@@ -113,8 +110,8 @@ class OrderSimplex(ClosedFormSet):
     @property
     def _section(self) -> BoxSection | Slab:
         if self.lower is None and self.upper is None:
-            return Slab(torch.ones_like(self.sign), self.total_lower, self.total_upper)
-        return BoxSection(None, self.lower, self.upper, self.total_lower, self.total_upper)
+            return Slab(torch.ones_like(self.sign), self.total)
+        return BoxSection(None, self.lower, self.upper, self.total)
 
     def infeasibility(self) -> Tensor | None:
         return self._section.infeasibility()
@@ -123,9 +120,8 @@ class OrderSimplex(ClosedFormSet):
         """Relax the section: its least-infeasible points include some with all entries alike, which are in order."""
         section = self._section.relaxed()
         if isinstance(section, Slab):
-            return dataclasses.replace(self, total_lower=section.lower, total_upper=section.upper)
-        changed = {name: getattr(section, name) for name in ("lower", "upper", "total_lower", "total_upper")}
-        return dataclasses.replace(self, **changed)
+            return dataclasses.replace(self, total=section.level)
+        return dataclasses.replace(self, lower=section.lower, upper=section.upper, total=section.total)
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:

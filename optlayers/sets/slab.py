@@ -11,27 +11,26 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.parametric.symbolic import Data
-from optlayers.recognition.block import Block
-from optlayers.sets.base import ClosedFormSet, register, relative
-from optlayers.sets.search.clamp import clamp
+from optlayers.parametric.range import Range, relative
+from optlayers.recognition.block import Block, Fields
+from optlayers.sets.base import ClosedFormSet, register
 
 
 @register
 @dataclass(frozen=True, eq=False)
 class Slab(ClosedFormSet):
-    """``{y : lower <= normal @ y <= upper}``: a hyperplane if the two bounds are one, a half-space if one is absent.
+    """``{y : lower <= normal @ y <= upper}``: a hyperplane if the level is fixed, a half-space if a bound is absent.
 
     Attributes
     ----------
     normal : Tensor, shape (*batch, n)
-    lower, upper : Tensor, shape (*batch,), or None
+    level : Range of Tensor, shape (*batch,)
+        Of ``normal @ y``.
     """
 
     name = "slab"
     normal: Tensor
-    lower: Tensor | None
-    upper: Tensor | None
+    level: Range[Tensor]
 
     @staticmethod
     def constraints(
@@ -43,11 +42,11 @@ class Slab(ClosedFormSet):
         return result + ([product <= upper] if upper is not None else [])
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         if len(block.rows) != 1 or block.cones or block.auxiliary or block.has_bounds:
             return None
         (row,) = block.rows
-        return {"normal": row.normal, "lower": row.lower, "upper": row.upper}
+        return {"normal": row.normal, "level": row.range}
 
     @classmethod
     def label(cls, block: Block) -> str:
@@ -67,26 +66,22 @@ class Slab(ClosedFormSet):
     def _outside(self, v: Tensor) -> Tensor:
         square = self.normal.square().sum(-1, keepdim=True)
         product = (self.normal * v).sum(-1)
-        excess = (product - clamp(product, self.lower, self.upper)).unsqueeze(-1)
+        excess = (product - self.level.clamp(product)).unsqueeze(-1)
         return self.normal * (excess / torch.where(square > 0, square, 1.0))
 
     def infeasibility(self) -> Tensor | None:
         null = (self.normal == 0).all(-1)
         reach = torch.where(null, 0.0, torch.inf)
-        checks = []
-        if self.lower is not None and self.upper is not None:
-            checks.append(relative(self.lower - self.upper, self.lower, self.upper))
-        if self.lower is not None:
-            checks.append(relative(self.lower - reach, self.lower))
-        if self.upper is not None:
-            checks.append(relative(-reach - self.upper, self.upper))
+        crossing, (lower, upper) = self.level.crossing(), (self.level.lower, self.level.upper)
+        checks = [] if crossing is None else [crossing]
+        if lower is not None:
+            checks.append(relative(lower - reach, lower))
+        if upper is not None:
+            checks.append(relative(-reach - upper, upper))
         return torch.stack(torch.broadcast_tensors(*checks), -1)
 
     def relaxed(self) -> Slab:
-        if self.lower is None or self.upper is None:
-            return self
-        empty, middle = self.lower > self.upper, (self.lower + self.upper) / 2
-        return Slab(self.normal, torch.where(empty, middle, self.lower), torch.where(empty, middle, self.upper))
+        return Slab(self.normal, self.level.uncrossed())
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.parametric.symbolic import Affine, Data, as_number, derived, largest, smallest
-from optlayers.recognition.block import Block, BlockCone, Row
+from optlayers.parametric.range import Range
+from optlayers.parametric.symbolic import Affine, Data, derived, largest, smallest
+from optlayers.recognition.block import Block, BlockCone, Fields, Row
 from optlayers.recognition.matrix_cones import EigenvalueBound, eigenvalue_bounds, is_zero, read_rows
 from optlayers.sets.base import ClosedFormSet, register
 from optlayers.sets.box import Box
@@ -26,7 +27,7 @@ from optlayers.sets.search.spectral_functions import project_eigenvalues
 class SpectralSet(ClosedFormSet):
     """Symmetric matrices ``Y`` such that the eigenvalues of ``Y - center`` lie in a section of a box.
 
-    It is ``lower <= lambda_i(Y - center) <= upper`` for all `i`, ``total_lower <= trace(Y - center) <= total_upper``.
+    It is ``lower <= lambda_i(Y - center) <= upper`` for all `i`, and ``trace(Y - center)`` in `total`.
     The nearest such matrix keeps the eigenvectors of ``V - center`` and projects the eigenvalues (Lewis, "The convex
     analysis of unitarily invariant matrix functions", 1995).
 
@@ -36,8 +37,8 @@ class SpectralSet(ClosedFormSet):
         Symmetric.
     lower, upper : Tensor, shape (*batch,), or None
         At least one.
-    total_lower, total_upper : Tensor, shape (*batch,), or None
-        One object for both says that the total is fixed.
+    total : Range of Tensor, shape (*batch,), or None
+        Of the trace of ``Y - center``; None where it is not bounded.
     """
 
     name = "spectral set"
@@ -45,15 +46,14 @@ class SpectralSet(ClosedFormSet):
     center: Tensor
     lower: Tensor | None
     upper: Tensor | None
-    total_lower: Tensor | None
-    total_upper: Tensor | None
+    total: Range[Tensor] | None
 
     @staticmethod
     def constraints(x: cp.Variable, **data: Any) -> list[cp.Constraint]:
         return [x == x.T, *eigenvalue_constraints(x, **data)]
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         found = _read(block, symmetric=cls.is_symmetric)
         if found is None:
             return None
@@ -61,29 +61,27 @@ class SpectralSet(ClosedFormSet):
         trace = flat.mapped(np.eye(center.shape[0]).reshape(1, -1)).reshaped()
         lower = [bound.level for bound in found.bounds if bound.is_lower]
         upper = [bound.level for bound in found.bounds if not bound.is_lower]
-        total_lower = None if found.trace is None else _less(found.trace.lower, trace)
-        fixed = found.trace is not None and found.trace.is_equality
         return {
             "center": center,
             "lower": largest(lower) if lower else None,
             "upper": smallest(upper) if upper else None,
-            "total_lower": total_lower,
-            "total_upper": total_lower if fixed or found.trace is None else _less(found.trace.upper, trace),
+            "total": None if found.trace is None else found.trace.range.map(lambda bound: _less(bound, trace)),
         }
 
     @classmethod
     def label(cls, block: Block) -> str:
         fields = cls.match(block) or {}
-        lower, upper, total = (fields[key] for key in ("lower", "upper", "total_lower"))
-        is_cone = total is None and fields["total_upper"] is None and not np.any(_constant(fields["center"]))
-        if is_cone and upper is None and as_number(lower, np.nan) == 0:
+        lower, upper, center = (_numbers(fields[key]) for key in ("lower", "upper", "center"))
+        total = fields["total"]
+        is_cone = total is None and not np.any(center)
+        if is_cone and fields["upper"] is None and np.all(lower == 0):
             return "PSD cone"
-        if is_cone and lower is None and as_number(upper, np.nan) == 0:
+        if is_cone and fields["lower"] is None and np.all(upper == 0):
             return "NSD cone"
-        if total is None and fields["total_upper"] is None:
+        if not isinstance(total, Range):
             return "eigenvalue bounds"
-        if total is fields["total_upper"] and as_number(lower, np.nan) == 0:
-            return "spectraplex" if upper is None else "capped spectraplex"
+        if total.is_fixed and np.all(lower == 0):
+            return "spectraplex" if fields["upper"] is None else "capped spectraplex"
         return cls.name
 
     def project(self, v: Tensor) -> Tensor:
@@ -101,9 +99,7 @@ class SpectralSet(ClosedFormSet):
         lower, upper = (
             None if bound is None else bound.unsqueeze(-1).expand(*bound.shape, n) for bound in (self.lower, self.upper)
         )
-        if self.total_lower is None and self.total_upper is None:
-            return Box(lower, upper)
-        return BoxSection(None, lower, upper, self.total_lower, self.total_upper)
+        return Box(lower, upper) if self.total is None else BoxSection(None, lower, upper, self.total)
 
     def infeasibility(self) -> Tensor | None:
         """Check what `BoxSection` checks of the eigenvalues; without bounds on the trace, that theirs do not cross."""
@@ -113,10 +109,8 @@ class SpectralSet(ClosedFormSet):
         """Relax the set of eigenvalues: violations in the Frobenius norm are those of the eigenvalues."""
         section = self.section().relaxed()
         lower, upper = (None if bound is None else bound[..., 0] for bound in (section.lower, section.upper))
-        totals = (section.total_lower, section.total_upper) if isinstance(section, BoxSection) else (None, None)
-        return dataclasses.replace(
-            self, lower=lower, upper=upper, **dict(zip(("total_lower", "total_upper"), totals, strict=True))
-        )
+        total = section.total if isinstance(section, BoxSection) else None
+        return dataclasses.replace(self, lower=lower, upper=upper, total=total)
 
     @classmethod
     def blame(cls, block: Block, check: int) -> set[int]:
@@ -186,13 +180,13 @@ def _read(block: Block, *, symmetric: bool) -> _Reading | None:
     return found if all(same) else None
 
 
-def _less(data: Data | None, trace: Affine) -> Data | None:
+def _less(data: Data, trace: Affine) -> Data:
     """Return data minus the trace of the centre."""
-    if data is None or trace.is_zero:
+    if trace.is_zero:
         return data
     return data - trace if isinstance(data, Affine) else derived(torch.sub, data, trace)
 
 
-def _constant(data: Data | None) -> np.ndarray:
-    """Return numbers; ones where there are parameters."""
+def _numbers(data: object) -> np.ndarray:
+    """Return the numbers that data are; ones where there are parameters, or no data."""
     return data.constant if isinstance(data, Affine) and data.is_constant else np.ones(1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,14 +13,13 @@ from torch import Tensor
 
 from optlayers.autograd.primal import primal
 from optlayers.autograd.tracing import is_traced
+from optlayers.parametric.range import Range, clamp
 from optlayers.parametric.symbolic import Affine, Data, as_number, gather
-from optlayers.recognition.block import Block, Row
+from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.transport_rows import TransportRows, find_transport_rows
-from optlayers.sets.base import ClosedFormSet, register, relative
-from optlayers.sets.box import Box
-from optlayers.sets.search.clamp import clamp
+from optlayers.sets.base import ClosedFormSet, register
 from optlayers.sets.search.transport_graph import potentials
-from optlayers.sets.search.transport_relaxation import finite, give_way, least_violating_sums, uncrossed
+from optlayers.sets.search.transport_relaxation import finite, give_way, least_violating_sums
 from optlayers.sets.search.transport_search import find_face
 
 _UNSOLVED = {torch.float64: 1e-8, torch.float32: 1e-4}  # of the totals and the point: more than any rounding
@@ -30,7 +29,7 @@ _EMPTY = 1e-9  # by how much the sums of an empty polytope miss the totals, rela
 @register
 @dataclass(frozen=True, eq=False)
 class TransportPlan(ClosedFormSet):
-    """``{Y : lower <= Y <= upper, row_lower <= Y 1 <= row_upper, column_lower <= Y' 1 <= column_upper}``.
+    """Matrices whose entries, sums of rows and sums of columns lie between bounds.
 
     ``Y = clamp(V - a 1' - 1 b', lower, upper)`` with a multiplier for each total, found by a semismooth Newton method
     on the dual (Li, Sun and Toh, "On the efficient computation of a projector over the Birkhoff polytope", 2020). Some
@@ -39,9 +38,8 @@ class TransportPlan(ClosedFormSet):
     Attributes
     ----------
     lower, upper : Tensor, shape (*batch, k), or None
-    row_lower, row_upper : Tensor, shape (*batch, m)
-    column_lower, column_upper : Tensor, shape (*batch, n)
-        Infinite where there is no bound; one object for both says that all totals of a side are fixed.
+    rows, columns : Range of Tensor, shape (*batch, m), (*batch, n)
+        Of the sums; bounds are infinite where there are none.
     entry : Tensor, shape (*batch, m * n), or None
         Which entry of a point stands at each place of the matrix, `k` where there is none; None for a point that is
         the matrix in C order.
@@ -52,10 +50,8 @@ class TransportPlan(ClosedFormSet):
     name = "transport polytope"
     lower: Tensor | None
     upper: Tensor | None
-    row_lower: Tensor
-    row_upper: Tensor
-    column_lower: Tensor
-    column_upper: Tensor
+    rows: Range[Tensor]
+    columns: Range[Tensor]
     entry: Tensor | None
     place: Tensor | None
 
@@ -84,16 +80,16 @@ class TransportPlan(ClosedFormSet):
         return result + ([x[np.nonzero(absent)] == 0] if absent is not None else [])
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         found = _arranged(block)
         if found is None:
             return None
-        fields: dict[str, Data | None] = {"lower": block.lower, "upper": block.upper}
-        for side, rows in (("row", found.rows), ("column", found.columns)):
-            lower, upper = ([None if row is None else bound(row) for row in rows] for bound in (_lower, _upper))
-            fields[f"{side}_lower"] = gather(lower, -np.inf, block.parameters)
-            fixed = all(row is not None and row.is_equality for row in rows)
-            fields[f"{side}_upper"] = fields[f"{side}_lower"] if fixed else gather(upper, np.inf, block.parameters)
+        fields: dict[str, Data | Range[Data] | None] = {"lower": block.lower, "upper": block.upper}
+        for side, rows in (("rows", found.rows), ("columns", found.columns)):
+            lower = gather([row and row.lower for row in rows], -np.inf, block.parameters)
+            upper = gather([row and row.upper for row in rows], np.inf, block.parameters)
+            is_fixed = all(row is not None and row.is_equality for row in rows)
+            fields[side] = Range.fixed(lower) if is_fixed else Range(lower, upper)
         for name, index in (("entry", found.entry.ravel()), ("place", found.place)):
             fields[name] = None if found.is_full else Affine.of(index, block.parameters)
         return fields
@@ -120,7 +116,7 @@ class TransportPlan(ClosedFormSet):
         An empty polytope's points are NaN.
         """
         grid = self._grid(v.double())
-        y = self._matrix(grid, *self._bounds(grid)).flatten(-2)
+        y = self._matrix(grid, *self.entry_bounds(grid)).flatten(-2)
         if self.place is not None:
             place = self.place.long()
             batch = torch.broadcast_shapes(y.shape[:-1], place.shape[:-1])
@@ -129,23 +125,23 @@ class TransportPlan(ClosedFormSet):
 
     def _matrix(self, v: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
         """Project matrices ``(*batch, m, n)``."""
-        totals = [t.double() for t in (self.row_lower, self.row_upper, self.column_lower, self.column_upper)]
-        face = find_face(v, lower, upper, *totals)
+        rows, columns = self.totals
+        face = find_face(v, lower, upper, rows, columns)
         x = v - face.a.unsqueeze(-1) - face.b.unsqueeze(-2)
         y = x if lower is None and upper is None else clamp(x, lower, upper)
-        ra = _excess(y.sum(-1), face.rows, *totals[:2])
-        rb = _excess(y.sum(-2), face.columns, *totals[2:])
+        ra = _excess(y.sum(-1), face.rows, rows)
+        rb = _excess(y.sum(-2), face.columns, columns)
         a, b = potentials(face.free, face.rows, face.columns, face.label, ra, rb)
         y = y - face.free * (a.unsqueeze(-1) + b.unsqueeze(-2))
-        scale = torch.stack([finite(primal(t)).amax(-1).expand_as(face.missed) for t in totals]).amax(0)
-        unsolved = face.missed > _UNSOLVED[self.row_lower.dtype] * (scale + primal(v).abs().amax((-2, -1)))
+        scale = _size(rows, columns, face.missed)
+        unsolved = face.missed > _UNSOLVED[self.dtype] * (scale + primal(v).abs().amax((-2, -1)))
         value = primal(y)
         inside = value if lower is None and upper is None else clamp(value, _primal(lower), _primal(upper))
         return torch.where(unsolved[..., None, None], torch.nan, y + (inside - value))
 
     def _grid(self, tensor: Tensor, absent: float = 0.0) -> Tensor:
         """Arrange entries as matrices ``(*batch, m, n)``."""
-        m, n = self.row_lower.shape[-1], self.column_lower.shape[-1]
+        m, n = self.shape
         if self.entry is None:
             return tensor.reshape(*tensor.shape[:-1], m, n)
         entry = self.entry.long()
@@ -154,7 +150,7 @@ class TransportPlan(ClosedFormSet):
         padded, entry = (t.expand(*batch, t.shape[-1]) for t in (padded, entry))
         return padded.gather(-1, entry).reshape(*batch, m, n)
 
-    def _bounds(self, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def entry_bounds(self, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
         """Return the bounds as matrices; entries that are absent are fixed at zero."""
         if self.entry is None:
             return tuple(None if t is None else self._grid(t.double()) for t in (self.lower, self.upper))  # pyright: ignore
@@ -164,51 +160,55 @@ class TransportPlan(ClosedFormSet):
         return self._grid(lower.double()), self._grid(upper.double())
 
     @property
-    def _totals(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        return self.row_lower, self.row_upper, self.column_lower, self.column_upper
+    def shape(self) -> tuple[int, int]:
+        """The matrix's."""
+        return self.rows.bounds[0].shape[-1], self.columns.bounds[0].shape[-1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.rows.bounds[0].dtype
+
+    @property
+    def totals(self) -> tuple[Range[Tensor], Range[Tensor]]:
+        """The ranges of the sums, in double precision."""
+        return self.rows.map(torch.Tensor.double), self.columns.map(torch.Tensor.double)
 
     def infeasibility(self) -> Tensor | None:
         """Check that no totals and no bounds cross, and that some matrix within its bounds has such sums."""
         checks = [
-            relative(torch.where(low > high, low - high, -1.0), finite(low), finite(high))
-            for low, high in (self._totals[:2], self._totals[2:])
+            torch.full_like(totals.value, -1.0) if crossing is None else crossing
+            for totals in (self.rows, self.columns)
+            for crossing in (totals.crossing(),)
         ]
-        if self.lower is None or self.upper is None:
-            checks.append(torch.full_like(checks[0][..., :1], -1.0))
-        else:
-            checks.append(relative(self.lower - self.upper, self.lower, self.upper))
-        checks.append(self._missed().unsqueeze(-1))
+        crossing = Range(self.lower, self.upper).crossing()
+        checks.append(torch.full_like(checks[0][..., :1], -1.0) if crossing is None else crossing)
+        checks.append(self.missed().unsqueeze(-1))
         batch = torch.broadcast_shapes(*(check.shape[:-1] for check in checks))
         checks = [check.expand(*batch, -1) for check in checks]
         crossed = torch.cat(checks[:-1], -1).amax(-1, keepdim=True) > 0
         return torch.cat([*checks[:-1], torch.where(crossed, -1.0, checks[-1])], -1)
 
-    def _missed(self) -> Tensor:
+    def missed(self) -> Tensor:
         """Return by how much the sums of the matrix nearest to zero miss the totals, relative to these."""
-        totals = [t.double() for t in self._totals]
-        lower, upper = self._bounds(totals[0])
-        m, n = totals[0].shape[-1], totals[2].shape[-1]
-        face = find_face(totals[0].new_zeros(m, n), lower, upper, *totals)
-        size = torch.stack([finite(t).amax(-1).expand_as(face.missed) for t in totals]).amax(0)
-        return (face.missed / size.clamp_min(1.0)).to(self.row_lower.dtype)
+        rows, columns = self.totals
+        zero = rows.bounds[0].new_zeros(self.shape)
+        face = find_face(zero, *self.entry_bounds(zero), rows, columns)
+        return (face.missed / _size(rows, columns, face.missed).clamp_min(1.0)).to(self.dtype)
 
     def relaxed(self) -> TransportPlan:
         """Minimise squared violations: bounds that cross meet halfway; then the totals give way."""
-        box = Box(self.lower, self.upper).relaxed()
-        totals = [*uncrossed(*self._totals[:2]), *uncrossed(*self._totals[2:])]
-        plan = self._with(totals, lower=box.lower, upper=box.upper)
-        empty = plan._missed() > _EMPTY  # noqa: SLF001 of this class
+        entries = Range(self.lower, self.upper).uncrossed()
+        rows, columns = self.rows.uncrossed(), self.columns.uncrossed()
+        plan = replace(self, lower=entries.lower, upper=entries.upper, rows=rows, columns=columns)
+        empty = plan.missed() > _EMPTY
         if not is_traced() and not bool(empty.any()):
             return plan
-        lower, upper = plan._bounds(totals[0])  # noqa: SLF001
-        sums = least_violating_sums(lower, upper, *(t.double() for t in totals))
-        sides = (give_way(empty.unsqueeze(-1), sums[k].to(totals[0].dtype), *totals[2 * k : 2 * k + 2]) for k in (0, 1))
-        return plan._with([total for side in sides for total in side])  # noqa: SLF001
-
-    def _with(self, totals: Sequence[Tensor], **changes: Any) -> TransportPlan:
-        row_lower, row_upper, column_lower, column_upper = totals
-        names = {"row_lower": row_lower, "row_upper": row_upper}
-        return replace(self, **names, column_lower=column_lower, column_upper=column_upper, **changes)
+        sums = least_violating_sums(*plan.entry_bounds(rows.bounds[0]), *plan.totals)
+        rows, columns = (
+            give_way(empty.unsqueeze(-1), total.to(self.dtype), given)
+            for total, given in zip(sums, (rows, columns), strict=True)
+        )
+        return replace(plan, rows=rows, columns=columns)
 
     @classmethod
     def blame(cls, block: Block, check: int) -> set[int]:
@@ -265,18 +265,19 @@ def _arranged(block: Block) -> TransportRows | None:
     return find_transport_rows(block)
 
 
-def _lower(row: Row) -> Data | None:
-    return row.lower
+def _excess(total: Tensor, active: Tensor, allowed: Range[Tensor]) -> Tensor:
+    """Return by how much sums with an active bound exceed it: the nearer one."""
+    nearest = allowed.bounds[0]
+    if not allowed.is_fixed:
+        lower, upper = allowed.bounds
+        nearest = torch.where(upper - total <= total - lower, upper, lower)
+    return total - torch.where(active > 0, nearest, total)
 
 
-def _upper(row: Row) -> Data | None:
-    return row.upper
-
-
-def _excess(total: Tensor, held: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
-    """Return by how much sums that are held by a bound exceed it: the nearer one."""
-    above = upper - total <= total - lower
-    return total - torch.where(held > 0, torch.where(above, upper, lower), total)
+def _size(rows: Range[Tensor], columns: Range[Tensor], like: Tensor) -> Tensor:
+    """Return the largest finite total of each sample."""
+    bounds = (*rows.bounds, *columns.bounds)
+    return torch.stack([finite(primal(t)).amax(-1).expand_as(like) for t in bounds]).amax(0)
 
 
 def _primal(tensor: Tensor | None) -> Tensor | None:

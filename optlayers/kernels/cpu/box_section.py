@@ -10,6 +10,7 @@ from optlayers.kernels.cpu import section_rows, simplex_rows
 from optlayers.kernels.cpu.arrays import array, bits, data, is_positive, totals
 from optlayers.kernels.cpu.blocks import is_uniform
 from optlayers.kernels.cpu.threads import over_rows
+from optlayers.parametric.range import Range
 
 
 def project(
@@ -17,8 +18,7 @@ def project(
     normal: Tensor | None,
     lower: Tensor | None,
     upper: Tensor | None,
-    total_lower: Tensor | None,
-    total_upper: Tensor | None,
+    total: Range[Tensor],
     out: Tensor | None = None,
     finite: Tensor | None = None,
 ) -> tuple[Tensor, Tensor]:
@@ -30,8 +30,7 @@ def project(
         In single or double precision.
     normal, lower, upper : Tensor, shape (rows or a divisor, n), or None
         Several rows of data take turns.
-    total_lower, total_upper : Tensor, shape (rows or a divisor,), or None
-        One object for both says that the total is fixed.
+    total : Range of Tensor, shape (rows or a divisor,)
     out : Tensor, shape (rows, n), optional
         Contiguous; where `y` goes, which may be `v`.
     finite : Tensor of bool, shape (rows,), optional
@@ -48,7 +47,7 @@ def project(
     source = array(v) if v.is_contiguous() else array(y.copy_(v.detach()))
     where = array(tight), np.empty(0, bool) if finite is None else array(finite)
     below = data(lower, -np.inf, target)
-    limits = totals(total_lower, -np.inf), totals(total_upper, np.inf)
+    limits = totals(total.lower, -np.inf), totals(total.upper, np.inf)
     if normal is None and upper is None and np.isfinite(below.sum()):
         uniform = len(below) == 1 and is_uniform(bits(below[0]))
         own = source if uniform else target

@@ -1,4 +1,4 @@
-"""Rows onto ``{y >= lower, total_lower <= sum(y) <= total_upper}``, without sorting, and the derivative.
+"""Rows onto ``{y >= lower, sum(y) in total}``, without sorting, and the derivative.
 
 The root `tau` of ``sum_i max(w_i - tau, 0) = room``, ``w = v - lower``, by Newton's method from the left, where it is
 monotone, so that the support only shrinks (Michelot, "A finite algorithm for finding the projection of a point onto

@@ -1,10 +1,11 @@
-"""Sections of boxes: ``{y : lower <= y <= upper, total_lower <= normal @ y <= total_upper}``."""
+"""Sections of boxes: ``{y : lower <= y <= upper, normal @ y in total}``."""
 
 from __future__ import annotations
 
 from torch import Tensor
 
 from optlayers.kernels.gpu import section, section_pull
+from optlayers.parametric.range import Range
 
 
 def project(
@@ -12,8 +13,7 @@ def project(
     normal: Tensor | None,
     lower: Tensor | None,
     upper: Tensor | None,
-    total_lower: Tensor | None,
-    total_upper: Tensor | None,
+    total: Range[Tensor],
 ) -> tuple[Tensor, Tensor]:
     """Return the nearest points of the section, and on which rows the total is active.
 
@@ -21,15 +21,14 @@ def project(
     ----------
     v : Tensor, shape (rows, n)
     normal, lower, upper : Tensor, shape (rows or a divisor, n), or None (ones, no bound, no bound)
-    total_lower, total_upper : Tensor, shape (rows or a divisor,), or None
-        One object for both says that the total is fixed.
+    total : Range of Tensor, shape (rows or a divisor,)
 
     Returns
     -------
     y : Tensor, shape (rows, n)
     tight : Tensor, shape (rows,), of bool
     """
-    return section.project(v, normal, lower, upper, total_lower, total_upper)
+    return section.project(v, normal, lower, upper, total)
 
 
 def pull(

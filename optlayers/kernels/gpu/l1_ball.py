@@ -5,6 +5,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from optlayers.kernels.gpu import section, section_pull
+from optlayers.parametric.range import Range
 
 
 def project(v: Tensor, weights: Tensor | None, radius: Tensor) -> tuple[Tensor, Tensor]:
@@ -25,7 +26,7 @@ def project(v: Tensor, weights: Tensor | None, radius: Tensor) -> tuple[Tensor, 
     tight : Tensor, shape (rows,), of bool
     """
     zero = v.new_zeros(1, 1).expand(1, v.shape[1])
-    return section.project(v, weights, zero, None, None, radius, absolute=True)
+    return section.project(v, weights, zero, None, Range(None, radius), absolute=True)
 
 
 def pull(gradient: Tensor, y: Tensor, tight: Tensor, weights: Tensor | None) -> Tensor:

@@ -12,6 +12,7 @@ from optlayers.kernels.gpu.rows import clamp, load, load_data, load_number, plac
 from optlayers.kernels.gpu.section_data import bounded_total, weighted
 from optlayers.kernels.gpu.section_passes import in_passes
 from optlayers.kernels.gpu.section_search import on_section, on_simplex
+from optlayers.parametric.range import Range
 
 
 def project(
@@ -19,8 +20,7 @@ def project(
     normal: Tensor | None,
     lower: Tensor | None,
     upper: Tensor | None,
-    total_lower: Tensor | None,
-    total_upper: Tensor | None,
+    total: Range[Tensor],
     absolute: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return the projection, as in `box_section.project`; if `absolute`, of ``|v|``, with the signs of `v`."""
@@ -28,9 +28,8 @@ def project(
     y, tight = torch.empty_like(v), torch.empty(rows, dtype=torch.bool, device=v.device)
     cut = tile(v, normal, lower, upper)
     told = arguments(cut, {"v": v, "y": y}, normal=normal, lower=lower, upper=upper)
-    equality = total_lower is not None and total_lower is total_upper
-    told |= numbers(low=total_lower, high=total_upper)
-    told |= {"tight": tight, "EQUALITY": equality, "ABSOLUTE": absolute, "ACC": accumulator(v)[1]}
+    told |= numbers(low=total.lower, high=total.upper)
+    told |= {"tight": tight, "EQUALITY": total.is_fixed, "ABSOLUTE": absolute, "ACC": accumulator(v)[1]}
     if cut.across == 1:
         launch(_project, cut.programs, cut.warps, **told)
     else:

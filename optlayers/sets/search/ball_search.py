@@ -7,7 +7,7 @@ from torch import Tensor
 
 from optlayers.autograd.batched_operator import define
 from optlayers.autograd.primal import primal
-from optlayers.sets.search.clamp import clamp
+from optlayers.parametric.range import clamp
 
 _MOST_STEPS = 200
 _BISECTION_PERIOD = 4  # every so many steps the bracket is halved, so that no data make Newton's method slow

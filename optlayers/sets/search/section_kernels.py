@@ -6,17 +6,18 @@ import torch
 from torch import Tensor
 
 from optlayers.kernels.fused import rows_of
+from optlayers.parametric.range import Range
 from optlayers.sets.search.section_search import stored_free_mask
 
 Section = tuple[Tensor | None, Tensor | None, Tensor | None]  # normal, lower, upper
 
 
-def project_fused(v: Tensor, section: Section, total_lower: Tensor | None, total_upper: Tensor | None) -> Tensor | None:
+def project_fused(v: Tensor, section: Section, total: Range[Tensor]) -> Tensor | None:
     """Return the projection with its derivatives; None where the plain form has to serve; see `BoxSection`."""
-    rows = rows_of("box_section", v, *section, numbers=(total_lower, total_upper))
+    rows = rows_of("box_section", v, *section, numbers=total.bounds)
     if rows is None:
         return None
-    y, tight = rows.kernels.project(rows.points, *rows.vectors, *rows.numbers)
+    y, tight = rows.kernels.project(rows.points, *rows.vectors, total.with_bounds(rows.numbers))
 
     def formula(gradient: Tensor, y: Tensor, tight: Tensor) -> Tensor:
         return pull(gradient, y, tight, *section)
@@ -24,13 +25,13 @@ def project_fused(v: Tensor, section: Section, total_lower: Tensor | None, total
     return rows.answer(y, formula, (y, tight), rows.vectors)
 
 
-def project_in_place(v: Tensor, section: Section, total_lower: Tensor | None, total_upper: Tensor | None) -> bool:
+def project_in_place(v: Tensor, section: Section, total: Range[Tensor]) -> bool:
     """Replace points by their projections; see `ClosedFormSet.project_`."""
-    rows = rows_of("box_section", v, *section, numbers=(total_lower, total_upper)) if v.device.type == "cpu" else None
+    rows = rows_of("box_section", v, *section, numbers=total.bounds) if v.device.type == "cpu" else None
     if rows is None or not v.is_contiguous() or rows.leaf.data_ptr() != v.data_ptr():
         return False
     finite = torch.empty(len(rows.points), dtype=torch.bool)
-    rows.kernels.project(rows.points, *rows.vectors, *rows.numbers, out=rows.points, finite=finite)
+    rows.kernels.project(rows.points, *rows.vectors, total.with_bounds(rows.numbers), out=rows.points, finite=finite)
     return bool(finite.all())
 
 

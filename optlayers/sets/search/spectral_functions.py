@@ -19,6 +19,7 @@ from torch import Tensor
 
 from optlayers.autograd.deferred import deferred
 from optlayers.autograd.primal import primal
+from optlayers.parametric.range import Range
 from optlayers.sets.box import Box
 from optlayers.sets.box_section import BoxSection
 
@@ -42,19 +43,16 @@ def project_eigenvalues(matrix: Tensor, section: Box | BoxSection) -> Tensor:
     nearest = torch.where(
         (level == values).all(-1)[..., None, None], primal(matrix), _scaled(vectors, level) @ vectors.mT
     )
-    totals = (section.total_lower, section.total_upper) if isinstance(section, BoxSection) else (None, None)
-    is_fixed = totals[0] is totals[1]
+    total = section.total if isinstance(section, BoxSection) else Range[Tensor](None, None)
 
-    def expand(
-        order: int, matrix: Tensor, lower: Tensor | None, upper: Tensor | None, *totals: Tensor | None
-    ) -> Tensor:
+    def expand(order: int, matrix: Tensor, lower: Tensor | None, upper: Tensor | None, *bounds: Tensor) -> Tensor:
         own = Box(lower, upper)
         if isinstance(section, BoxSection):
-            own = BoxSection(None, lower, upper, totals[0], totals[0] if is_fixed else totals[1])
+            own = BoxSection(None, lower, upper, total.with_bounds(bounds))
         rotated = vectors.mT @ matrix @ vectors
         return vectors @ _expand_section(order, values, level, rotated - primal(rotated), own) @ vectors.mT
 
-    return deferred(nearest, expand, matrix, section.lower, section.upper, totals[0], None if is_fixed else totals[1])
+    return deferred(nearest, expand, matrix, section.lower, section.upper, *total.bounds)
 
 
 def _expand_section(order: int, values: Tensor, level: Tensor, e: Tensor, section: Box | BoxSection) -> Tensor:

@@ -139,7 +139,7 @@ class Dual:
 
     def free(self, y: Tensor) -> Tensor:
         """Return 1 for entries strictly between their bounds, else 0."""
-        return torch.ones_like(y) if self.lower is self.upper is None else free_mask(y, self.lower, self.upper)
+        return torch.ones_like(y) if self.lower is None and self.upper is None else free_mask(y, self.lower, self.upper)
 
     def sums(self, a: Tensor, b: Tensor) -> Sums:
         """Return what multipliers lead to."""

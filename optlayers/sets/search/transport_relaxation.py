@@ -8,7 +8,7 @@ from torch.nn.functional import pad
 
 from optlayers.autograd.primal import primal
 from optlayers.autograd.tracing import is_traced
-from optlayers.sets.search.clamp import clamp
+from optlayers.parametric.range import Range, clamp
 from optlayers.sets.search.transport_search import find_face
 
 _MOST_ROUNDS = 50
@@ -19,10 +19,8 @@ _MISSED = 1e-9  # by how much a total is missed for it to give way, relative to 
 def least_violating_sums(
     lower: Tensor | None,
     upper: Tensor | None,
-    row_lower: Tensor,
-    row_upper: Tensor,
-    column_lower: Tensor,
-    column_upper: Tensor,
+    rows: Range[Tensor],
+    columns: Range[Tensor],
 ) -> tuple[Tensor, Tensor]:
     """Return the sums of a matrix within its bounds that misses the totals least, without derivatives.
 
@@ -32,21 +30,20 @@ def least_violating_sums(
     Parameters
     ----------
     lower, upper : Tensor, shape (*batch, m, n), or None
-    row_lower, row_upper : Tensor, shape (*batch, m)
-    column_lower, column_upper : Tensor, shape (*batch, n)
+    rows, columns : Range of Tensor, shape (*batch, m), (*batch, n)
 
     Returns
     -------
     tuple of Tensor, shape (*batch, m), (*batch, n)
     """
-    m, n = row_lower.shape[-1], column_lower.shape[-1]
+    like = rows.bounds[0]
+    shape = like.shape[-1], columns.bounds[0].shape[-1]
     low, high = (
-        _framed(row_lower.new_full((m, n), absent) if t is None else primal(t), absent)
+        _framed(like.new_full(shape, absent) if t is None else primal(t), absent)
         for t, absent in ((lower, -torch.inf), (upper, torch.inf))
     )
-    given = [primal(t) for t in (row_lower, row_upper, column_lower, column_upper)]
-    totals = [pad(t, (0, 1), value=sign * torch.inf) for t, sign in zip(given, (-1, 1, -1, 1), strict=True)]
-    size = torch.stack([finite(t).amax() for t in given]).amax()
+    size = torch.stack([finite(primal(t)).amax() for t in (*rows.bounds, *columns.bounds)]).amax()
+    totals = _with_free_total(rows), _with_free_total(columns)
     y = torch.zeros_like(low).maximum(low).minimum(high)
     for _ in range(_MOST_ROUNDS):
         point = _framed(y[..., :-1, :-1], 0.0)
@@ -58,25 +55,25 @@ def least_violating_sums(
     return inside.sum(-1), inside.sum(-2)
 
 
-def give_way(empty: Tensor, sums: Tensor, lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-    """Return bounds on totals that the sums keep, where a sample is empty, ``(*batch, 1)``, else those that are given.
+def give_way(empty: Tensor, sums: Tensor, totals: Range[Tensor]) -> Range[Tensor]:
+    """Return ranges of totals that the sums keep, where a sample is empty, ``(*batch, 1)``, else those that are given.
 
     A total that is missed becomes the sum.
     """
+    if totals.is_fixed:
+        return totals.replaced(empty, sums)
+    lower, upper = totals.bounds
     size = _MISSED * torch.maximum(finite(lower), finite(upper)).amax(-1, keepdim=True).clamp_min(1.0)
     exact = (sums < lower - size) | (sums > upper + size) | (lower == upper)
-    low = torch.where(empty, torch.where(exact, sums, lower.minimum(sums)), lower)
-    if lower is upper:
-        return low, low
-    return low, torch.where(empty, torch.where(exact, sums, upper.maximum(sums)), upper)
+    low, high = torch.where(exact, sums, lower.minimum(sums)), torch.where(exact, sums, upper.maximum(sums))
+    return Range(torch.where(empty, low, lower), torch.where(empty, high, upper))
 
 
-def uncrossed(lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-    """Return bounds that meet in the middle where they crossed."""
-    if lower is upper:
-        return lower, upper
-    middle, crossed = (lower + upper) / 2, lower > upper
-    return torch.where(crossed, middle, lower), torch.where(crossed, middle, upper)
+def _with_free_total(totals: Range[Tensor]) -> Range[Tensor]:
+    """Append one total without bounds."""
+    lower, upper = (totals.value, totals.value) if totals.is_fixed else totals.bounds
+    low, high = (pad(primal(t), (0, 1), value=end) for t, end in ((lower, -torch.inf), (upper, torch.inf)))
+    return Range(low, high)
 
 
 def finite(tensor: Tensor) -> Tensor:

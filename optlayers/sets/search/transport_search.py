@@ -15,6 +15,7 @@ from torch import Tensor, library
 
 from optlayers.autograd.batched_operator import front
 from optlayers.autograd.primal import primal
+from optlayers.parametric.range import Range
 from optlayers.sets.search.transport_dual import Dual, Totals
 from optlayers.sets.search.transport_graph import connect
 from optlayers.sets.search.transport_newton import maximise
@@ -55,10 +56,8 @@ def find_face(
     v: Tensor,
     lower: Tensor | None,
     upper: Tensor | None,
-    row_lower: Tensor,
-    row_upper: Tensor,
-    column_lower: Tensor,
-    column_upper: Tensor,
+    rows: Range[Tensor],
+    columns: Range[Tensor],
 ) -> TransportFace:
     """Return the face, with no derivative.
 
@@ -66,10 +65,9 @@ def find_face(
     ----------
     v : Tensor, shape (*batch, m, n)
     lower, upper : Tensor, shape (*batch, m, n), or None
-    row_lower, row_upper : Tensor, shape (*batch, m)
-    column_lower, column_upper : Tensor, shape (*batch, n)
+    rows, columns : Range of Tensor, shape (*batch, m), (*batch, n)
     """
-    tensors = (v, lower, upper, row_lower, row_upper, column_lower, column_upper)
+    tensors = (v, lower, upper, rows.lower, rows.upper, columns.lower, columns.upper)
     return TransportFace(*torch.ops.optlayers.transport_face(*(None if t is None else primal(t) for t in tensors)))
 
 

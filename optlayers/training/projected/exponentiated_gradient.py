@@ -30,7 +30,7 @@ class ExponentiatedGradient(MemberOptimizer):
     Parameters
     ----------
     constraints : dict of Parameter to (list of cvxpy.Constraint, FeasibleSet or ScheduledSet)
-        Pieces of ``{x : 0 <= x <= upper, total_lower <= normal @ x <= total_upper}`` with a positive normal: simplexes
+        Pieces of ``{x : 0 <= x <= upper, least <= normal @ x <= most}`` with a positive normal: simplexes
         of any total, capped and weighted ones, and boxes from zero. A variable's shape is the parameter's or that of
         its last dimensions. Parameters start positive, and are brought into their sets at once.
     lr : float
@@ -114,17 +114,12 @@ def _(own: BoxSection, e: Tensor) -> Tensor | None:
     positive = own.normal is None or bool((own.normal > 0).all())
     if own.lower is None or bool(own.lower.any()) or not positive:
         return None
-    if own.normal is None and own.upper is None and own.total_lower is own.total_upper:
-        assert own.total_lower is not None
-        return own.total_lower.unsqueeze(-1) * e.softmax(-1)
+    if own.normal is None and own.upper is None and own.total.is_fixed:
+        return own.total.value.unsqueeze(-1) * e.softmax(-1)
     normal = torch.ones_like(e) if own.normal is None else own.normal
     upper = torch.full_like(e, torch.inf) if own.upper is None else own.upper
     free = (normal * e.exp().minimum(upper)).sum(-1)
-    total = free
-    if own.total_lower is not None:
-        total = total.maximum(own.total_lower)
-    if own.total_upper is not None:
-        total = total.minimum(own.total_upper)
+    total = own.total.clamp(free)
     tied = _with_total(e.double(), normal.double(), upper.double(), total.double().unsqueeze(-1)).to(e.dtype)
     return torch.where((free == total).unsqueeze(-1), e.exp().minimum(upper), tied)
 
