@@ -26,7 +26,7 @@ from optlayers.projection.duals import Dual, DualProblem
 from optlayers.projection.explanation import explain, summarise
 from optlayers.projection.outcome import Outcome
 from optlayers.solution import Solution
-from optlayers.solvers.problem import largest
+from optlayers.solvers.conic_program import largest
 from optlayers.warm_start import WarmStart
 
 Method = Literal["auto", "closed_form", "general", "dykstra", "cvxpylayers"]

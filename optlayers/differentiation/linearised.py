@@ -7,8 +7,8 @@ from torch import Tensor
 
 from optlayers.autograd.tracing import is_traced
 from optlayers.solvers.augmented_lagrangian import hessian, normal_maps
+from optlayers.solvers.conic_program import ConicProgram, split_cones
 from optlayers.solvers.normal_equations import back_substitute, factorise
-from optlayers.solvers.problem import Problem, split_cones
 
 _WEAK = 1e-9  # relative; duals of cones up to this size are zero
 _PENALTY = 1e4
@@ -26,8 +26,8 @@ class Linearised:
     multipliers, whose steps have one factorisation of positive definite matrices.
     """
 
-    def __init__(self, problem: Problem, held: Tensor, s: Tensor, y: Tensor) -> None:
-        self.problem, self.held, self.s, self.y = problem, held, s, y
+    def __init__(self, program: ConicProgram, held: Tensor, s: Tensor, y: Tensor) -> None:
+        self.program, self.held, self.s, self.y = program, held, s, y
 
     def solve(self, r: Tensor, t: Tensor) -> Tensor:
         """Return ``dx``, ``(samples, n)``, linear in ``(r, t)``."""
@@ -39,20 +39,20 @@ class Linearised:
         return torch.where(singular, self._by_multipliers(r, t), dx)
 
     def _by_elimination(self, r: Tensor, t: Tensor) -> tuple[Tensor, Tensor]:
-        problem, n = self.problem, r.shape[-1]
+        program, n = self.program, r.shape[-1]
         normals = self._normals(1.0)
-        rows = problem.rows.expand(r.shape[0], -1, -1)
-        if problem.box:
+        rows = program.rows.expand(r.shape[0], -1, -1)
+        if program.box:
             rows = torch.cat([torch.eye(n, dtype=r.dtype, device=r.device).expand(r.shape[0], n, n), rows], 1)
         normal = torch.diag_embed(self.held.to(r.dtype))
-        start = problem.linear
+        start = program.linear
         for group in normals:
             for k in range(group.shape[1]):
                 stop = start + group.shape[-1]
                 normal[:, start:stop, start:stop] = group[:, k]
                 start = stop
         identity = torch.eye(t.shape[-1], dtype=r.dtype, device=r.device)
-        weight = torch.diag(problem.weight).expand(r.shape[0], n, n)
+        weight = torch.diag(program.weight).expand(r.shape[0], n, n)
         upper = torch.cat([weight, rows.mT @ normal], -1)
         lower = torch.cat([rows, normal - identity], -1)
         factor, pivots, _ = torch.linalg.lu_factor_ex(torch.cat([upper, lower], -2))
@@ -63,31 +63,31 @@ class Linearised:
         return solution[:, :n], singular
 
     def _by_multipliers(self, r: Tensor, t: Tensor) -> Tensor:
-        problem, linear = self.problem, self.problem.linear
+        program, linear = self.program, self.program.linear
         normals = self._normals(_PENALTY)
-        shift = torch.where(problem.weight > 0, 0.0, _AUXILIARY)
+        shift = torch.where(program.weight > 0, 0.0, _AUXILIARY)
         penalty = torch.full_like(r[:, :1], _PENALTY).detach()
-        factor = factorise(hessian(problem, self.held, normals, penalty, shift))
+        factor = factorise(hessian(program, self.held, normals, penalty, shift))
 
         def pull(dx: Tensor, dy: Tensor) -> Tensor:
-            w = penalty * (t - problem.apply(dx)) + dy
+            w = penalty * (t - program.apply(dx)) + dy
             parts = [torch.where(self.held[:, :linear], w[:, :linear], 0.0)]
-            for normal, (_, _, own) in zip(normals, split_cones(w, problem.cones), strict=True):
+            for normal, (_, _, own) in zip(normals, split_cones(w, program.cones), strict=True):
                 parts.append((normal @ own.unsqueeze(-1)).squeeze(-1).flatten(-2))
             return torch.cat(parts, -1)
 
         dx, dy, center = torch.zeros_like(r), torch.zeros_like(t), torch.zeros_like(r)
         for _ in range(_PROXIMAL_STEPS):
-            rest = r - problem.weight * dx - shift * (dx - center) + problem.adjoint(pull(dx, dy))
+            rest = r - program.weight * dx - shift * (dx - center) + program.adjoint(pull(dx, dy))
             dx = dx + back_substitute(factor, rest)
             dy, center = pull(dx, dy), dx
         return dx
 
     def _normals(self, penalty: float) -> list[Tensor]:
         """Return ``1 - D`` of the cones; zero for those without dual, which hold nothing."""
-        problem = self.problem
-        normals = normal_maps(problem, self.s - self.y / penalty)
-        weak = _WEAK * problem.scale.detach().reshape(-1, 1, 1, 1)
-        for k, (_, _, own) in enumerate(split_cones(self.y, problem.cones)):
+        program = self.program
+        normals = normal_maps(program, self.s - self.y / penalty)
+        weak = _WEAK * program.scale.detach().reshape(-1, 1, 1, 1)
+        for k, (_, _, own) in enumerate(split_cones(self.y, program.cones)):
             normals[k] = torch.where(own.abs().amax(-1)[..., None, None] > weak, normals[k], 0.0)
         return normals

@@ -11,13 +11,13 @@ from optlayers.autograd.first_order import first_order
 from optlayers.autograd.primal import primal
 from optlayers.differentiation.active_space import ActiveSpace, active_sides
 from optlayers.differentiation.linearised import Linearised
-from optlayers.solvers.problem import Problem
+from optlayers.solvers.conic_program import ConicProgram
 
 _WEAK = 1e-9  # relative; duals up to this size are zero
 
 
-def reattach(problem: Problem, x: Tensor, y: Tensor, usable: Tensor | None) -> Tensor:
-    """Return `x` as a differentiable function of the problem's data, given a solution `x`, `y` without derivatives.
+def reattach(program: ConicProgram, x: Tensor, y: Tensor, usable: Tensor | None) -> Tensor:
+    """Return `x` as a differentiable function of the program's data, given a solution `x`, `y` without derivatives.
 
     Slacks at a bound stay there; with cones or auxiliary entries, those with a dual do. That is the derivative of the
     projection wherever it has one, and one of its limits elsewhere. Second derivatives are exact without cones, and
@@ -25,56 +25,56 @@ def reattach(problem: Problem, x: Tensor, y: Tensor, usable: Tensor | None) -> T
     derivatives are. None says that all are.
     """
     y = y if usable is None else torch.where(usable, y, 0.0)
-    if is_polyhedral(problem):
-        return _by_active_slacks(problem, x, y, *active_sides(problem, x, y, usable))
-    equal, weak = primal(problem.lower) == primal(problem.upper), _WEAK * primal(problem.scale).unsqueeze(-1)
+    if is_polyhedral(program):
+        return _by_active_slacks(program, x, y, *active_sides(program, x, y, usable))
+    equal, weak = primal(program.lower) == primal(program.upper), _WEAK * primal(program.scale).unsqueeze(-1)
     at_lower, at_upper = (y > weak) | equal, (y < -weak) & ~equal
     if usable is not None:
         at_lower, at_upper = at_lower & usable, at_upper & usable
-    return _by_linearisation(problem, x, y, at_lower, at_upper)
+    return _by_linearisation(program, x, y, at_lower, at_upper)
 
 
-def tangent(problem: Problem, x: Tensor, y: Tensor, change: Tensor) -> Tensor:
-    """Return how a solution `x`, `y` of a polyhedral problem follows a change of its points, to first order.
+def tangent(program: ConicProgram, x: Tensor, y: Tensor, change: Tensor) -> Tensor:
+    """Return how a solution `x`, `y` of a polyhedral program follows a change of its points, to first order.
 
     The map is symmetric. Near the solution it is the whole truth: the projection onto a polyhedron is piecewise affine.
     """
-    at_lower, at_upper = active_sides(problem, x, y, None)
-    return ActiveSpace(problem, at_lower | at_upper).tangent(change)
+    at_lower, at_upper = active_sides(program, x, y, None)
+    return ActiveSpace(program, at_lower | at_upper).tangent(change)
 
 
-def is_polyhedral(problem: Problem) -> bool:
+def is_polyhedral(program: ConicProgram) -> bool:
     """Whether the slacks at bounds say all of the derivative: there are no cones and no auxiliary entries."""
-    return problem.is_strong and not problem.cones
+    return program.is_strong and not program.cones
 
 
-def _by_active_slacks(problem: Problem, x: Tensor, y: Tensor, at_lower: Tensor, at_upper: Tensor) -> Tensor:
+def _by_active_slacks(program: ConicProgram, x: Tensor, y: Tensor, at_lower: Tensor, at_upper: Tensor) -> Tensor:
     """Solve ``dx - A' dy = v - x + A' y, A dx = target - A x`` for the active slacks."""
     n = x.shape[-1]
-    space = ActiveSpace(problem, at_lower | at_upper)
-    target = torch.where(at_lower, problem.lower, torch.where(at_upper, problem.upper, 0.0))
+    space = ActiveSpace(program, at_lower | at_upper)
+    target = torch.where(at_lower, program.lower, torch.where(at_upper, program.upper, 0.0))
     fixed = torch.zeros_like(x)
-    if problem.box:
+    if program.box:
         fixed = torch.where((at_lower | at_upper)[:, :n], target[:, :n] - x, 0.0)
         target, y = target[:, n:], y[:, n:]
-    move = space.inside(problem.v - x + problem.transposed_times(space.own(y)))
-    return x + fixed + move + space.lift(target - problem.times(x + fixed + move))
+    move = space.inside(program.v - x + program.transposed_times(space.own(y)))
+    return x + fixed + move + space.lift(target - program.times(x + fixed + move))
 
 
-def _by_linearisation(problem: Problem, x: Tensor, y: Tensor, at_lower: Tensor, at_upper: Tensor) -> Tensor:
+def _by_linearisation(program: ConicProgram, x: Tensor, y: Tensor, at_lower: Tensor, at_upper: Tensor) -> Tensor:
     """Linearise the KKT equations: `stationarity` and `target` are how the data move them away from zero."""
-    s = primal(problem.apply(x))
-    lower, upper, linear = primal(problem.lower), primal(problem.upper), problem.linear
-    detached = replace(problem, rows=primal(problem.rows), lower=lower, upper=upper, v=primal(problem.v))
+    s = primal(program.apply(x))
+    lower, upper, linear = primal(program.lower), primal(program.upper), program.linear
+    detached = replace(program, rows=primal(program.rows), lower=lower, upper=upper, v=primal(program.v))
     at_cone = torch.zeros_like(at_lower)
     at_cone[:, linear:] = True
     at_lower, at_upper = at_lower & ~at_cone, at_upper & ~at_cone
     held = at_lower | at_upper
-    stationarity = problem.weight * (problem.v - x) + problem.adjoint(y)
+    stationarity = program.weight * (program.v - x) + program.adjoint(y)
     below = at_lower | at_cone
-    target = torch.where(below, problem.lower, 0.0) - torch.where(below, lower, 0.0)
-    target = target + torch.where(at_upper, problem.upper, 0.0) - torch.where(at_upper, upper, 0.0)
-    target = target - (problem.apply(x) - s)
-    system = Linearised(detached if problem.cones else problem, held, s, y)
+    target = torch.where(below, program.lower, 0.0) - torch.where(below, lower, 0.0)
+    target = target + torch.where(at_upper, program.upper, 0.0) - torch.where(at_upper, upper, 0.0)
+    target = target - (program.apply(x) - s)
+    system = Linearised(detached if program.cones else program, held, s, y)
     result = x + system.solve(stationarity, target)
-    return first_order(result, problem.v, problem.rows, problem.lower, problem.upper) if problem.cones else result
+    return first_order(result, program.v, program.rows, program.lower, program.upper) if program.cones else result

@@ -136,7 +136,7 @@ class GeneralPiece:
         lower, upper = self.lower(nothing), self.upper(nothing)
         if bool(_crossed(lower, upper, tolerance(nothing.dtype)).any()):
             return
-        bounds = Bounds.of(self.structure, geometry, geometry.norms, *_uncrossed(lower, upper))
+        bounds = Bounds.of(self.structure, geometry.reduction, geometry.norms, *_uncrossed(lower, upper))
         self.bounds = [Constant(part.numpy()) for part in bounds.pack()]
 
     def _prepare(
@@ -160,7 +160,7 @@ class GeneralPiece:
         geometry, splitting = unpack_constants(constants)
         if geometry is None or not self.bounds:
             return Formulation.of(self.structure, geometry, matrix, lower, upper, v), splitting
-        bounds = Bounds.unpack([constant.on(v.device) for constant in self.bounds])
+        bounds = Bounds(*(constant.on(v.device) for constant in self.bounds))
         return Formulation.at(self.structure, geometry, bounds, v), splitting
 
     def _attached(
@@ -174,18 +174,18 @@ class GeneralPiece:
         upper: Tensor,
     ) -> Tensor:
         """Return the points as functions of the data; those of samples without answer are of no use, but finite."""
-        if formulation is not None and found.own is not None and not bool(found.status.any()):
-            x, y = found.own
+        if formulation is not None and found.of_work is not None and not bool(found.status.any()):
+            x, y = found.of_work
             if self.bounds and is_polyhedral(formulation.work):
                 return follow(found.x, v, functools.partial(_tangent, formulation, x, y))
-            return formulation.restore_points(reattach(formulation.work, x, y, None))
+            return formulation.user_points(reattach(formulation.work, x, y, None))
         geometry, _ = unpack_constants(constants)
         lower, upper = lower - found.shift, upper - found.shift
         formulation = Formulation.of(self.structure, geometry, matrix, lower, upper, v)
         usable = ((found.status == int(Status.SOLVED)) | (found.shift != 0).any(-1)).unsqueeze(-1)
-        x = torch.where(usable, found.x, primal(formulation.whole.v))
-        x, y = primal(formulation.enter(x)), primal(formulation.enter_duals(formulation.whole_duals(found.y)))
-        return formulation.restore_points(reattach(formulation.work, x, y, usable))
+        x, y = formulation.enter(found.x, found.y)
+        x = torch.where(usable, primal(x), primal(formulation.work.v))
+        return formulation.user_points(reattach(formulation.work, x, primal(y), usable))
 
 
 def _tangent(formulation: Formulation, x: Tensor, y: Tensor, change: Tensor) -> Tensor:

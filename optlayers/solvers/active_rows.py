@@ -5,11 +5,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from optlayers.solvers.problem import Problem
+from optlayers.solvers.conic_program import ConicProgram
 
 
 class ActiveRows:
-    """Which rows of a problem are active.
+    """Which rows of a program are active.
 
     Parameters
     ----------
@@ -44,20 +44,20 @@ class ActiveRows:
         zeros = values.new_zeros(values.shape[0], self.width)
         return zeros.scatter(-1, self.order, values if self.own is None else torch.where(self.own, values, 0.0))
 
-    def gram(self, problem: Problem, proximal: float, free: Tensor | None = None) -> Tensor:
+    def gram(self, program: ConicProgram, proximal: float, free: Tensor | None = None) -> Tensor:
         """Return ``A A' + proximal`` of the active rows, ``(samples, most, most)``, and the identity elsewhere.
 
         With `free`, ``(samples, n)``, only those entries count.
         """
-        if problem.gram is not None and free is None:
+        if program.gram is not None and free is None:
             samples, most = self.order.shape
-            chosen = problem.gram.index_select(0, self.order.reshape(-1)).reshape(samples, most, self.width)
+            chosen = program.gram.index_select(0, self.order.reshape(-1)).reshape(samples, most, self.width)
             matrix = chosen.gather(-1, self.order.unsqueeze(1).expand(samples, most, most))
             if self.own is not None:
                 own = self.own.to(matrix.dtype)
                 matrix = matrix * own.unsqueeze(-1) * own.unsqueeze(-2)
         else:
-            rows = problem.chosen_rows(self.order)
+            rows = program.chosen_rows(self.order)
             rows = rows if self.own is None else rows * self.own.unsqueeze(-1)
             rows = rows if free is None else rows * free.unsqueeze(-2)
             matrix = rows @ rows.mT

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
 
 from optlayers.autograd.primal import primal
+from optlayers.solvers.conic_program import ConicProgram, largest
 from optlayers.solvers.geometry import Geometry, Reduction, row_norms
-from optlayers.solvers.problem import Problem, largest
 from optlayers.solvers.structure import Structure
+
+_SMALLEST_UNIT = 1e-3  # of the largest bound
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,6 +23,8 @@ class Bounds:
     ----------
     whole_lower, whole_upper : Tensor, shape (samples, slacks of `whole`)
     lower, upper : Tensor, shape (samples, slacks of `work`)
+    size : Tensor, shape (samples, 1)
+        The largest finite bound of `whole`.
     origin : Tensor, shape (samples, n), or None
         The point of the equalities from which `work` counts.
     """
@@ -30,72 +33,80 @@ class Bounds:
     whole_upper: Tensor
     lower: Tensor
     upper: Tensor
-    origin: Tensor | None
+    size: Tensor
+    origin: Tensor | None = None
 
     @staticmethod
-    def of(structure: Structure, geometry: Geometry | None, norms: Tensor, lower: Tensor, upper: Tensor) -> Bounds:
+    def of(structure: Structure, reduction: Reduction | None, norms: Tensor, lower: Tensor, upper: Tensor) -> Bounds:
         """Scale the user's bounds ``(samples, slacks)``, and take the equalities out."""
         count = len(structure.bounded)
         lower, upper = _scaled(lower, count, 1 / norms), _scaled(upper, count, 1 / norms)
+        sizes = primal(torch.cat([lower, upper], -1)).abs()
+        size = largest(torch.where(sizes.isfinite(), sizes, 0.0)).unsqueeze(-1)
         whole = _spread(lower, structure, -torch.inf), _spread(upper, structure, torch.inf)
-        reduction = None if geometry is None else geometry.reduction
         if reduction is None:
-            return Bounds(*whole, *whole, None)
-        own_lower, own_upper = lower[:, reduction.kept], upper[:, reduction.kept]
+            return Bounds(*whole, *whole, size)
+        lower, upper, equal = lower[:, reduction.kept], upper[:, reduction.kept], lower[:, reduction.equal]
         if reduction.is_identity:
-            return Bounds(*whole, own_lower, own_upper, None)
-        origin = lower[:, reduction.equal] @ reduction.particular.mT
+            return Bounds(*whole, lower, upper, size)
+        origin = equal @ reduction.particular.mT
         shift = origin @ reduction.original.mT
         determined = reduction.lengths.isinf()
-        own_lower = ((own_lower - shift) / reduction.lengths).masked_fill(determined, -torch.inf)
-        own_upper = ((own_upper - shift) / reduction.lengths).masked_fill(determined, torch.inf)
-        return Bounds(*whole, own_lower, own_upper, origin)
+        lower = ((lower - shift) / reduction.lengths).masked_fill(determined, -torch.inf)
+        upper = ((upper - shift) / reduction.lengths).masked_fill(determined, torch.inf)
+        return Bounds(*whole, lower, upper, size, origin)
 
     def pack(self) -> list[Tensor]:
         """Return the bounds as a list of tensors."""
         parts = (getattr(self, field.name) for field in fields(self))
         return [part for part in parts if part is not None]
 
-    @staticmethod
-    def unpack(parts: Sequence[Tensor]) -> Bounds:
-        """Undo `pack`."""
-        whole_lower, whole_upper, lower, upper, *origin = parts
-        return Bounds(whole_lower, whole_upper, lower, upper, origin[0] if origin else None)
-
     def expand(self, samples: int) -> Bounds:
         """Return the same for each sample, of which the rows are repeated in turn."""
         own = self.lower.shape[0]
         if own == samples:
             return self
-        repeated = [part.expand(samples // own, *part.shape).reshape(samples, part.shape[-1]) for part in self.pack()]
-        return Bounds.unpack(repeated)
+        parts = [part.expand(samples // own, *part.shape).reshape(samples, part.shape[-1]) for part in self.pack()]
+        return Bounds(*parts)
 
 
 @dataclass(frozen=True, eq=False)
 class Formulation:
-    """One problem twice: `whole`, with scaled rows, which judges; and `work`, maybe without equalities, to be solved.
+    """One program twice: `whole`, with scaled rows, which judges; and `work`, maybe without equalities, to be solved.
+
+    Both are in units of the set, so that ``P_sK(s v) = s P_K(v)``, for powers of two to the last bit.
 
     Attributes
     ----------
     structure : Structure
     norms : Tensor, shape (1 or samples, m)
+    unit : Tensor, shape (samples, 1)
+        The size of the points or of the set, whichever is smaller, as a power of two: what is 1 in both programs.
     reduction : Reduction or None
         Between the two; None where they are one object.
-    whole, work : Problem
+    whole, work : ConicProgram
     origin : Tensor, shape (samples, n), or None
         See `Bounds`.
     """
 
     structure: Structure
     norms: Tensor
+    unit: Tensor
     reduction: Reduction | None
-    whole: Problem
-    work: Problem
+    whole: ConicProgram
+    work: ConicProgram
     origin: Tensor | None
 
     @staticmethod
     def of(
-        structure: Structure, geometry: Geometry | None, matrix: Tensor, lower: Tensor, upper: Tensor, v: Tensor
+        structure: Structure,
+        geometry: Geometry | None,
+        matrix: Tensor,
+        lower: Tensor,
+        upper: Tensor,
+        v: Tensor,
+        *,
+        norms: Tensor | None = None,
     ) -> Formulation:
         """Formulate a batch.
 
@@ -105,53 +116,52 @@ class Formulation:
             Not used with a geometry.
         lower, upper : Tensor, shape (samples, slacks)
         v : Tensor, shape (samples, size)
+        norms : Tensor, shape (1 or samples, m), optional
+            What the matrix's rows are divided by, where it has derivatives that matter.
         """
-        if geometry is not None:
-            return Formulation.at(structure, geometry, Bounds.of(structure, geometry, geometry.norms, lower, upper), v)
-        norms = row_norms(primal(matrix), structure)
-        bounds = Bounds.of(structure, None, norms, lower, upper)
-        return Formulation._of(structure, norms, matrix / norms.unsqueeze(-1), None, bounds, v)
+        if geometry is None:
+            norms = row_norms(primal(matrix), structure) if norms is None else norms
+            geometry = Geometry(norms, matrix / norms.unsqueeze(-1), None)
+        return Formulation.at(
+            structure, geometry, Bounds.of(structure, geometry.reduction, geometry.norms, lower, upper), v
+        )
 
     @staticmethod
     def at(structure: Structure, geometry: Geometry, bounds: Bounds, v: Tensor) -> Formulation:
-        """Formulate a batch of points ``(samples, size)`` for a constant matrix."""
-        rows, norms = geometry.rows.unsqueeze(0), geometry.norms.unsqueeze(0)
-        return Formulation._of(structure, norms, rows, geometry.reduction, bounds.expand(v.shape[0]), v)
-
-    @staticmethod
-    def _of(
-        structure: Structure, norms: Tensor, rows: Tensor, reduction: Reduction | None, bounds: Bounds, v: Tensor
-    ) -> Formulation:
-        weight, points = v.new_ones(v.shape[-1]), v
+        """Formulate a batch of points ``(samples, size)``; the matrix may be one for all, ``(m, n)``."""
+        rows, norms, reduction = geometry.rows, geometry.norms, geometry.reduction
+        rows, norms = (rows.unsqueeze(0), norms.unsqueeze(0)) if rows.ndim == 2 else (rows, norms)
+        bounds = bounds.expand(v.shape[0])
+        unit = _unit(bounds.size, largest(primal(v)).unsqueeze(-1))
+        bounds = Bounds(*(part / unit for part in bounds.pack()))
+        weight, points = v.new_ones(v.shape[-1]), v / unit
         if structure.auxiliary:
             weight = torch.cat([weight, weight.new_zeros(structure.auxiliary)])
-            points = torch.cat([v, v.new_zeros(v.shape[0], structure.auxiliary)], -1)
-        whole = Problem(
-            weight,
-            structure.auxiliary == 0,
-            rows,
-            len(structure.bounded) > 0,
-            bounds.whole_lower,
-            bounds.whole_upper,
-            points,
-            structure.cones,
-        )
-        if reduction is None:
-            return Formulation(structure, norms, None, whole, whole, None)
-        if bounds.origin is not None:
-            points = (points - bounds.origin) @ reduction.basis
-            weight = weight[: points.shape[-1]]
-        gram = reduction.gram if len(reduction.gram) else None
-        rows = reduction.rows.unsqueeze(0)
-        work = Problem(weight, True, rows, False, bounds.lower, bounds.upper, points, structure.cones, gram)
-        return Formulation(structure, norms, reduction, whole, work, bounds.origin)
+            points = torch.cat([points, v.new_zeros(v.shape[0], structure.auxiliary)], -1)
+        is_strong, box = structure.auxiliary == 0, len(structure.bounded) > 0
+        limits = bounds.whole_lower, bounds.whole_upper
+        whole = work = ConicProgram(weight, is_strong, rows, box, *limits, points, structure.cones)
+        if reduction is not None:
+            if bounds.origin is not None:
+                points = (points - bounds.origin) @ reduction.basis
+                weight = weight[: points.shape[-1]]
+            gram = reduction.gram if len(reduction.gram) else None
+            rows, limits = reduction.rows.unsqueeze(0), (bounds.lower, bounds.upper)
+            work = ConicProgram(weight, True, rows, False, *limits, points, structure.cones, gram)
+        return Formulation(structure, norms, unit, reduction, whole, work, bounds.origin)
+
+    def shifted(self, index: Tensor, r: Tensor) -> Formulation:
+        """Return some samples, with the slacks of `whole` shifted by `r`, and no other program to be solved."""
+        whole = self.whole.select(index)
+        whole = replace(whole, lower=whole.lower - r, upper=whole.upper - r)
+        return Formulation(self.structure, self.norms, self.unit[index], None, whole, whole, None)
 
     def restore(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
         """Return points and duals of `whole` from those of `work`."""
         reduction, structure = self.reduction, self.structure
         if reduction is None:
             return x, y
-        x, y = self.restore_points(x), y / reduction.lengths
+        x, y = self._restore_points(x), y / reduction.lengths
         full = y.new_zeros(y.shape[0], structure.slacks)
         full[:, reduction.kept] = y
         if not reduction.is_identity:
@@ -165,27 +175,25 @@ class Formulation:
 
     def user_slacks(self, s: Tensor) -> Tensor:
         """Return slacks of `whole` as the user's rows have them: unscaled, those of bounded entries first."""
-        return _scaled(_gather(s, self.structure), len(self.structure.bounded), self.norms)
+        return self.unit * _scaled(_gather(s, self.structure), len(self.structure.bounded), self.norms)
 
     def user_duals(self, y: Tensor) -> Tensor:
         """Return the duals of the user's rows from those of `whole`."""
-        return _scaled(_gather(y, self.structure), len(self.structure.bounded), 1 / self.norms)
+        return self.unit * _scaled(_gather(y, self.structure), len(self.structure.bounded), 1 / self.norms)
 
-    def whole_duals(self, y: Tensor) -> Tensor:
-        """Undo `user_duals`."""
-        return _spread(_scaled(y, len(self.structure.bounded), self.norms), self.structure, 0.0)
+    def user_points(self, x: Tensor) -> Tensor:
+        """Return the user's points from those of `work`."""
+        return self.unit * self._restore_points(x)
 
-    def enter(self, x: Tensor) -> Tensor:
-        """Return points of `work` from those of `whole`; `restore_points` undoes it on the equalities."""
-        if self.origin is None or self.reduction is None:
-            return x
-        return (x - self.origin) @ self.reduction.basis
-
-    def restore_points(self, x: Tensor) -> Tensor:
-        """Return points of `whole` from those of `work`."""
-        if self.origin is None or self.reduction is None:
-            return x
-        return self.origin + x @ self.reduction.basis.mT
+    def enter(self, x: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return points and duals of `work` from the user's."""
+        reduction, structure = self.reduction, self.structure
+        x = x / self.unit
+        y = _scaled(y, len(structure.bounded), self.norms) / self.unit
+        if reduction is None:
+            return x, _spread(y, structure, 0.0)
+        y = torch.where(reduction.lengths.isfinite(), y[:, reduction.kept] * reduction.lengths, 0.0)
+        return x if self.origin is None else (x - self.origin) @ reduction.basis, y
 
     def enter_directions(self, change: Tensor) -> Tensor:
         """Return changes of points of `work` from those of `whole`."""
@@ -195,12 +203,17 @@ class Formulation:
         """Return changes of points of `whole` from those of `work`."""
         return change if self.origin is None or self.reduction is None else change @ self.reduction.basis.mT
 
-    def enter_duals(self, y: Tensor) -> Tensor:
-        """Return duals of `work` from those of `whole`."""
-        if self.reduction is None:
-            return y
-        y = _gather(y, self.structure)[:, self.reduction.kept]
-        return torch.where(self.reduction.lengths.isfinite(), y * self.reduction.lengths, 0.0)
+    def _restore_points(self, x: Tensor) -> Tensor:
+        """Return points of `whole` from those of `work`."""
+        if self.origin is None or self.reduction is None:
+            return x
+        return self.origin + x @ self.reduction.basis.mT
+
+
+def _unit(bounds: Tensor, points: Tensor) -> Tensor:
+    """Return the smaller of the two sizes, neither zero nor far below the bounds, as a power of two."""
+    size = torch.where(bounds > 0, torch.minimum(bounds, torch.maximum(points, _SMALLEST_UNIT * bounds)), points)
+    return torch.where(size > 0, size, 1.0).log2().floor().exp2()
 
 
 def _scaled(slacks: Tensor, bounded: int, factor: Tensor) -> Tensor:

@@ -10,7 +10,11 @@ from torch import Tensor
 from optlayers.solvers.formulation import Formulation
 from optlayers.solvers.solve import solve
 from optlayers.solvers.splitting import SplittingMap
-from optlayers.solvers.verdict import judge
+from optlayers.solvers.status import Status
+from optlayers.solvers.verdict import least_infeasible
+
+_EXACT, _EXACT_CONES = 1e-9, 1e-10  # the relative KKT residual up to which a sample counts as solved
+_RELAXED = 1e-6  # the same for least-infeasible points, whose set may have no interior
 
 
 @dataclass(frozen=True)
@@ -24,44 +28,64 @@ class Nearest:
     violation : Tensor, shape (samples,)
         The largest distance of a slack to its range, in the user's units; zero without auxiliary entries, where it can
         be computed from the point.
+    error : Tensor, shape (samples,)
+        The relative KKT residual.
     status : Tensor of int, shape (samples,)
         0 solved, 1 the set is empty, 3 neither could be shown.
     steps : Tensor of int, shape (samples,)
     shift : Tensor, shape (samples, slacks of the structure)
         What bounds are lowered by, in the user's units, to make an empty set hold points: zero where it is not empty,
         or not asked for.
-    own : tuple of Tensor, or None
-        Points and duals in the solver's own coordinates, where all samples are solved and the formulation is at hand.
+    of_work : tuple of Tensor, or None
+        Points and duals in the coordinates of the formulation's `work`, where it is at hand.
     """
 
     x: Tensor
     y: Tensor
     violation: Tensor
+    error: Tensor
     status: Tensor
     steps: Tensor
     shift: Tensor
-    own: tuple[Tensor, Tensor] | None = None
+    of_work: tuple[Tensor, Tensor] | None = None
 
 
 @torch.no_grad()
-def nearest(formulation: Formulation, splitting: SplittingMap | None, start: Tensor | None, *, relax: bool) -> Nearest:
-    """Return ``argmin |x - v|`` over the set, without derivatives.
+def nearest(
+    formulation: Formulation, affine: SplittingMap | None, start: Tensor | None, *, relax: bool, precision: float = 0.0
+) -> Nearest:
+    """Return ``argmin |x - v|`` over the set, without derivatives; of samples that are not solved, the best iterate.
 
     Parameters
     ----------
     start : Tensor, shape (samples, slacks + n), or None
-        Duals and points of nearby problems; NaN where there are none.
+        Duals and points of nearby programs; NaN where there are none.
     relax : bool
         Whether samples whose set is empty get the least-infeasible point.
+    precision : float
+        The relative rounding of the data: no smaller KKT residual is asked for.
     """
-    answer = solve(formulation, splitting, start)
-    status, shift = judge(formulation, answer, relax)
+    accuracy = max(precision, _EXACT_CONES if formulation.whole.cones else _EXACT)
+    best = solve(formulation, affine, start, accuracy)
+    x, y = formulation.restore(best.x, best.y)
+    error, status, shift = best.error, torch.zeros_like(best.error, dtype=torch.int64), torch.zeros_like(y)
+    index = best.above(accuracy)
+    if len(index):
+        r, empty = least_infeasible(formulation.whole.select(index))
+        status[index] = torch.where(empty, int(Status.INFEASIBLE), int(Status.UNSOLVED))
+        if relax and bool(empty.any()):
+            chosen = index[empty]
+            shift[chosen] = r[empty]
+            relaxed = solve(formulation.shifted(chosen, r[empty]), None, None, accuracy)
+            x[chosen], y[chosen], error[chosen] = relaxed.x, relaxed.y, relaxed.error
+            status[chosen] = torch.where(relaxed.error <= _RELAXED, int(Status.INFEASIBLE), int(Status.UNSOLVED))
     return Nearest(
-        answer.x,
-        formulation.user_duals(answer.y),
-        formulation.violation(answer.x) if formulation.structure.auxiliary else torch.zeros_like(answer.error),
+        formulation.unit * x,
+        formulation.user_duals(y),
+        formulation.violation(x) if formulation.structure.auxiliary else torch.zeros_like(error),
+        error,
         status,
-        torch.full_like(status, answer.steps),
-        shift,
-        answer.own,
+        torch.full_like(status, best.steps),
+        formulation.user_slacks(shift),
+        (best.x, best.y),
     )

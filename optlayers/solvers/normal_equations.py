@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from optlayers.autograd.tracing import is_traced
-from optlayers.solvers.problem import Problem
+from optlayers.solvers.conic_program import ConicProgram
 
 _WELL_CONDITIONED = 0.1  # pivots of unit rows
 
@@ -20,26 +20,26 @@ class NormalEquations:
 
     Parameters
     ----------
-    problem : Problem
+    program : ConicProgram
     theta : Tensor, shape (samples, slacks)
         Nonnegative.
     shift : Tensor, shape (n,)
         Added to the weights.
     """
 
-    def __init__(self, problem: Problem, theta: Tensor, shift: Tensor | float = 0.0) -> None:
-        self.problem, self.theta = problem, theta
-        n = problem.v.shape[-1]
-        m = problem.rows.shape[-2]
-        own = theta[:, n:] if problem.box else theta
-        self.diagonal = (problem.weight + shift).expand_as(problem.v)
-        if problem.box:
+    def __init__(self, program: ConicProgram, theta: Tensor, shift: Tensor | float = 0.0) -> None:
+        self.program, self.theta = program, theta
+        n = program.v.shape[-1]
+        m = program.rows.shape[-2]
+        own = theta[:, n:] if program.box else theta
+        self.diagonal = (program.weight + shift).expand_as(program.v)
+        if program.box:
             self.diagonal = self.diagonal + theta[:, :n]
-        self.is_dual = m < n and problem.is_strong
+        self.is_dual = m < n and program.is_strong
         self.root = own.sqrt()
-        rows = problem.rows
+        rows = program.rows
         if self.is_dual:
-            left = rows / self.diagonal.unsqueeze(-2) if problem.box else rows / self.diagonal[0]
+            left = rows / self.diagonal.unsqueeze(-2) if program.box else rows / self.diagonal[0]
             matrix = left @ rows.mT
             matrix = self.root.unsqueeze(-1) * matrix * self.root.unsqueeze(-2)
             matrix.diagonal(dim1=-2, dim2=-1).add_(1.0)
@@ -51,30 +51,30 @@ class NormalEquations:
     def solve(self, r: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         """Return ``(dx, dy)``, refined once."""
         dx, dy = self._solve(r, g)
-        problem = self.problem
-        more_r = r - self._weight_times(dx) + problem.adjoint(dy)
-        more_g = g - self.theta * problem.apply(dx) - dy
+        program = self.program
+        more_r = r - self._weight_times(dx) + program.adjoint(dy)
+        more_g = g - self.theta * program.apply(dx) - dy
         more_x, more_y = self._solve(more_r, more_g)
         return dx + more_x, dy + more_y
 
     def _weight_times(self, dx: Tensor) -> Tensor:
         product = self.diagonal * dx
-        return product - self.theta[:, : dx.shape[-1]] * dx if self.problem.box else product
+        return product - self.theta[:, : dx.shape[-1]] * dx if self.program.box else product
 
     def _solve(self, r: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
-        problem = self.problem
-        n = problem.v.shape[-1]
+        program = self.program
+        n = program.v.shape[-1]
         if not self.is_dual:
-            dx = back_substitute(self.factor, r + problem.adjoint(g))
-            return dx, g - self.theta * problem.apply(dx)
+            dx = back_substitute(self.factor, r + program.adjoint(g))
+            return dx, g - self.theta * program.apply(dx)
         own = g
-        if problem.box:
+        if program.box:
             r, own = r + g[:, :n], g[:, n:]
-        first = problem.times(r / self.diagonal)
+        first = program.times(r / self.diagonal)
         right = torch.where(self.root > 0, own / self.root, 0.0) - self.root * first
         dy = self.root * back_substitute(self.factor, right)
-        dx = (r + problem.transposed_times(dy)) / self.diagonal
-        return dx, torch.cat([g[:, :n] - self.theta[:, :n] * dx, dy], -1) if problem.box else dy
+        dx = (r + program.transposed_times(dy)) / self.diagonal
+        return dx, torch.cat([g[:, :n] - self.theta[:, :n] * dx, dy], -1) if program.box else dy
 
 
 def factorise(matrix: Tensor) -> Tensor:

@@ -20,6 +20,7 @@ from optlayers.solvers.splitting import SplittingMap
 from optlayers.solvers.structure import Structure
 
 _NAME = "optlayers::nearest_point"
+_OUTPUTS = ("x", "y", "violation", "error", "status", "steps", "shift")
 _SPLITTING, _REDUCTION = len(fields(SplittingMap)), len(fields(Reduction))
 
 
@@ -33,6 +34,7 @@ def nearest_point(
     start: Tensor | None = None,
     *,
     relax: bool = False,
+    precision: float = 0.0,
 ) -> Nearest:
     """Return `nearest` of data that may be traced; arguments as for `Formulation.of`.
 
@@ -42,11 +44,11 @@ def nearest_point(
         The code of a `Structure`.
     constants : sequence of Tensor
         `pack_constants` of a constant matrix, or empty.
-    start, relax
+    start, relax, precision
         As for `nearest`.
     """
     tensors = (primal(v), primal(matrix), primal(lower), primal(upper), None if start is None else primal(start))
-    outputs = torch.ops.optlayers.nearest_point(structure, list(constants), *tensors, relax)
+    outputs = torch.ops.optlayers.nearest_point(structure, list(constants), *tensors, relax, precision)
     return Nearest(*outputs)
 
 
@@ -70,81 +72,50 @@ def unpack_constants(constants: Sequence[Tensor]) -> tuple[Geometry | None, Spli
     return Geometry(norms, rows, reduction), splitting
 
 
-@torch.no_grad()
-def _nearest_point(
-    structure: str,
-    constants: list[Tensor],
-    v: Tensor,
-    matrix: Tensor,
-    lower: Tensor,
-    upper: Tensor,
-    start: Tensor | None,
-    relax: bool,
-) -> tuple[Tensor, ...]:
-    geometry, splitting = unpack_constants(constants)
+def _nearest_point(structure: str, constants: list[Tensor], v: Tensor, *others: Any) -> tuple[Tensor, ...]:
+    matrix, lower, upper, start, relax, precision = others
     shape = Structure.decode(structure)
-    if geometry is None and matrix.shape[0] == 1 and v.shape[0] > 1:
+    geometry, splitting = unpack_constants(constants)
+    if geometry is None and matrix.shape[0] == 1:  # one matrix for all samples, though not a constant
         geometry = Geometry.of(matrix[0], shape)
         splitting = SplittingMap.of(geometry, shape)
-    found = nearest(Formulation.of(shape, geometry, matrix, lower, upper, v), splitting, start, relax=relax)
-    return found.x, found.y, found.violation, found.status, found.steps, found.shift
+    formulation = Formulation.of(shape, geometry, matrix, lower, upper, v)
+    answer = nearest(formulation, splitting, start, relax=relax, precision=precision)
+    return tuple(getattr(answer, name) for name in _OUTPUTS)
 
 
-def _fake_nearest_point(
-    structure: str,
-    constants: list[Tensor],
-    v: Tensor,
-    matrix: Tensor,
-    lower: Tensor,
-    upper: Tensor,
-    start: Tensor | None,
-    relax: bool,
-) -> tuple[Tensor, ...]:
+def _fake_nearest_point(structure: str, constants: list[Tensor], v: Tensor, *others: Any) -> tuple[Tensor, ...]:
     samples, shape = v.shape[0], Structure.decode(structure)
-    status = torch.empty(samples, dtype=torch.int64, device=v.device)
-    return (
-        v.new_empty(samples, shape.columns),
-        v.new_empty(samples, shape.slacks),
-        v.new_empty(samples),
-        status,
-        torch.empty_like(status),
-        v.new_empty(samples, shape.slacks),
-    )
+    y, number, count = v.new_empty(samples, shape.slacks), v.new_empty(samples), v.new_empty(samples, dtype=torch.int64)
+    outputs = v.new_empty(samples, shape.columns), y, number, number, count, count, y
+    return tuple(torch.empty_like(output) for output in outputs)
 
 
 def _map_nearest_point(
-    info: Any,
-    dims: tuple[Any, ...],
-    structure: str,
-    constants: list[Tensor],
-    v: Tensor,
-    matrix: Tensor,
-    lower: Tensor,
-    upper: Tensor,
-    start: Tensor | None,
-    relax: bool,
+    info: Any, dims: tuple[Any, ...], structure: str, constants: list[Tensor], *others: Any
 ) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
+    """Flatten the mapped dimension into the samples; a matrix that all samples share is repeated only where mapped."""
     count = info.batch_size
+    v, matrix, lower, upper, start, relax, precision = others
 
-    def flat(tensor: Tensor, dim: int | None) -> Tensor:
+    def flat(tensor: Tensor, dim: int | None, samples: int | None = None) -> Tensor:
         tensor = tensor.expand(count, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
+        tensor = tensor if samples is None else tensor.expand(count, samples, *tensor.shape[2:])
         return tensor.reshape(tensor.shape[0] * tensor.shape[1], *tensor.shape[2:])
 
-    if dims[3] is not None:
-        samples = flat(v, dims[2]).shape[0] // count
-        moved = matrix.movedim(dims[3], 0)
-        matrix = moved.expand(count, samples, *moved.shape[2:]).reshape(count * samples, *moved.shape[2:])
-    elif matrix.shape[0] > 1:
-        matrix = flat(matrix, None)
+    points = flat(v, dims[2])
+    if dims[3] is not None or matrix.shape[0] > 1:
+        matrix = flat(matrix, dims[3], points.shape[0] // count)
     outputs = torch.ops.optlayers.nearest_point(
         structure,
         constants,
-        flat(v, dims[2]),
+        points,
         matrix,
         flat(lower, dims[4]),
         flat(upper, dims[5]),
         None if start is None else flat(start, dims[6]),
         relax,
+        precision,
     )
     return tuple(t.reshape(count, t.shape[0] // count, *t.shape[1:]) for t in outputs), (0,) * len(outputs)
 
@@ -152,7 +123,7 @@ def _map_nearest_point(
 library.define(
     _NAME,
     "(str structure, Tensor[] constants, Tensor v, Tensor matrix, Tensor lower, Tensor upper, Tensor? start, "
-    "bool relax) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
+    "bool relax, float precision) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
 )
 library.impl(_NAME, "default", _nearest_point)
 library.register_fake(_NAME, _fake_nearest_point)

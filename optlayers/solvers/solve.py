@@ -2,166 +2,96 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 
 import torch
 from torch import Tensor
 
 from optlayers.solvers.active_set import active_set
 from optlayers.solvers.augmented_lagrangian import augmented_lagrangian
+from optlayers.solvers.conic_program import ConicProgram, largest
 from optlayers.solvers.formulation import Formulation
 from optlayers.solvers.interior_point import interior_point
-from optlayers.solvers.problem import Problem
-from optlayers.solvers.splitting import SplittingMap
+from optlayers.solvers.iteration import Best, Limits
+from optlayers.solvers.splitting import SplittingMap, splitting
 
+_FAR = 1e4  # from the set, in units of it
+_ROUNDS = 5
 _FINISHED = 1e-12  # relative KKT residual; what is above goes on to the next method
-_SAFEGUARD = 1e-11
-_FINISHED_CONES = 1e-12
-_ROUNDS = ((30, 3), (70, 4), (150, 4))  # steps of the splitting, then of Newton's method
-_FEW, _ROUNDS_OF_FEW = 4, ((20, 3), (30, 3), (50, 4))  # samples for which both cost the same
-_CLOSE = 0.2  # relative violation after splitting, from which Newton's method is worth a try
-_POLISHING = 10
-_MEMORY = 2**25  # numbers in the largest temporary tensor
+_POLISHING = Limits(_FINISHED, 10)
+_SAFEGUARD = Limits(1e-11, 100, 25)
 
 
-@dataclass
-class Answer:
-    """Points, duals and relative errors of all samples so far, the steps taken, and points and duals of `work`."""
-
-    x: Tensor
-    y: Tensor
-    error: Tensor
-    steps: int
-    own: tuple[Tensor, Tensor] | None = None
-
-    def improve(self, index: Tensor, x: Tensor, y: Tensor, error: Tensor) -> None:
-        """Take over what is better, for the samples of `index`."""
-        better = error < self.error[index]
-        if len(index) == len(self.error) and bool(better.all()):
-            self.x, self.y, self.error = x, y, error
-            return
-        own = index[better]
-        self.x[own], self.y[own], self.error[own] = x[better], y[better], error[better]
-
-    def open(self, tolerance: float) -> Tensor:
-        """Return the samples whose error is larger."""
-        return (self.error > tolerance).nonzero().squeeze(-1)
+def cone_limits(accuracy: float, tolerance: float = _FINISHED) -> Limits:
+    """Return when the method for cones stops, if `accuracy` is enough."""
+    return Limits(tolerance, 300, 60, accuracy)
 
 
-def solve(formulation: Formulation, splitting: SplittingMap | None, start: Tensor | None) -> Answer:
-    """Return the answer in the coordinates of ``formulation.whole``.
+def solve(formulation: Formulation, affine: SplittingMap | None, start: Tensor | None, accuracy: float) -> Best:
+    """Return the best points and duals of ``formulation.work``, with their errors in ``formulation.whole``.
 
-    `start` are the user's duals and then the points of nearby problems, NaN where there are none.
+    `start` are the user's duals and then the points of nearby programs, NaN where there are none. A start that is no
+    better than none is dropped, and where one does not lead to `accuracy`, the sample begins again without.
     """
     work = formulation.work
-    y = torch.zeros_like(work.lower)
-    answer = Answer(work.v.clone(), y, torch.full_like(work.scale, torch.inf), 0)
+    best = Best.of(work)
     if work.v.numel():  # else there is no sample, or the equalities leave nothing to choose
-        began = None if start is None else _Start.of(formulation, start)
-        if work.cones:
-            _solve_cones(work, began, answer)
-        else:
-            _solve_polyhedron(work, splitting, began, answer)
-    x, y = formulation.restore(answer.x, answer.y)
-    error = answer.error if formulation.whole is work else formulation.whole.error(x, y)
-    return Answer(x, y, error, answer.steps, (answer.x, answer.y))
-
-
-@dataclass(frozen=True, eq=False)
-class _Start:
-    """Points and duals of `work` to start from, and which samples have them."""
-
-    x: Tensor
-    y: Tensor
-    known: Tensor
-
-    @staticmethod
-    def of(formulation: Formulation, start: Tensor) -> _Start:
-        structure = formulation.structure
-        known = start.isfinite().all(-1)
-        start = torch.where(known.unsqueeze(-1), start, 0.0)
-        y = formulation.enter_duals(formulation.whole_duals(start[:, : structure.slacks]))
-        x = formulation.enter(start[:, structure.slacks :])
-        return _Start(x, y, known)
-
-
-def _solve_polyhedron(work: Problem, splitting: SplittingMap | None, start: _Start | None, answer: Answer) -> None:
-    if start is not None:
-        known = start.known.nonzero().squeeze(-1)
-        _newton(work, known, start.x[known], start.y[known], _POLISHING, answer)
-    if splitting is not None:
-        z = None
-        own, index = work, _everyone(work) if start is None else answer.open(_FINISHED)
-        for steps, newton in _ROUNDS if work.samples > _FEW else _ROUNDS_OF_FEW:
-            if len(index) == 0:
-                return
-            if len(index) < own.samples:
-                own = work.select(index)
-            x, s, y = splitting.run(own, z, steps)
-            answer.steps += steps
-            close = (own.apply(x) - s).abs().amax(-1) <= _CLOSE * own.scale
-            chosen = close.nonzero().squeeze(-1)
-            if len(chosen) == 0:
-                break
-            rough = work.is_strong and not work.box
-            guess = _take(x, chosen), _take(y, chosen)
-            _newton(work, _take(index, chosen), *guess, newton, answer, rough=rough)
-            keep = (answer.error[index] > _FINISHED).nonzero().squeeze(-1)
-            if len(keep) == 0:
-                return
-            index, z = index[keep], (s - y / splitting.gamma)[keep]
-    _interior_point(work, answer)
-
-
-def _everyone(work: Problem) -> Tensor:
-    return torch.arange(work.samples, device=work.v.device)
-
-
-def _take(tensor: Tensor, index: Tensor) -> Tensor:
-    """Return some rows, in order; the tensor itself where they are all there are."""
-    return tensor if len(index) == len(tensor) else tensor[index]
-
-
-def _newton(
-    work: Problem, index: Tensor, x: Tensor, y: Tensor, steps: int, answer: Answer, *, rough: bool = False
-) -> None:
-    most, first = 0, 0
-    for part in chunks(work, index):
-        own = work if len(part) == work.samples else work.select(part)
-        chosen = slice(first, first + len(part))
-        first += len(part)
-        point, dual, error, taken = active_set(own, x[chosen], y[chosen], steps, _FINISHED, rough=rough)
-        answer.improve(part, point, dual, error)
-        most = max(most, taken)
-    answer.steps += most
-
-
-def _interior_point(work: Problem, answer: Answer) -> None:
-    most = 0
-    for part in chunks(work, answer.open(_SAFEGUARD)):
-        own = work.select(part)
-        x, y, steps = interior_point(own, _SAFEGUARD)
-        answer.improve(part, x, y, own.error(x, y))
-        x, y, error, polishing = active_set(own, x, y, _POLISHING, _FINISHED)
-        answer.improve(part, x, y, error)
-        most = max(most, steps + polishing)
-    answer.steps += most
-
-
-def _solve_cones(work: Problem, start: _Start | None, answer: Answer) -> None:
-    for part in chunks(work, answer.open(_FINISHED_CONES)):
-        own = work.select(part)
-        x, y = own.v, torch.zeros_like(own.lower)
         if start is not None:
-            known = start.known[part].unsqueeze(-1)
-            x, y = torch.where(known, start.x[part], x), torch.where(known, start.y[part], y)
-        x, y, steps = augmented_lagrangian(own, x, y, _FINISHED_CONES)
-        answer.improve(part, x, y, own.error(x, y))
-        answer.steps = max(answer.steps, steps)
+            _solve_from(formulation, start, best, accuracy)
+        _solve(work, affine, best, accuracy)
+        _solve_far(work, affine, best, accuracy)
+    if formulation.whole is not work or not work.v.numel():
+        best.error = formulation.whole.error(*formulation.restore(best.x, best.y))
+    return best
 
 
-def chunks(work: Problem, index: Tensor) -> tuple[Tensor, ...]:
-    """Split samples, so that temporary tensors of the factorisation fit."""
-    n, m = work.v.shape[-1], work.rows.shape[-2]
-    size = max(1, _MEMORY // max(1, n * max(n, m) if m >= n else m * n))
-    return index.split(size) if len(index) else ()
+def _solve_from(formulation: Formulation, start: Tensor, best: Best, accuracy: float) -> None:
+    work, slacks = formulation.work, formulation.structure.slacks
+    known = start.isfinite().all(-1)
+    start = torch.where(known.unsqueeze(-1), start, 0.0)
+    x, y = formulation.enter(start[:, slacks:], start[:, :slacks])
+    better = work.error(x, y) < work.error(work.v, torch.zeros_like(y))
+    index = (known & better).nonzero().squeeze(-1)
+    if work.cones:
+        best.run(work, index, lambda own, k: augmented_lagrangian(own, x[k], y[k]), cone_limits(accuracy))
+    else:
+        best.run(work, index, lambda own, k: active_set(own, x[k], y[k]), _POLISHING)
+
+
+def _solve(work: ConicProgram, affine: SplittingMap | None, best: Best, accuracy: float) -> None:
+    """Improve the samples that are not solved, from their points."""
+    if work.cones:
+        zero = torch.zeros_like(work.lower)
+        method = lambda own, k: augmented_lagrangian(own, own.v, zero[k])  # noqa: E731
+        best.run(work, best.above(accuracy), method, cone_limits(accuracy))
+        return
+    index = best.above(_FINISHED)
+    if affine is not None and len(index):
+        best.drive(index, splitting(work.select(index), affine, _FINISHED), Limits(_FINISHED, 3))
+    index = best.above(_SAFEGUARD.tolerance)
+    if len(index):
+        best.run(work, index, lambda own, k: interior_point(own), _SAFEGUARD)
+        best.run(work, index, lambda own, k: active_set(own, best.x[k], best.y[k]), _POLISHING)
+
+
+def _solve_far(work: ConicProgram, affine: SplittingMap | None, best: Best, accuracy: float) -> None:
+    """Improve samples whose points are so far from the set that rounding spoils the answer.
+
+    The projection `x` of `v` is also that of ``x + t (v - x)`` for all ``t >= 0``: a fixed point, found in few rounds,
+    as projections of far points hardly move with them.
+    """
+    index = ((best.error > accuracy) & (work.scale > _FAR)).nonzero().squeeze(-1)
+    x = best.x[index]
+    for _ in range(_ROUNDS):
+        if len(index) == 0:
+            return
+        own = work.select(index)
+        t = (_FAR * largest(x).clamp_min(1.0) / own.scale).clamp_max(1.0).unsqueeze(-1)
+        near = replace(own, v=x + t * (own.v - x))
+        inner = Best.of(near)
+        _solve(near, affine, inner, accuracy)
+        x, y = inner.x, inner.y / t
+        best.improve(index, x, y, own.error(x, y))
+        best.steps += inner.steps
+        keep = best.error[index] > accuracy
+        index, x = index[keep], x[keep]

@@ -7,14 +7,19 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from optlayers.solvers.active_set import active_set
+from optlayers.solvers.conic_program import ConicProgram
 from optlayers.solvers.geometry import Geometry
-from optlayers.solvers.problem import Problem
+from optlayers.solvers.iteration import Best, Iterate, Limits, Method
 from optlayers.solvers.structure import Structure
 
 _RELAXATION = 1.6
 _PENALTY = 4.0
 _MOST_ROWS = 1000
 _AUXILIARY = 1e-8
+_CLOSE = 0.2  # relative violation, from which Newton's method is worth a try
+_ROUNDS = ((30, 3), (70, 4), (150, 4))  # steps of the splitting, then of Newton's method
+_FEW, _ROUNDS_OF_FEW = 4, ((20, 3), (30, 3), (50, 4))  # samples for which both cost the same
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,21 +67,39 @@ class SplittingMap:
         source = weight.unsqueeze(-1) * inverse @ rows.mT
         return SplittingMap(rows.new_tensor(gamma), inverse, _RELAXATION * step, _RELAXATION * source)
 
-    def run(self, problem: Problem, z: Tensor | None, steps: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Return points ``(samples, n)``, slacks in their range and duals, both ``(samples, slacks)``.
+    def run(self, program: ConicProgram, z: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Return `z` after some steps ``z += r (M (2 s - z) + q - s)`` with ``s = P(z)``, the points, and the duals.
 
-        The iteration is ``z += r (M (2 s - z) + q - s)`` with ``s = P(z)``, from the slacks of the points by default
-        (Douglas-Rachford; Eckstein and Bertsekas, "On the Douglas-Rachford splitting method", 1992); in terms of
-        ``s - z / 2`` it takes four operations.
+        In terms of ``s - z / 2`` a step takes four operations (Douglas-Rachford; Eckstein and Bertsekas, "On the
+        Douglas-Rachford splitting method", 1992). It starts well at the slacks of the given points.
         """
-        q = problem.v @ self.source
-        z = problem.apply(problem.v) if z is None else z
-        s = problem.nearest_slack(z)
+        q = program.v @ self.source
+        s = program.nearest_slack(z)
         for _ in range(steps):
             z = torch.addmm(q, s.add_(z, alpha=-0.5), self.step).add_(z, alpha=1 - _RELAXATION / 2)
-            s = problem.nearest_slack(z)
+            s = program.nearest_slack(z)
         y = self.gamma * (s - z)
-        if problem.is_strong:
-            return problem.v + problem.adjoint(y), s, y
-        x = (problem.weight * problem.v + self.gamma * problem.adjoint(2 * s - z)) @ self.inverse
-        return x, s, y
+        if program.is_strong:
+            return z, program.v + program.adjoint(y), y
+        x = (program.weight * program.v + self.gamma * program.adjoint(2 * s - z)) @ self.inverse
+        return z, x, y
+
+
+def splitting(program: ConicProgram, affine: SplittingMap, tolerance: float) -> Method:
+    """From the given points, in rounds, each followed by Newton's method from the active set that it arrived at."""
+    most = program.v.shape[-1] if program.is_strong and not program.box else None
+    z = program.apply(program.v)
+    for steps, newton in _ROUNDS if program.samples > _FEW else _ROUNDS_OF_FEW:
+        z, x, y = affine.run(program, z, steps)
+        ax = program.apply(x)
+        close = (ax - z - y / affine.gamma).abs().amax(-1) <= _CLOSE * program.scale
+        if most is not None:
+            close = close & (((ax - y <= program.lower) | (ax - y >= program.upper)).sum(-1) <= most)
+        chosen = close.nonzero().squeeze(-1)
+        if len(chosen) == 0:
+            return
+        best = Best.of(program)
+        best.run(program, chosen, lambda own, k, x=x, y=y: active_set(own, x[k], y[k], most), Limits(tolerance, newton))
+        keep = yield Iterate(best.x, best.y, best.error, steps=steps + best.steps)
+        if keep is not None:
+            program, z = program.select(keep), z[keep]

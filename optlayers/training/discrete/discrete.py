@@ -15,7 +15,7 @@ from optlayers.errors import InfeasibleError, NotSolvedError
 from optlayers.feasible_set import FeasibleSet, Method
 from optlayers.oracles.integer_points import nearest_integer_point
 from optlayers.oracles.integer_program import IntegerProgram
-from optlayers.solvers.problem import largest
+from optlayers.solvers.conic_program import largest
 from optlayers.training.discrete.relaxation import Relaxation
 
 

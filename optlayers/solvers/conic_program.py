@@ -13,7 +13,7 @@ from optlayers.solvers.structure import ConeGroups, cone_slacks
 
 
 @dataclass(frozen=True, eq=False)
-class Problem:
+class ConicProgram:
     """``min 1/2 sum_i weight_i (x_i - v_i)^2``, ``s = rows @ x``, or ``s = (x, rows @ x)`` with a `box`, in the range.
 
     The range of the slacks `s` is ``[lower, upper]``, and ``lower + K`` for the slacks of cones, which come last.
@@ -51,16 +51,18 @@ class Problem:
 
     @property
     def scale(self) -> Tensor:
-        """The size of the points, at least one, to which residuals are relative: ``(samples,)``."""
-        return _size(self.v)
+        """The size of the points, at least one, to which stationarity is relative: ``(samples,)``."""
+        return largest(self.v).clamp_min(1.0)
 
     @property
     def linear(self) -> int:
         """The number of slacks in intervals."""
         return self.lower.shape[-1] - cone_slacks(self.cones)
 
-    def select(self, index: Tensor) -> Problem:
-        """Return the problem of some samples."""
+    def select(self, index: Tensor) -> ConicProgram:
+        """Return the program of some samples."""
+        if len(index) == self.samples:
+            return self
         rows = self.rows if self.rows.shape[0] == 1 else self.rows[index]
         return replace(self, rows=rows, lower=self.lower[index], upper=self.upper[index], v=self.v[index])
 
@@ -96,14 +98,15 @@ class Problem:
 
         The residual is ``weight (x - v) - A' y``, and ``s - P(s - y)`` for the slacks ``s = A x``: feasibility,
         complementarity and the signs of the duals in one (the natural residual of the variational inequality).
-        Stationarity is relative to the points, feasibility to the solutions; large duals are scaled down first, so that
-        their rounding does not count; NaN counts as infinite. With a `relaxation`, slacks are ``A x + relaxation y``.
+        Stationarity is relative to the points, the other part to the solutions and to 1, see `Formulation`: far points
+        must land on the set all the same. Large duals are scaled down first, so that their rounding does not count;
+        NaN counts as infinite. With a `relaxation`, slacks are ``A x + relaxation y``.
         """
         s = self.apply(x)
         if relaxation:
             s = s + relaxation * y
-        size = _size(x)
-        dual = y / (_size(y) / size).clamp_min(1.0).unsqueeze(-1)
+        size = largest(x).clamp_min(1.0)
+        dual = y / (largest(y) / size).clamp_min(1.0).unsqueeze(-1)
         gap = largest(s - self.nearest_slack(s - dual)) / size
         stationarity = largest(self.weight * (x - self.v) - self.adjoint(y)) / self.scale
         return torch.maximum(gap, stationarity).nan_to_num(torch.inf, torch.inf)
@@ -112,10 +115,6 @@ class Problem:
 def largest(tensor: Tensor) -> Tensor:
     """Return the largest absolute entry of the last dimension; zero where there are none."""
     return tensor.abs().amax(-1) if tensor.shape[-1] else tensor.sum(-1)
-
-
-def _size(tensor: Tensor) -> Tensor:
-    return largest(tensor).clamp_min(1.0)
 
 
 def project_range(z: Tensor, lower: Tensor, upper: Tensor, groups: ConeGroups) -> Tensor:
