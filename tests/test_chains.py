@@ -26,7 +26,6 @@ def _isotonic():
 
 
 SEARCHES = {
-    "plain": (pool_adjacent.pool_rows, chain_search.search_rows, total_variation_search.search_rows),
     "compiled": (lambda v, weight: _isotonic().project(v, weight), difference_chain.search, total_variation.search),
     "interpreted": (
         pool_adjacent.pool_rows,

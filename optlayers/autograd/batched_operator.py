@@ -8,8 +8,19 @@ from typing import Any
 import torch
 from torch import Tensor, library
 
+Result = tuple[tuple[int, ...], torch.dtype | None]  # the sizes of a result's last dimensions, and its dtype
 
-def define(name: str, events: dict[str, int], function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+
+def _one_number(*sizes: int) -> list[Result]:
+    return [((), None)]
+
+
+def define(
+    name: str,
+    events: dict[str, int],
+    function: Callable[..., Any],
+    results: Callable[..., Sequence[Result]] = _one_number,
+) -> Callable[..., Any]:
     """Define ``optlayers::name``, a function without derivatives, and return it.
 
     Parameters
@@ -19,26 +30,51 @@ def define(name: str, events: dict[str, int], function: Callable[..., Tensor]) -
         For each argument, how many of its last dimensions are no batch dimensions; an argument whose name ends in a
         question mark may be None. Batch dimensions broadcast.
     function : callable
-        From the tensors to one number for each sample, ``(*batch,)``; the first argument is a tensor.
+        From the tensors, of which no batch is empty, to a tensor or a tuple of tensors, ``(*batch, *event)``; the first
+        argument is a tensor.
+    results : callable
+        From the sizes of the first argument's last dimensions to the results' shapes without the batch, and dtypes
+        (None: that of the first argument). By default, one number for each sample.
     """
-    sizes = tuple(events.values())
+    widths = tuple(events.values())
     arguments = ", ".join(f"Tensor? {key[:-1]}" if key.endswith("?") else f"Tensor {key}" for key in events)
     qualified = f"optlayers::{name}"
-    library.define(qualified, f"({arguments}) -> Tensor")
-    library.impl(qualified, "default", function)
 
-    def fake(*tensors: Tensor | None) -> Tensor:
-        assert tensors[0] is not None
-        shapes = [t.shape[: t.ndim - event] for t, event in zip(tensors, sizes, strict=True) if t is not None]
-        return tensors[0].new_empty(torch.broadcast_shapes(*shapes))
+    def fake(*tensors: Tensor | None) -> Any:
+        first = tensors[0]
+        assert first is not None
+        batch = batch_shape(tensors, widths)
+        told = results(*first.shape[first.ndim - widths[0] :])
+        empty = [first.new_empty((*batch, *event), dtype=dtype or first.dtype) for event, dtype in told]
+        return empty[0] if count == 1 else tuple(empty)
 
-    def mapped(info: Any, dims: tuple[int | None, ...], *tensors: Tensor | None) -> tuple[Tensor, int]:
-        return operator(*front(dims, tensors, sizes)), 0
+    def checked(*tensors: Tensor | None) -> Any:
+        return function(*tensors) if batch_shape(tensors, widths).numel() else fake(*tensors)
 
+    def mapped(info: Any, dims: tuple[int | None, ...], *tensors: Tensor | None) -> Any:
+        return operator(*front(dims, tensors, widths)), 0 if count == 1 else (0,) * count
+
+    count = len(results(*[2] * widths[0]))
+    returned = "Tensor" if count == 1 else f"({', '.join(['Tensor'] * count)})"
+    library.define(qualified, f"({arguments}) -> {returned}")
+    library.impl(qualified, "default", checked)
     library.register_fake(qualified, fake)
     library.register_vmap(qualified, mapped)
     operator = getattr(torch.ops.optlayers, name)
     return operator
+
+
+def batch_shape(tensors: Sequence[Tensor | None], events: Sequence[int]) -> torch.Size:
+    """Return the shape that the batch dimensions of tensors broadcast to."""
+    shapes = [t.shape[: t.ndim - event] for t, event in zip(tensors, events, strict=True) if t is not None]
+    return torch.broadcast_shapes(*shapes)
+
+
+def as_samples(tensor: Tensor, batch: torch.Size, event: int) -> Tensor:
+    """Return ``(samples, *event)``, with one sample where the tensor has no batch of its own."""
+    last = tensor.shape[tensor.ndim - event :]
+    is_shared = tensor.shape[: tensor.ndim - event].numel() == 1
+    return tensor.reshape(1, *last) if is_shared else tensor.expand(*batch, *last).reshape(-1, *last)
 
 
 def front(dims: Sequence[int | None], tensors: Sequence[Tensor | None], events: Sequence[int]) -> list[Tensor | None]:

@@ -29,7 +29,7 @@ from optlayers.sets.search.chain_search import nearest_in_chain
 class DifferenceChain(ClosedFormSet):
     """``{y : low_step <= y[1:] - y[:-1] <= high_step, lower <= y <= upper}``, each bound of which may be absent.
 
-    The active bounds are found by dynamic programming (`sets.search.chain_search`); with these fixed, each run of
+    The active bounds are found by dynamic programming (`kernels.cpu.difference_chain`); with these fixed, each run of
     tight steps is a mean, or stands at its bound. What pools to a monotone sequence is `Isotonic` instead.
 
     Attributes

@@ -25,7 +25,7 @@ class TotalVariationBall(ClosedFormSet):
     """``{y : sum_i |y[i + 1] - y[i]| <= radius}``.
 
     The blocks of equal entries and the signs of the steps between them are found by following the path of the
-    multiplier (`sets.search.total_variation_search`); with these fixed, the answer is a projection onto a hyperplane
+    multiplier (`kernels.cpu.total_variation`); with these fixed, the answer is a projection onto a hyperplane
     among the sequences that are constant on the blocks (Fadili and Peyré, "Total variation projection with first order
     schemes", 2011, for the set; Friedman and others, "Pathwise coordinate optimization", 2007, for the path).
 

@@ -1,4 +1,13 @@
-"""The active bounds of chains of differences, row by row; the algorithm is that of `sets.search.chain_search`."""
+"""The active bounds of chains of differences, ``lower <= y <= upper, low_step <= y[1:] - y[:-1] <= high_step``.
+
+Dynamic programming along the chain (Johnson, "A dynamic programming algorithm for the fused lasso and L0-segmentation",
+2013, for its dual). The least cost of the first entries, as a function of the last of them, is convex and piecewise
+quadratic. A step to the next entry cuts its derivative at the root, moves the left part by the least step, the right
+part by the largest, and joins them by zero; then the line ``y - v[i]`` is added. So the knots left and right of the
+root are two stacks, each moved as a whole, and finding the next root takes knots from one to the other. A knot keeps by
+how much the slope turns there, a whole number, and how far the derivative leaps, where a bound has cut it. The way back
+from the last entry then tells which steps are tight.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +23,11 @@ TIE = 16 * np.finfo(float).eps  # roots this close to a leap, relative to the da
 def search(
     v: Tensor, lower: Tensor, upper: Tensor, low_step: Tensor, high_step: Tensor, interpreted: bool = False
 ) -> tuple[Tensor, Tensor]:
-    """Return what `sets.search.chain_search.search_rows` returns, by a loop over rows, compiled or interpreted."""
+    """Return which steps are tight and which entries pinned, at their lower (1) or upper (2) bounds, or neither (0).
+
+    A block of tight steps has at most one pinned entry. All data have the same number of rows, and are float64 on the
+    CPU. The loop over rows is compiled, or `interpreted`.
+    """
     tight = torch.zeros(low_step.shape, dtype=torch.int64)
     pinned = torch.zeros(v.shape, dtype=torch.int64)
     arrays = (t.contiguous().numpy() for t in (v, lower, upper, low_step, high_step))

@@ -1,4 +1,4 @@
-"""Blocks of the nearest points of bounded total variation, row by row; see `sets.search.total_variation_search`."""
+"""Blocks of the nearest points of bounded total variation, row by row."""
 
 from __future__ import annotations
 
@@ -10,7 +10,11 @@ from optlayers.kernels.cpu.rows import for_rows
 
 
 def search(v: Tensor, radius: Tensor, interpreted: bool = False) -> tuple[Tensor, Tensor]:
-    """Return what `search_rows` of `total_variation_search` returns, by a loop over rows, compiled or interpreted."""
+    """Return the position of each entry's block's first one, and the signs of the steps between blocks, else 0.
+
+    Inside the set, each entry is a block of its own, and no step has a sign. The loop over rows is compiled, or
+    `interpreted`.
+    """
     rows, n = v.shape
     starts, sign = torch.empty((rows, n), dtype=torch.int64), torch.zeros((rows, n - 1), dtype=torch.int64)
     for_rows(

@@ -9,15 +9,12 @@ raises `L` in each step, and ends after finitely many.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, library
+from torch import Tensor
 
-from optlayers.autograd.batched_operator import front
+from optlayers.autograd.batched_operator import Result, batch_shape, define
 from optlayers.autograd.primal import primal
 
-_NAME = "optlayers::largest_thresholds"
 _MOST_STEPS = 200
 
 
@@ -31,13 +28,11 @@ def thresholds(v: Tensor, count: Tensor, total: Tensor) -> tuple[Tensor, Tensor]
         Between 1 and n, not necessarily whole.
     total : Tensor, shape (*batch,)
     """
-    return torch.ops.optlayers.largest_thresholds(primal(v), primal(count), primal(total)).unbind(0)
+    return _operator(primal(v), primal(count), primal(total))
 
 
-def _thresholds(v: Tensor, count: Tensor, total: Tensor) -> Tensor:
-    batch = torch.broadcast_shapes(v.shape[:-1], count.shape, total.shape)
-    if v.numel() == 0 or batch.numel() == 0:
-        return v.new_empty(2, *batch)
+def _thresholds(v: Tensor, count: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
+    batch = batch_shape((v, count, total), (1, 0, 0))
     v = v.expand(*batch, v.shape[-1]).reshape(-1, v.shape[-1])
     k, r = (t.to(v.dtype).expand(batch).reshape(-1, 1) for t in (count, total))
     high, low = _neighbours(v, k)
@@ -63,7 +58,7 @@ def _thresholds(v: Tensor, count: Tensor, total: Tensor) -> Tensor:
         down = (second + (k - p) * up) / (q - k)
         a, b = torch.where(done, a, (a + up).clamp_min(0)), torch.where(done, b, (b - down).minimum(-gap))
     low, width = torch.where(outside, b + high, torch.inf), torch.where(outside, a - b, 0.0)
-    return torch.stack([low, width]).reshape(2, *batch)
+    return low.reshape(batch), width.reshape(batch)
 
 
 def _neighbours(v: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
@@ -89,15 +84,8 @@ def _above(v: Tensor, s: Tensor, buffer: Tensor, *, or_equal: bool = False) -> t
     return total, v.shape[-1] + below
 
 
-def _fake_thresholds(v: Tensor, count: Tensor, total: Tensor) -> Tensor:
-    return v.new_empty(2, *torch.broadcast_shapes(v.shape[:-1], count.shape, total.shape))
+def _results(n: int) -> list[Result]:
+    return [((), None), ((), None)]
 
 
-def _map_thresholds(info: Any, dims: tuple[int | None, ...], *tensors: Tensor) -> tuple[Tensor, int]:
-    return torch.ops.optlayers.largest_thresholds(*front(dims, tensors, (1, 0, 0))), 1
-
-
-library.define(_NAME, "(Tensor v, Tensor count, Tensor total) -> Tensor")
-library.impl(_NAME, "default", _thresholds)
-library.register_fake(_NAME, _fake_thresholds)
-library.register_vmap(_NAME, _map_thresholds)
+_operator = define("largest_thresholds", {"v": 1, "count": 0, "total": 0}, _thresholds, _results)

@@ -6,18 +6,15 @@ Bremner and Brunk, "Statistical inference under order restrictions", 1972.
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
-from torch import Tensor, library
+from torch import Tensor
 
-from optlayers.autograd.batched_operator import front
+from optlayers.autograd.batched_operator import Result, batch_shape, define
 from optlayers.autograd.primal import primal
 from optlayers.autograd.tracing import is_traced, may_need_derivative
 from optlayers.kernels import cpu
 from optlayers.kernels.fused import rows_of
 
-_NAME = "optlayers::pool_adjacent"
 _LEAST_COMPILED = 1 << 13  # entries that the compiled loop is worth its start for
 _MOST_WORK = 16  # passes over the data, by sweeps that merge, before the rest is split instead
 
@@ -50,7 +47,7 @@ def settled(formula: Tensor, value: Tensor) -> Tensor:
 
 def pool(v: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return the isotonic means, and for each entry the position of its block's first one; without derivatives."""
-    return torch.ops.optlayers.pool_adjacent(primal(v), None if weight is None else primal(weight))
+    return _operator(primal(v), None if weight is None else primal(weight))
 
 
 def block_means(v: Tensor, starts: Tensor, weight: Tensor | None = None) -> Tensor:
@@ -64,10 +61,10 @@ def block_means(v: Tensor, starts: Tensor, weight: Tensor | None = None) -> Tens
 
 
 def _pool_adjacent(v: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    batch, n = _shape(v, weight)
-    if v.expand(*batch, n).numel() == 0:
-        return v.new_empty(*batch, n), v.new_empty(*batch, n, dtype=torch.int64)
+    batch, n = batch_shape((v, weight), (1, 1)), v.shape[-1]
     v = v.expand(*batch, n).reshape(-1, n)
+    if n == 0:
+        return v.new_empty(*batch, n), v.new_empty(*batch, n, dtype=torch.int64)
     if weight is not None:
         weight = weight.expand(*batch, n).reshape(-1, n)
     if v.device.type == "cpu" and v.numel() >= _LEAST_COMPILED and cpu.is_installed():
@@ -152,20 +149,8 @@ def _group_max(values: Tensor, group: Tensor) -> Tensor:
     return values.new_full((int(group[-1]) + 1,), -torch.inf).scatter_reduce(0, group, values, "amax")[group]
 
 
-def _shape(v: Tensor, weight: Tensor | None) -> tuple[torch.Size, int]:
-    return v.shape[:-1] if weight is None else torch.broadcast_shapes(v.shape[:-1], weight.shape[:-1]), v.shape[-1]
+def _results(n: int) -> list[Result]:
+    return [((n,), None), ((n,), torch.int64)]
 
 
-def _fake_pool_adjacent(v: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
-    batch, n = _shape(v, weight)
-    return v.new_empty(*batch, n), v.new_empty(*batch, n, dtype=torch.int64)
-
-
-def _map_pool_adjacent(info: Any, dims: tuple[int | None, ...], *tensors: Tensor | None) -> Any:
-    return torch.ops.optlayers.pool_adjacent(*front(dims, tensors, (1, 1))), (0, 0)
-
-
-library.define(_NAME, "(Tensor v, Tensor? weight) -> (Tensor, Tensor)")
-library.impl(_NAME, "default", _pool_adjacent)
-library.register_fake(_NAME, _fake_pool_adjacent)
-library.register_vmap(_NAME, _map_pool_adjacent)
+_operator = define("pool_adjacent", {"v": 1, "weight?": 1}, _pool_adjacent, _results)

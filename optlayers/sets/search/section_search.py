@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from optlayers.autograd.batched_operator import define
+from optlayers.autograd.batched_operator import as_samples, batch_shape, define
 from optlayers.autograd.primal import primal
 
 _MOST_STEPS = 200
@@ -37,12 +37,10 @@ def _section_multiplier(
     Newton's step is exact on the piece that holds the root, so that the method stops after finitely many steps
     (Cominetti, Mascarenhas and Silva, "A Newton's method for the continuous quadratic knapsack problem", 2014).
     """
-    batch = _batch(v, total, normal, lower, upper)
-    v = _as_rows(v, batch)
-    normal, lower, upper = (None if t is None else _as_rows(t, batch) for t in (normal, lower, upper))
+    batch = batch_shape((v, normal, lower, upper, total), (1, 1, 1, 1, 0))
+    v = as_samples(v, batch, 1)
+    normal, lower, upper = (None if t is None else as_samples(t, batch, 1) for t in (normal, lower, upper))
     total = total.expand(batch).reshape(-1, 1)
-    if total.numel() == 0:
-        return v.new_empty(batch)
     square = None if normal is None else normal.square()
     eps = torch.finfo(v.dtype).eps
     first, last = _beyond_breakpoints(v, normal, lower, upper)
@@ -70,12 +68,6 @@ def _section_multiplier(
         )
         tau = torch.where(done, tau, torch.where(halve, middle, newton))
     return tau.reshape(batch)
-
-
-def _as_rows(tensor: Tensor, batch: torch.Size) -> Tensor:
-    """Return ``(rows, n)``, with one row where the tensor has no batch of its own."""
-    n = tensor.shape[-1]
-    return tensor.reshape(1, n) if tensor.numel() == n else tensor.expand(*batch, n).reshape(-1, n)
 
 
 def free_mask(
@@ -129,10 +121,6 @@ def _beyond_breakpoints(
     margin = torch.where(spread > 0, spread, first.abs())
     margin = torch.where(margin > 0, margin, 1.0)
     return first - margin, last + margin
-
-
-def _batch(v: Tensor, total: Tensor, *data: Tensor | None) -> torch.Size:
-    return torch.broadcast_shapes(v.shape[:-1], total.shape, *(t.shape[:-1] for t in data if t is not None))
 
 
 _operator = define(

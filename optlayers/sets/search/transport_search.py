@@ -6,22 +6,17 @@ the answer as a formula of its own.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, library
+from torch import Tensor
 
-from optlayers.autograd.batched_operator import front
+from optlayers.autograd.batched_operator import Result, as_samples, batch_shape, define
 from optlayers.autograd.primal import primal
 from optlayers.parametric.range import Range
 from optlayers.sets.search.transport_dual import Dual, Totals
 from optlayers.sets.search.transport_graph import connect
 from optlayers.sets.search.transport_newton import maximise
-
-_NAME = "optlayers::transport_face"
-_EVENTS = (2, 2, 2, 1, 1, 1, 1)  # dimensions of the arguments besides those of the batch
 
 
 @dataclass(frozen=True, eq=False)
@@ -68,7 +63,7 @@ def find_face(
     rows, columns : Range of Tensor, shape (*batch, m), (*batch, n)
     """
     tensors = (v, lower, upper, rows.lower, rows.upper, columns.lower, columns.upper)
-    return TransportFace(*torch.ops.optlayers.transport_face(*(None if t is None else primal(t) for t in tensors)))
+    return TransportFace(*_operator(*(None if t is None else primal(t) for t in tensors)))
 
 
 def _transport_face(
@@ -81,14 +76,12 @@ def _transport_face(
     column_upper: Tensor,
 ) -> tuple[Tensor, ...]:
     tensors = (v, lower, upper, row_lower, row_upper, column_lower, column_upper)
-    batch = _batch(tensors)
+    batch = batch_shape(tensors, tuple(_EVENTS.values()))
     m, n = v.shape[-2:]
-    if math.prod(batch) == 0:
-        return _fake_transport_face(*tensors)
-    v = _flat(v, batch, 2).expand(math.prod(batch), m, n)
-    lower, upper = (None if t is None else _flat(t, batch, 2) for t in (lower, upper))
-    rows = Totals.of(_flat(row_lower, batch, 1), _flat(row_upper, batch, 1))
-    columns = Totals.of(_flat(column_lower, batch, 1), _flat(column_upper, batch, 1))
+    v = as_samples(v, batch, 2).expand(batch.numel(), m, n)
+    lower, upper = (None if t is None else as_samples(t, batch, 2) for t in (lower, upper))
+    rows = Totals.of(as_samples(row_lower, batch, 1), as_samples(row_upper, batch, 1))
+    columns = Totals.of(as_samples(column_lower, batch, 1), as_samples(column_upper, batch, 1))
     dual = Dual(v, lower, upper, *Totals.balanced(rows, columns))
     a, b = maximise(dual) if n <= m else reversed(maximise(dual.mT))
     x = v - a.unsqueeze(-1) - b.unsqueeze(-2)
@@ -102,39 +95,10 @@ def _transport_face(
     return tuple(t.reshape(*batch, *t.shape[1:]) for t in results)
 
 
-def _fake_transport_face(v: Tensor, *data: Tensor | None) -> tuple[Tensor, ...]:
-    batch = _batch((v, *data))
-    m, n = v.shape[-2:]
-    events = ((m,), (n,), (m, n), (m,), (n,), (m + n + 1,), ())
-    return tuple(
-        v.new_empty((*batch, *event), dtype=torch.int64 if k == 5 else v.dtype) for k, event in enumerate(events)
-    )
+def _results(m: int, n: int) -> list[Result]:
+    index = torch.int64
+    return [((m,), None), ((n,), None), ((m, n), None), ((m,), None), ((n,), None), ((m + n + 1,), index), ((), None)]
 
 
-def _batch(tensors: tuple[Tensor | None, ...]) -> torch.Size:
-    shapes = [t.shape[: t.ndim - event] for t, event in zip(tensors, _EVENTS, strict=True) if t is not None]
-    return torch.broadcast_shapes(*shapes)
-
-
-def _flat(tensor: Tensor, batch: torch.Size, event: int) -> Tensor:
-    """Return ``(samples, *event)``, with one sample where the tensor has no batch of its own."""
-    own = tensor.shape[tensor.ndim - event :]
-    is_shared = math.prod(tensor.shape[: tensor.ndim - event]) == 1
-    return tensor.reshape(1, *own) if is_shared else tensor.expand(*batch, *own).reshape(-1, *own)
-
-
-def _map_transport_face(
-    info: Any, dims: tuple[int | None, ...], *tensors: Tensor | None
-) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    results = torch.ops.optlayers.transport_face(*front(dims, tensors, _EVENTS))
-    return results, (0,) * len(results)
-
-
-library.define(
-    _NAME,
-    "(Tensor v, Tensor? lower, Tensor? upper, Tensor row_lower, Tensor row_upper, Tensor column_lower, "
-    "Tensor column_upper) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
-)
-library.impl(_NAME, "default", _transport_face)
-library.register_fake(_NAME, _fake_transport_face)
-library.register_vmap(_NAME, _map_transport_face)
+_EVENTS = {"v": 2, "lower?": 2, "upper?": 2, "row_lower": 1, "row_upper": 1, "column_lower": 1, "column_upper": 1}
+_operator = define("transport_face", _EVENTS, _transport_face, _results)
