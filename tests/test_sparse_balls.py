@@ -172,7 +172,7 @@ def test_weighted_l1_balls_by_bisection(kind):
         weights = rng.uniform(size=n) * (rng.uniform(size=n) < 0.8) if trial % 3 else np.ones(n)
         radius = [0.0, 1.0, 0.1 * float((weights * np.abs(v - center)).sum())][trial // 3 % 3]
         sides = torch.as_tensor(weights)
-        ball = L1Ball(torch.as_tensor(center), sides, sides, number(radius))
+        ball = L1Ball(torch.as_tensor(center), sides, None, number(radius))
         expected = center + l1_by_bisection(v - center, weights, radius)
         for point in (torch.as_tensor(v), torch.as_tensor(v).requires_grad_()):
             error = np.abs(ball.project(point).detach().numpy() - expected).max()
@@ -234,3 +234,28 @@ def test_what_only_looks_like_one_is_left_to_the_general_solver(build):
     x = cp.Variable(4)
     feasible_set = FeasibleSet(build(x), x)
     assert feasible_set.method == "general", feasible_set.explain()
+
+
+@pytest.mark.parametrize("kind", ["nonneg", "nonpos", "capped", "one entry", "one nonneg entry"])
+def test_parametric_weights_of_entries_of_one_sign_keep_the_closed_form(kind):
+    n = 1 if kind.startswith("one") else 4
+    x = cp.Variable(n, nonneg=kind in ("nonneg", "capped", "one nonneg entry"), nonpos=kind == "nonpos")
+    p, r = cp.Parameter(n, nonneg=True), cp.Parameter(nonneg=True)
+    constraints = [p @ cp.abs(x) <= r] + [x <= 0.4] * (kind == "capped")
+    feasible_set = FeasibleSet(constraints, x, [p, r])
+    assert feasible_set.method == "closed_form"
+    generator = torch.Generator().manual_seed(0)
+    v = torch.randn(5, n, dtype=torch.float64, generator=generator)
+    weights = torch.tensor([0.5, 0.0, 2.0, 1.0], dtype=torch.float64)[:n].requires_grad_()
+    radius = torch.tensor(0.3, dtype=torch.float64, requires_grad=True)
+    y = feasible_set.bind(weights, radius).project(v)
+    p.value, r.value = weights.detach().numpy(), 0.3
+    for point, nearest in zip(v.numpy(), y.detach().numpy(), strict=True):
+        cp.Problem(cp.Minimize(cp.sum_squares(x - point)), constraints).solve(cp.CLARABEL)
+        assert np.abs(x.value - nearest).max() <= 1e-4
+    slopes = torch.autograd.grad(y.sum(), [weights, radius])
+    general = FeasibleSet(constraints, x, [p, r], method="general").bind(weights, radius).project(v)
+    assert float((general - y).detach().abs().max()) <= 1e-9
+    for slope, other in zip(slopes, torch.autograd.grad(general.sum(), [weights, radius]), strict=True):
+        moves = other.isfinite()  # the solver gives no number where a weight is zero
+        torch.testing.assert_close(slope[moves], other[moves], rtol=1e-7, atol=1e-9)

@@ -131,8 +131,8 @@ def _(own: BoxSection, g: Tensor) -> Tensor | None:
 @minimiser.register
 def _(own: L1Ball, g: Tensor) -> Tensor:
     """Go the whole way along the axis that gains most for its weight."""
-    ones = torch.ones_like(g)
-    weights = torch.stack([ones if w is None else w.expand_as(g) for w in (own.above, own.below)], -2)
+    above = torch.ones_like(g) if own.above is None else own.above.expand_as(g)
+    weights = torch.stack([above, above if own.below is None else own.below.expand_as(g)], -2)
     slope = torch.stack([-g, g], -2)
     gains = torch.where(slope > 0, slope / weights, 0).flatten(-2)
     best = gains.argmax(-1, keepdim=True)

@@ -127,9 +127,7 @@ def _(own: Slab, scale: Tensor) -> ClosedFormSet:
 def _(own: L1Ball, scale: Tensor) -> ClosedFormSet:
     center = None if own.center is None else own.center * scale
     above = 1 / scale if own.above is None else own.above / scale
-    if own.below is own.above:
-        return L1Ball(center, above, above, own.radius)
-    return L1Ball(center, above, 1 / scale if own.below is None else own.below / scale, own.radius)
+    return L1Ball(center, above, None if own.below is None else own.below / scale, own.radius)
 
 
 @scaled.register

@@ -17,6 +17,7 @@ from optlayers.parametric.range import Range
 from optlayers.parametric.symbolic import Data, stack
 from optlayers.projection.ties import Tied, tie_sources, untie
 from optlayers.recognition.block import Block, Fields
+from optlayers.recognition.one_sided import without_one_sided
 from optlayers.sets import REGISTRY, ClosedFormSet
 
 
@@ -106,8 +107,8 @@ class Match:
 
 
 def match(block: Block) -> Match | None:
-    """Return the registered set that the block is, as it stands or with tied entries put together."""
-    for matched, ties in filter(None, (attempt(block) for attempt in (_as_it_stands, untie))):
+    """Return the registered set that the block is, as it stands, with tied entries put together, or without kinks."""
+    for matched, ties in filter(None, (attempt(block) for attempt in (_as_it_stands, untie, without_one_sided))):
         for kind in REGISTRY:
             fields = kind.match(matched)
             if fields is not None:

@@ -38,10 +38,12 @@ class Budget:
 def read_budget(block: Block) -> Budget | None:
     """Return the budget of a block without bounds from above; None where there is none, or several."""
     n = block.size
-    if block.auxiliary < 2 or block.upper is not None or len(block.rows) > 4 * block.auxiliary + 1:
+    if block.auxiliary < 1 or block.upper is not None or len(block.rows) > 4 * block.auxiliary + 1:
         return None
     used = entries_of(block.normals)
     full = np.flatnonzero(np.bincount(used.row[used.column >= n], minlength=len(block.rows)) == block.auxiliary)
+    if block.auxiliary == 1:  # all rows have it: the budget is the one without entries of ``y``
+        full = full[np.bincount(used.row[used.column < n], minlength=len(block.rows))[full] == 0]
     if len(full) != 1:
         return None
     row, others = block.rows[full[0]], block.rows[: full[0]] + block.rows[full[0] + 1 :]

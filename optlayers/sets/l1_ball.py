@@ -41,7 +41,7 @@ class L1Ball(ClosedFormSet):
     center : Tensor, shape (*batch, n), or None
         None for zero.
     above, below : Tensor, shape (*batch, n), or None
-        Not negative, None for all ones; one object for both says that the ball is symmetric.
+        Not negative. Without `below` the ball is symmetric; without both, all weights are one.
     radius : Tensor, shape (*batch,)
         A negative radius says that the set is empty.
     """
@@ -76,7 +76,7 @@ class L1Ball(ClosedFormSet):
     @classmethod
     def label(cls, block: Block) -> str:
         fields = cls.match(block)
-        return cls.name if fields is None or fields["above"] is fields["below"] else "asymmetric L1 ball"
+        return cls.name if fields is None or fields["below"] is None else "asymmetric L1 ball"
 
     def project(self, v: Tensor) -> Tensor:
         """Project the distances from the centre; on the sphere the derivative is that of an outside point."""
@@ -123,10 +123,9 @@ class L1Ball(ClosedFormSet):
         return v if self.center is None else v - self.center
 
     def _weights(self, offset: Tensor) -> Tensor | None:
-        if self.above is self.below:
+        if self.above is None or self.below is None:
             return self.above
-        above, below = (1.0 if side is None else side for side in (self.above, self.below))
-        return torch.where(offset > 0, above, below)
+        return torch.where(offset > 0, self.above, self.below)
 
     def infeasibility(self) -> Tensor | None:
         return -self.radius.unsqueeze(-1)
@@ -183,7 +182,7 @@ def _symmetric(center: Affine, weights: Data, radius: Data) -> Mapping[str, Data
     ):
         radius = scaled(radius, 1 / float(weights.constant[0]))
         return {"center": centre, "above": None, "below": None, "radius": radius}
-    return {"center": centre, "above": weights, "below": weights, "radius": radius}
+    return {"center": centre, "above": weights, "below": None, "radius": radius}
 
 
 def _match_parametric_weights(block: Block, budget: Budget, cuts: Cuts) -> Mapping[str, Data | None] | None:
