@@ -90,19 +90,15 @@ class FeasibleSet:
         self.on_failure, self.validate = on_failure, validate
         self._method = "general" if method in ("auto", "closed_form") else method
         self._given: dict[int, Given] = {}
+        self._positions = declaration.given
         self._dual_problem: list[DualProblem] = []  # compiled when it is first needed, and shared by bound copies
-        self.compiled = CompiledSet(
-            self.constraints,
-            self.variables,
-            self.parameters,
-            declaration.positions,
-            method=method,
-        )
+        self.snapshot = declaration.snapshot
+        self.compiled = CompiledSet(self.snapshot, method)
         if method == "closed_form" and self.compiled.general:
             raise ValueError(f"method='closed_form', but not every block has a closed form.\n{self.explain()}")
         if on_failure == "nearest" and method in ("cvxpylayers", "dykstra"):
             raise ValueError(f"on_failure='nearest' needs another method than {method!r}, which finds no such points.")
-        self._emptiness = Emptiness(self.constraints, self.variables, self.parameters, declaration.positions)
+        self._emptiness = Emptiness(self.snapshot)
         if on_failure == "raise" and self.compiled.conflicts:
             labels = self._conflicting()
             raise InfeasibleError(f"The set is empty: no point satisfies {together(labels)}.", labels)
@@ -126,7 +122,11 @@ class FeasibleSet:
         return [p for k, p in enumerate(self.parameters) if k not in self._given]
 
     def bind(self, *values: Any, **named: Any) -> FeasibleSet:
-        """Return the set with parameter values, by position or by name; each is ``(*batch, *shape)`` or a number."""
+        """Return the set with parameter values, by position or by name; each is ``(*batch, *shape)`` or a number.
+
+        Arrays are copied. Tensors are kept as they are, so that the set follows changes in place, and gradients reach
+        them.
+        """
         given = assign(self.parameters, values, named)
         return self._with({k: Given.of(self.parameters[k], value) for k, value in given.items()})
 
@@ -271,7 +271,7 @@ class FeasibleSet:
 
     def _find_dual(self, v: Tensor, values: Values, points: Sequence[Tensor]) -> list[Dual]:
         if not self._dual_problem:
-            self._dual_problem.append(DualProblem(self.constraints, self.variables, self.parameters))
+            self._dual_problem.append(DualProblem(self.snapshot, self._positions))
         (problem,) = self._dual_problem
         dtype = functools.reduce(torch.promote_types, (point.dtype for point in points))
         return [

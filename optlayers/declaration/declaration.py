@@ -7,11 +7,22 @@ from typing import Any, get_args
 
 import cvxpy as cp
 
-from optlayers.declaration.diagnosis import check_constraints, check_convex, check_variables
+from optlayers.declaration.diagnosis import check_constraints, check_convex, check_present, check_variables
+from optlayers.declaration.snapshot import Snapshot
 
 
 class Declaration:
-    """Checked constraints with their places in the user's list, the variables to project, and all parameters.
+    """Checked constraints, the variables to project, and all parameters.
+
+    Attributes
+    ----------
+    constraints : list of cvxpy.Constraint
+        Each once.
+    given : list of (int or None)
+        For each item of the user's list its number in `constraints`; None for comparisons of numbers.
+    variables, parameters : lists
+    snapshot : Snapshot
+        What is compiled.
 
     Raises
     ------
@@ -27,12 +38,15 @@ class Declaration:
         variables: cp.Variable | Sequence[cp.Variable] | None,
         parameters: cp.Parameter | Sequence[cp.Parameter] | None,
     ) -> None:
-        self.positions, self.constraints = check_constraints(constraints)
+        self.given, self.constraints = check_constraints(constraints)
+        positions = [self.given.index(number) for number in range(len(self.constraints))]
         found = list({v.id: v for c in self.constraints for v in c.variables()}.values())
         self.variables = _choose_variables(found, variables)
         check_variables([*self.variables, *found])
-        check_convex(self.positions, self.constraints, [*self.variables, *found])
+        check_present(self.variables, found)
+        check_convex(positions, self.constraints, [*self.variables, *found])
         self.parameters = _choose_parameters(self.constraints, [*self.variables, *found], parameters)
+        self.snapshot = Snapshot.of(self.constraints, self.variables, self.parameters, positions)
 
 
 def check_choice(name: str, value: object, choices: Any) -> None:

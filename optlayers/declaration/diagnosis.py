@@ -28,8 +28,10 @@ def describe(constraint: cp.Constraint, position: int) -> str:
     return f"constraint {position} ({text if len(text) <= 80 else text[:77] + '...'})"
 
 
-def check_constraints(constraints: object) -> tuple[list[int], list[cp.Constraint]]:
-    """Return the constraints, each once, with their places in the user's list.
+def check_constraints(constraints: object) -> tuple[list[int | None], list[cp.Constraint]]:
+    """Return for each item of the list the number of its constraint, and the constraints, each once.
+
+    There is no number, None, for comparisons of numbers, if they hold.
 
     Raises
     ------
@@ -40,22 +42,51 @@ def check_constraints(constraints: object) -> tuple[list[int], list[cp.Constrain
     """
     if isinstance(constraints, cp.Constraint):
         return [0], [constraints]
+    if isinstance(constraints, cp.Problem):
+        raise ValueError("constraints: got a CVXPY problem; pass its constraints, `problem.constraints`")
     if isinstance(constraints, (str, bytes)) or not isinstance(constraints, Sequence):
         raise ValueError(f"constraints: expected a list of CVXPY constraints, got {type(constraints).__name__}")
-    result: dict[int, tuple[int, cp.Constraint]] = {}
+    given: list[int | None] = []
+    numbers: dict[int, int] = {}  # by id
+    distinct: list[cp.Constraint] = []
     for position, constraint in enumerate(constraints):
         if isinstance(constraint, cp.Constraint):
-            result.setdefault(id(constraint), (position, constraint))
+            given.append(numbers.setdefault(id(constraint), len(distinct)))
+            if given[-1] == len(distinct):
+                distinct.append(constraint)
         elif isinstance(constraint, cp.Expression):
             raise ValueError(
                 f"constraints[{position}] is an expression ({constraint}), not a constraint: "
                 "compare it with something, as in `expression <= 0`"
             )
+        elif isinstance(constraint, cp.Problem):
+            raise ValueError(f"constraints[{position}] is a CVXPY problem; pass its constraints, `problem.constraints`")
         elif not isinstance(constraint, (bool, np.bool_)):
             raise ValueError(f"constraints[{position}]: expected a CVXPY constraint, got {constraint!r}")
         elif not constraint:
             raise InfeasibleError(f"constraints[{position}] is False: it compares numbers, and does not hold")
-    return [position for position, _ in result.values()], [constraint for _, constraint in result.values()]
+        else:
+            given.append(None)
+    return given, distinct
+
+
+def check_present(variables: Sequence[cp.Variable], constrained: Sequence[cp.Variable]) -> None:
+    """Raise ValueError for a variable that no constraint and no attribute speaks of, where others are constrained."""
+    ids = {v.id for v in constrained}
+    for variable in variables:
+        free = variable.id not in ids and all(a is None or a is False for a in variable.attributes.values())
+        if free and constrained:
+            others = [v for v in constrained if v.id not in {v.id for v in variables}]
+            twins = [v for v in others if v.name() == variable.name()] or [
+                v for v in others if v.shape == variable.shape
+            ]
+            hint = (
+                f": they have another variable {twins[0].name()} {tuple(twins[0].shape)}, maybe declared before this "
+                "one; write the constraints with the variable that is projected"
+                if twins
+                else f", which have {', '.join(v.name() for v in constrained)}; leave it out"
+            )
+            raise ValueError(f"variable {variable.name()} {tuple(variable.shape)} is in no constraint{hint}")
 
 
 def check_variables(variables: Sequence[Any]) -> None:

@@ -56,7 +56,7 @@ class Given:
             )
         if not isinstance(value, Tensor):
             try:
-                tensor = torch.as_tensor(value, dtype=torch.float64)
+                tensor = torch.tensor(value, dtype=torch.float64)  # a copy
             except (TypeError, ValueError, RuntimeError):
                 raise ValueError(f"parameter {parameter.name()}: expected a tensor or numbers, got {value!r}") from None
         if tensor.is_complex():

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cvxpy as cp
 import torch
 from torch import Tensor
 
 from optlayers.bound_set import BoundSet
+from optlayers.declaration.snapshot import Snapshot
 from optlayers.parametric.maps import Values
 from optlayers.projection.compiled_set import CompiledSet
 from optlayers.solution import Status
@@ -20,20 +20,9 @@ _MOST_CANDIDATES = 40  # constraints of one group that are tried to be left out
 
 @dataclass(frozen=True, eq=False)
 class Emptiness:
-    """Constraints to be searched for a conflict.
+    """Constraints to be searched for a conflict."""
 
-    Attributes
-    ----------
-    constraints, variables, parameters : sequences
-        As they were compiled.
-    positions : sequence of int
-        The numbers that messages call the constraints by.
-    """
-
-    constraints: Sequence[cp.Constraint]
-    variables: Sequence[cp.Variable]
-    parameters: Sequence[cp.Parameter]
-    positions: Sequence[int]
+    snapshot: Snapshot
 
     def explain(self, bound: BoundSet, samples: Tensor) -> list[tuple[Tensor, tuple[str, ...]]]:
         """Return groups of constraints, none of which can be left out, with the samples for which they conflict.
@@ -55,7 +44,7 @@ class Emptiness:
             labels = bound.compiled.suspects(own)
             keep = sorted(k for k in bound.compiled.origins_of(labels) if k >= 0)
             if not _is_empty(self._compile(keep), own):
-                keep = list(range(len(self.constraints)))
+                keep = list(range(len(self.snapshot.constraints)))
             keep = self._reduce(keep, own)
             smaller = self._compile(keep)
             covered = rest & (_status(smaller, bound.values) == int(Status.INFEASIBLE))
@@ -80,8 +69,7 @@ class Emptiness:
         return keep
 
     def _compile(self, keep: Sequence[int]) -> CompiledSet:
-        constraints = [self.constraints[k] for k in keep]
-        return CompiledSet(constraints, self.variables, self.parameters, [self.positions[k] for k in keep])
+        return CompiledSet(self.snapshot.only(keep))
 
 
 def _sample(values: Values, samples: Tensor) -> Values:

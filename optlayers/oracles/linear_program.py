@@ -27,28 +27,24 @@ def minimise_by_cvxpy(feasible_set: FeasibleSet, g: Tensor, values: Values) -> T
         If there is no minimum.
     InfeasibleError, NotSolvedError
     """
-    (variable,) = feasible_set.variables
+    snapshot = feasible_set.snapshot
+    (variable,) = snapshot.variables
     compiled = feasible_set.compiled
     if compiled not in _PROBLEMS:
         gradient = cp.Parameter(variable.shape)
         objective = cp.Minimize(cp.sum(cp.multiply(gradient, variable)))
-        _PROBLEMS[compiled] = cp.Problem(objective, feasible_set.constraints), gradient
+        _PROBLEMS[compiled] = cp.Problem(objective, list(snapshot.constraints)), gradient
     problem, gradient = _PROBLEMS[compiled]
     batch = g.shape[:-1]
     data = [t.expand(*batch, t.shape[-1]).reshape(-1, t.shape[-1]).double().cpu().numpy() for t in values.tensors]
-    before = [(leaf, leaf.value) for leaf in (*problem.variables(), *feasible_set.parameters)]
     rows = g.reshape(-1, g.shape[-1]).double().cpu().numpy()
     scales = np.maximum(np.abs(rows).max(-1, keepdims=True), np.finfo(np.float64).tiny)
     found = []
-    try:
-        for number, row in enumerate(rows / scales):
-            gradient.value = row.reshape(variable.shape)
-            for parameter, numbers in zip(feasible_set.parameters, data, strict=True):
-                parameter.value = numbers[number].reshape(parameter.shape)
-            found.append(_solve(problem, variable))
-    finally:
-        for leaf, value in before:
-            leaf.save_value(value)
+    for number, row in enumerate(rows / scales):
+        gradient.value = row.reshape(variable.shape)
+        for parameter, numbers in zip(snapshot.parameters, data, strict=True):
+            parameter.value = numbers[number].reshape(parameter.shape)
+        found.append(_solve(problem, variable))
     return torch.as_tensor(np.array(found)).reshape(g.shape).to(g)
 
 

@@ -82,7 +82,7 @@ class SparseAffine(Affine):
     @cached_property
     def constant(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
         own = self.parameter == self.parameters
-        return np.bincount(self.index[own], self.value[own], int(np.prod(self.shape))).reshape(self.shape)
+        return np.bincount(self.index[own], self.value[own], int(np.prod(self.shape))).reshape(self.shape).astype(float)
 
     @cached_property
     def linear(self) -> sp.csr_array:  # pyright: ignore[reportIncompatibleVariableOverride]

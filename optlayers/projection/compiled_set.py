@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import cvxpy as cp
 import numpy as np
 import torch
 from torch import Tensor
 
 from optlayers.compiler.canonicalise import compile_constraints
 from optlayers.compiler.presolve import presolve
+from optlayers.declaration.snapshot import Snapshot
 from optlayers.parametric.maps import Values
 from optlayers.projection.conditions import Condition, Conflict, find_conflicts, make_conditions, tolerance
 from optlayers.projection.general_piece import GeneralPiece, Projected, make_general_pieces
@@ -45,14 +45,13 @@ class CompiledSet:
 
     def __init__(
         self,
-        constraints: Sequence[cp.Constraint],
-        variables: Sequence[cp.Variable],
-        parameters: Sequence[cp.Parameter],
-        positions: Sequence[int] | None = None,
-        *,
+        snapshot: Snapshot,
         method: str = "auto",
     ) -> None:
-        self.form = presolve(compile_constraints(constraints, variables, parameters, positions))
+        parameters = snapshot.parameters
+        self.form = presolve(
+            compile_constraints(snapshot.constraints, snapshot.variables, parameters, snapshot.positions)
+        )
         starts = [0, *np.cumsum([p.size for p in parameters])[:-1].tolist()] if parameters else []
         blocks, alone = decompose(self.form)
         self.conditions = make_conditions(alone, self.form, starts)
@@ -62,7 +61,7 @@ class CompiledSet:
             self.pieces, rest = make_pieces(blocks, starts)
         self.general: list[GeneralPiece] | list[ReferencePiece] | list[DykstraPiece]
         if method == "cvxpylayers":
-            self.general = [ReferencePiece(rest, self.form, constraints, variables, parameters)] if rest else []
+            self.general = [ReferencePiece(rest, snapshot)] if rest else []
         elif method == "dykstra":
             self.general = make_dykstra_pieces([*rest, *alone.hidden], starts, self.form.labels)
         else:

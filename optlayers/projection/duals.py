@@ -13,6 +13,7 @@ from cvxpy.constraints.zero import Equality, Zero
 from torch import Tensor
 
 from optlayers.compiler.canonicalise import compile_with_places
+from optlayers.declaration.snapshot import Snapshot
 from optlayers.parametric.maps import Values
 from optlayers.projection.general_piece import GeneralPiece
 from optlayers.projection.rows import conic_rows
@@ -24,27 +25,34 @@ Dual = Tensor | tuple[Tensor, ...]
 class DualProblem:
     """The projection before the presolve, in which every constraint has rows of its own."""
 
-    def __init__(
-        self,
-        constraints: Sequence[cp.Constraint],
-        variables: Sequence[cp.Variable],
-        parameters: Sequence[cp.Parameter],
-    ) -> None:
-        self.constraints = list(constraints)
-        form, self.places = compile_with_places(constraints, variables, parameters)
+    def __init__(self, snapshot: Snapshot, given: Sequence[int | None]) -> None:
+        self.constraints, self.given = list(snapshot.constraints), given
+        parameters = snapshot.parameters
+        form, self.places = compile_with_places(self.constraints, snapshot.variables, parameters)
         starts = [0, *np.cumsum([p.size for p in parameters])[:-1].tolist()] if parameters else []
         self.piece = GeneralPiece([conic_rows(form)], starts)
 
     @torch.no_grad()
     def solve(self, v: Tensor, values: Values) -> list[Dual]:
-        """Return the duals of points ``(*batch, n)``, one item per constraint; NaN for samples without solution.
+        """Return the duals of points ``(*batch, n)``, one item per item of the user's list; NaN for unsolved samples.
 
-        An item is a tensor ``(*batch, *shape)``, nonnegative for inequalities; for cone constraints with several
-        arguments it is a tuple, as ``constraint.dual_value`` is a list.
+        A constraint that is given again, and a comparison of numbers, have the dual zero. An item is a tensor
+        ``(*batch, *shape)``, nonnegative for inequalities; for cone constraints with several arguments it is a tuple,
+        as ``constraint.dual_value`` is a list.
         """
+        batch = torch.broadcast_shapes(v.shape[:-1], *(t.shape[:-1] for t in values.tensors))
+        if not self.constraints:
+            return [v.new_zeros(batch) for _ in self.given]
         found = self.piece.solve(v.unsqueeze(-2), values)
         y = torch.where((found.status == int(Status.SOLVED))[..., None, None], found.duals, torch.nan).squeeze(-2)
-        return [self._dual(con, y[..., place]) for con, place in zip(self.constraints, self.places, strict=True)]
+        duals: list[Dual] = []
+        for position, number in enumerate(self.given):
+            if number is None:
+                duals.append(v.new_zeros(batch))
+            else:
+                dual = self._dual(self.constraints[number], y[..., self.places[number]])
+                duals.append(dual if self.given.index(number) == position else _zeros_like(dual))
+        return duals
 
     def _dual(self, constraint: cp.Constraint, y: Tensor) -> Dual:
         shapes = [tuple(variable.shape) for variable in constraint.dual_variables]
@@ -59,6 +67,10 @@ class DualProblem:
             )
         parts = [_by_columns(part, shape) for part, shape in zip(y.split(sizes, -1), shapes, strict=True)]
         return parts[0] if len(parts) == 1 else tuple(parts)
+
+
+def _zeros_like(dual: Dual) -> Dual:
+    return tuple(map(torch.zeros_like, dual)) if isinstance(dual, tuple) else torch.zeros_like(dual)
 
 
 def _by_columns(y: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -6,13 +6,12 @@ import itertools
 import math
 from collections.abc import Sequence
 
-import cvxpy as cp
 import numpy as np
 import torch
 from torch import Tensor
 
 from optlayers.autograd.tracing import is_traced
-from optlayers.compiler.conic_form import ConicForm
+from optlayers.declaration.snapshot import Snapshot
 from optlayers.parametric.constants import Constant
 from optlayers.parametric.maps import Values
 from optlayers.projection.general_piece import Projected
@@ -27,15 +26,9 @@ class ReferencePiece:
     Entries of these variables in other blocks are independent of them, and set to zero.
     """
 
-    def __init__(
-        self,
-        blocks: Sequence[Block],
-        form: ConicForm,
-        constraints: Sequence[cp.Constraint],
-        variables: Sequence[cp.Variable],
-        parameters: Sequence[cp.Parameter],
-    ) -> None:
+    def __init__(self, blocks: Sequence[Block], snapshot: Snapshot) -> None:
         self.blocks = tuple(blocks)
+        variables, parameters = snapshot.variables, snapshot.parameters
         entries = np.sort(np.concatenate([block.columns for block in blocks]))
         self.columns = entries[None]
         self.shapes = [tuple(p.shape) for p in parameters]
@@ -45,7 +38,7 @@ class ReferencePiece:
         self.variable_sizes = [variables[k].size for k in touched]
         columns = np.concatenate([np.arange(ends[k] - variables[k].size, ends[k]) for k in touched])
         self.places = Constant(np.searchsorted(columns, entries))
-        self.method = Reference(list(constraints), [variables[k] for k in touched], parameters)
+        self.method = Reference(list(snapshot.constraints), [variables[k] for k in touched], parameters)
 
     def solve(self, v: Tensor, values: Values, *, relax: bool = False, start: Tensor | None = None) -> Projected:
         """Project points ``(*batch, 1, n)`` of the piece's own entries; samples that fail come back as NaN."""

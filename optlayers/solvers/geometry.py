@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, cast
 
+import numpy as np
+import scipy.linalg
 import torch
 from torch import Tensor
 
@@ -113,15 +116,15 @@ def _gram(rows: Tensor) -> Tensor:
 def _solve_equalities(matrix: Tensor) -> tuple[Tensor, Tensor]:
     """Return an orthonormal basis of the kernel of unit rows, and a generalised inverse that ignores dependent rows.
 
-    A row is dependent if it is no farther than `_DEPENDENT` from the span of those before it, which is what the
-    diagonal of the QR factor says.
+    The diagonal of the QR factor holds the distance of each row from the span of those before it, up to the first that
+    is no farther than `_DEPENDENT`; rows are then taken in the order of pivoting, the farthest first.
     """
     q, r = torch.linalg.qr(matrix.mT, mode="complete")
-    distance = torch.zeros_like(matrix[:, 0])
-    own = r.diagonal().abs()
-    distance[: len(own)] = own
-    kept = (distance > _DEPENDENT).nonzero().squeeze(-1)
-    if len(kept) < len(matrix):
+    kept = torch.arange(len(matrix), device=matrix.device)
+    if len(matrix) > matrix.shape[-1] or bool((r.diagonal().abs() <= _DEPENDENT).any()):
+        pivoted, order = cast(Any, scipy.linalg.qr(matrix.mT.cpu().numpy(), mode="r", pivoting=True))
+        rank = int((np.abs(np.diagonal(pivoted)) > _DEPENDENT).sum())
+        kept = torch.as_tensor(np.sort(order[:rank]), device=matrix.device)
         q, r = torch.linalg.qr(matrix[kept].mT, mode="complete")
     rank = len(kept)
     inverse = torch.zeros_like(matrix.mT)
