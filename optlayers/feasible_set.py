@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import cvxpy as cp
 import torch
@@ -16,9 +16,10 @@ from optlayers.bound_set import BoundSet
 from optlayers.declaration.declaration import Declaration, check_choice
 from optlayers.declaration.inputs import check_points, prepare
 from optlayers.declaration.parameter_values import Given, assign
+from optlayers.declaration.wording import together
 from optlayers.errors import InfeasibleError
 from optlayers.failures.emptiness import Emptiness
-from optlayers.failures.report import Failures, together
+from optlayers.failures.report import Failures
 from optlayers.kernels import gpu
 from optlayers.parametric.maps import Values
 from optlayers.projection.compiled_set import CompiledSet
@@ -56,7 +57,8 @@ class FeasibleSet:
         NaN; become the least-infeasible point, which minimises the squared violations: of bounds first, then of the
         total, for closed forms; of rows scaled to unit length, for the general solver. Other samples are not affected.
     validate : bool
-        Whether to look at values, which waits for the device. Without it, and inside `torch.compile`, `torch.export`
+        Whether bad samples are reported, for which values are looked at, which waits for the device. Without it, and
+        inside `torch.compile`, `torch.export`
         and the transforms of `torch.func`, bad samples come back as NaN.
 
     Raises
@@ -171,11 +173,17 @@ class FeasibleSet:
         """
         tensors = check_points(self.variables, points)
         keep_half = keep_half and not is_traced() and gpu.available(tensors[0]) and self.compiled.takes_half
-        looks = self.validate and not is_traced()
+        looks = not is_traced()
         v, values, problems = prepare(
-            self.variables, self.parameters, tensors, self._given, validate=looks, keep_half=keep_half
+            self.variables,
+            self.parameters,
+            tensors,
+            self._given,
+            validate=self.validate and looks,
+            keep_half=keep_half,
         )
-        return v, BoundSet(self.compiled, values, problems, looks=looks)
+        # Without validation nothing waits for a device; on the CPU there is nothing to wait for.
+        return v, BoundSet(self.compiled, values, problems, looks=looks and (self.validate or v.device.type == "cpu"))
 
     def unflatten(self, y: Tensor, points: Sequence[Tensor]) -> Tensor | tuple[Tensor, ...]:
         """Return flat values ``(*batch, n)`` in the variables' shapes and the points' dtypes; several as a tuple."""
@@ -191,7 +199,16 @@ class FeasibleSet:
         """Copy the parameter values; the rest never changes, and is shared."""
         return self._with(copy.deepcopy(self._given, memo))
 
-    def project(self, *points: Tensor) -> Any:
+    @overload
+    def project(self, point: Tensor, /) -> Tensor: ...
+
+    @overload
+    def project(self, point: Tensor, other: Tensor, /, *more: Tensor) -> tuple[Tensor, ...]: ...
+
+    @overload
+    def project(self, *points: Tensor) -> Tensor | tuple[Tensor, ...]: ...
+
+    def project(self, *points: Tensor) -> Tensor | tuple[Tensor, ...]:
         """Return the nearest point of the set, ``argmin_y ||y - v||_2``.
 
         Parameters
@@ -322,6 +339,6 @@ class FeasibleSet:
     def _answer(self, v: Tensor, bound: BoundSet, start: Sequence[Tensor] | None = None) -> Outcome:
         """Return the projection and each sample's status; on failure, do what `on_failure` says."""
         found = bound.project(v, start, relax=self.on_failure == "nearest")
-        if bound.looks and found.status is not None and bool(found.status.any()):
+        if self.validate and bound.looks and found.status is not None and bool(found.status.any()):
             Failures(bound, self._emptiness, found.status).report(self.on_failure)
         return found

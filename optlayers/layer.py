@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, overload
 
 import cvxpy as cp
 import torch
@@ -75,6 +75,12 @@ class ProjectionLayer(nn.Module):
         self.feasible_set = constraints
         self.gradient, self.pull = gradient, pull
 
+    @overload
+    def forward(self, point: Tensor, /, **parameters: Any) -> Tensor: ...
+
+    @overload
+    def forward(self, /, *inputs: Tensor, **parameters: Any) -> Any: ...
+
     def forward(self, /, *inputs: Tensor, **parameters: Any) -> Any:
         """Return the nearest feasible point of each sample.
 
@@ -108,6 +114,9 @@ class ProjectionLayer(nn.Module):
             pairs = zip(nearest, points, strict=True)
             nearest = tuple(pulled.apply(y, v, self.pull * (v - y).detach()) for y, v in pairs)
         return nearest if len(nearest) > 1 else next(iter(nearest))
+
+    if TYPE_CHECKING:
+        __call__ = forward
 
     def distance(self, /, *inputs: Tensor, **parameters: Any) -> Tensor:
         """Return ``||v - P(v)||^2 / 2`` per sample, ``(*batch,)``: a term for the loss; arguments as for `forward`.

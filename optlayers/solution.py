@@ -13,7 +13,7 @@ from optlayers.solvers.status import Status
 __all__ = ["Solution", "Status"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Solution:
     """A projection and its certificate.
 
@@ -53,6 +53,14 @@ class Solution:
         if self.find_dual is None:
             raise ValueError("this solution does not come from `solve`, and has no duals")
         return self.find_dual()
+
+    def __repr__(self) -> str:
+        values = self.value if isinstance(self.value, tuple) else (self.value,)
+        shapes = ", ".join(f"{tuple(v.shape)} {v.dtype}".replace("torch.", "") for v in values)
+        parts = [f"value {shapes}", f"{int(self.solved.sum())} of {self.status.numel()} samples solved"]
+        if self.status.numel():
+            parts += [f"residual <= {float(self.residual.max()):.1e}", f"steps <= {int(self.steps.max())}"]
+        return f"Solution({', '.join(parts)})"
 
     @property
     def solved(self) -> Tensor:

@@ -70,6 +70,12 @@ class WarmStarts:
             return
         if self._state is None:
             self._state = tuple(t.new_full((self.size, *t.shape[place.ndim :]), torch.nan) for t in own)
+        stored, given = ([tuple(t.shape[-2:]) for t in state] for state in (self._state, own))
+        if stored != given:
+            raise ValueError(
+                f"the solutions are of another set: for each item their state has the shapes {given}, that of the "
+                f"solutions kept before {stored}; keep a WarmStarts for each set"
+            )
         keep = solution.solved
         for stored, new in zip(self._state, own, strict=True):
             solved = keep.to(stored.device)

@@ -20,7 +20,7 @@ POINTS = points()
 
 
 def labels(feasible_set):
-    return {line[2:].split(",")[0] for line in feasible_set.explain().splitlines()}
+    return {line[2:].split(",")[0] for line in feasible_set.explain().splitlines() if line.startswith("- ")}
 
 
 def build(spelling):
@@ -149,15 +149,13 @@ def test_auxiliary_variables_give_the_shadow():
 def test_explanation_names_blocks_methods_and_constraints():
     w = cp.Variable(4, name="w")
     layer = ProjectionLayer([w >= 0, cp.sum(w) == 1])
-    assert layer.explain().startswith(
-        "- simplex, 4 entries, of w (4,): closed form, exact. From constraint 0 (0.0 <= w)"
-    )
+    assert layer.explain().startswith("- simplex, 4 entries, of w (4,): closed form, exact. From constraint 0 (w >= 0)")
     assert "w (4,): simplex, method=closed_form (exact)" in repr(torch.nn.Sequential(layer))
     cut = [cp.norm1(w) <= 1, w[0] <= w[1]]
     general = ProjectionLayer(cut)
     assert "no closed form is used" in general.explain()
     assert "the general solver" in general.explain()
-    assert "constraint 0 (norm1(w) <= 1.0)" in general.explain()
+    assert "constraint 0 (norm1(w) <= 1)" in general.explain()
     assert general.method == "general"
     reference = ProjectionLayer(cut, method="cvxpylayers")
     assert "it runs on cvxpylayers, as asked for" in reference.explain()

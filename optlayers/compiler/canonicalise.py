@@ -32,7 +32,7 @@ from optlayers.compiler.affine_rows import AffineRows
 from optlayers.compiler.conic_form import ConicForm
 from optlayers.compiler.squares import balance
 from optlayers.compiler.stuffed_rows import Stuffed, sort_rows
-from optlayers.declaration.diagnosis import describe
+from optlayers.declaration.wording import describe
 
 _SUPPORTED = frozenset({Zero, NonNeg, SOC, PSD, ExpCone, PowCone3D})
 _STUFFED = _SUPPORTED | {Equality, Inequality}

@@ -9,6 +9,7 @@ import cvxpy as cp
 
 from optlayers.declaration.diagnosis import check_constraints, check_convex, check_present, check_variables
 from optlayers.declaration.snapshot import Snapshot
+from optlayers.declaration.wording import some
 
 
 class Declaration:
@@ -59,8 +60,10 @@ def _choose_variables(
     found: Sequence[cp.Variable], variables: cp.Variable | Sequence[cp.Variable] | None
 ) -> list[cp.Variable]:
     if variables is None:
+        if not found:
+            raise ValueError("the constraints have 0 variables: say which one to project, variables=[...]")
         if len(found) != 1:
-            names = ", ".join(v.name() for v in found) or "none"
+            names = ", ".join(some([v.name() for v in found]))
             raise ValueError(
                 f"the constraints have {len(found)} variables ({names}): say which to project, variables=[...]"
             )

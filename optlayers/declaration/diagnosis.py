@@ -10,22 +10,26 @@ import numpy as np
 from cvxpy.constraints.finite_set import FiniteSet
 from cvxpy.constraints.power import PowCone3D, PowConeND
 from cvxpy.constraints.zero import Equality
+from torch import Tensor
 
+from optlayers.declaration.wording import describe
 from optlayers.errors import InfeasibleError, NotConvexError, NotParametrizedError
 
+_NOT_CONVEX = (
+    "{} variables make the set non-convex. Declare its convex relaxation instead, for example bounds=[0, 1] for "
+    "boolean=True; DiscreteLayer rounds to feasible points."
+)
+_NOT_REAL = (
+    "only real variables can be projected. Declare its real and imaginary parts as two real variables, and write the "
+    "constraints in them."
+)
 _REFUSED = {
-    "boolean": "boolean variables make the set non-convex",
-    "integer": "integer variables make the set non-convex",
-    "complex": "only real variables can be projected",
-    "imag": "only real variables can be projected",
-    "hermitian": "only real variables can be projected",
+    "boolean": _NOT_CONVEX.format("boolean"),
+    "integer": _NOT_CONVEX.format("integer"),
+    "complex": _NOT_REAL,
+    "imag": _NOT_REAL,
+    "hermitian": _NOT_REAL,
 }
-
-
-def describe(constraint: cp.Constraint, position: int) -> str:
-    """Name a constraint for messages: its place in the user's list and how CVXPY prints it."""
-    text = " ".join(str(constraint).split())
-    return f"constraint {position} ({text if len(text) <= 80 else text[:77] + '...'})"
 
 
 def check_constraints(constraints: object) -> tuple[list[int | None], list[cp.Constraint]]:
@@ -61,6 +65,11 @@ def check_constraints(constraints: object) -> tuple[list[int | None], list[cp.Co
             )
         elif isinstance(constraint, cp.Problem):
             raise ValueError(f"constraints[{position}] is a CVXPY problem; pass its constraints, `problem.constraints`")
+        elif isinstance(constraint, Tensor):
+            raise ValueError(
+                f"constraints[{position}] is a tensor: a set is declared on a cp.Variable; declare a cp.Parameter for "
+                "what a tensor gives, and pass the tensor with the points"
+            )
         elif not isinstance(constraint, (bool, np.bool_)):
             raise ValueError(f"constraints[{position}]: expected a CVXPY constraint, got {constraint!r}")
         elif not constraint:
@@ -100,10 +109,7 @@ def check_variables(variables: Sequence[Any]) -> None:
             )
         for attribute, reason in _REFUSED.items():
             if variable.attributes[attribute]:
-                raise NotConvexError(
-                    f"variable {variable.name()} has {attribute}=True: {reason}. "
-                    "Declare its convex relaxation instead, for example bounds=[0, 1] for boolean=True."
-                )
+                raise NotConvexError(f"variable {variable.name()} has {attribute}=True: {reason}")
 
 
 def check_convex(

@@ -9,7 +9,7 @@ import cvxpy as cp
 import torch
 from torch import Tensor
 
-from optlayers.declaration.parameter_values import Given, broken_attributes
+from optlayers.declaration.parameter_values import Given, broken_attributes, check_storage
 from optlayers.parametric.maps import Values
 
 Problem = tuple[str, Tensor]  # what is wrong, and with which samples
@@ -26,6 +26,7 @@ def check_points(variables: Sequence[cp.Variable], points: Sequence[object]) -> 
             raise ValueError(f"variable {variable.name()}: expected a tensor, got {type(point).__name__}")
         if not point.is_floating_point():
             raise ValueError(f"variable {variable.name()}: expected a floating-point tensor, got {point.dtype}")
+        check_storage(f"variable {variable.name()}", point)
         if point.ndim < len(shape) or tuple(point.shape[point.ndim - len(shape) :]) != shape:
             expected = ", ".join(["*batch", *map(str, shape)])
             raise ValueError(
@@ -82,5 +83,12 @@ def _common_batch(names: Sequence[str], tensors: Sequence[Tensor]) -> torch.Size
     try:
         return torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))
     except RuntimeError:
-        shapes = ", ".join(f"{name} {tuple(t.shape[:-1])}" for name, t in zip(names, tensors, strict=True))
-        raise ValueError(f"the batch dimensions do not fit together: {shapes}") from None
+        named = dict(zip(names, (tuple(t.shape[:-1]) for t in tensors), strict=True))
+        shapes = ", ".join(f"{name} {shape}" for name, shape in named.items())
+        sizes: dict[int, str] = {}
+        for k in range(1, max(map(len, named.values())) + 1):
+            sizes = {shape[-k]: name for name, shape in named.items() if len(shape) >= k and shape[-k] != 1}
+            if len(sizes) > 1:
+                break
+        clash = " against ".join(f"{size} samples of {name}" for size, name in sizes.items())
+        raise ValueError(f"the batch dimensions do not fit together: {shapes}; that is {clash}") from None

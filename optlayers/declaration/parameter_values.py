@@ -10,6 +10,8 @@ import cvxpy as cp
 import torch
 from torch import Tensor
 
+from optlayers.autograd.tracing import is_traced
+
 _SYMMETRY_TOLERANCE = 1e-6
 
 
@@ -59,6 +61,7 @@ class Given:
                 tensor = torch.tensor(value, dtype=torch.float64)  # a copy
             except (TypeError, ValueError, RuntimeError):
                 raise ValueError(f"parameter {parameter.name()}: expected a tensor or numbers, got {value!r}") from None
+        check_storage(f"parameter {parameter.name()}", tensor)
         if tensor.is_complex():
             raise ValueError(f"parameter {parameter.name()}: expected real numbers, got {tensor.dtype}")
         shape = tuple(parameter.shape)
@@ -78,6 +81,14 @@ class Given:
                 "move one to the other"
             )
         return self.value.to(point.device)
+
+
+def check_storage(name: str, tensor: Tensor) -> None:
+    """Raise ValueError for a tensor that has no numbers, or not all of them."""
+    if tensor.layout != torch.strided:
+        raise ValueError(f"{name}: expected a dense tensor, got {tensor.layout}: pass tensor.to_dense()")
+    if tensor.is_meta and not is_traced():
+        raise ValueError(f"{name}: got a tensor on the device meta, which has no values: move the module off it first")
 
 
 def _flat(value: Any) -> Iterator[Any]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 import os
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +13,7 @@ from torch import Tensor
 
 from optlayers.bound_set import BoundSet
 from optlayers.declaration.parameter_values import name_rows
+from optlayers.declaration.wording import together
 from optlayers.errors import InfeasibleError, NotSolvedError
 from optlayers.failures.emptiness import Emptiness
 from optlayers.solution import Status
@@ -83,11 +83,6 @@ class Failures:
             labels |= dict.fromkeys(constraints)
             parts.append(f"the set is empty for {name_rows(own)}: no point satisfies {together(constraints)}")
         return tuple(labels), "; ".join(parts)
-
-
-def together(labels: Sequence[str]) -> str:
-    """Enumerate constraints."""
-    return labels[0] if len(labels) == 1 else f"{', '.join(labels[:-1])} and {labels[-1]} together"
 
 
 def _user_level() -> int:

@@ -8,12 +8,15 @@ from collections.abc import Sequence
 import cvxpy as cp
 import numpy as np
 
+from optlayers.declaration.wording import some
 from optlayers.kernels.dispatch import missing_packages
 from optlayers.projection.compiled_set import CompiledSet
 from optlayers.recognition.block import Block
 from optlayers.reference.cvxpylayers_piece import ReferencePiece
 from optlayers.reference.dykstra_piece import DykstraPiece
 
+_INLINE = 4  # constraints that are named in the same line
+_MOST_LINES = 10  # groups of blocks
 _GENERAL = "no closed form is used for this combination, so it runs on the general solver, iterative, to rounding."
 _REFERENCE = "it runs on cvxpylayers, as asked for: iterative, accurate to about 1e-5, slow."
 _DYKSTRA = "it runs on Dykstra's alternating projections onto {}, as asked for: iterative, maybe slow."
@@ -33,6 +36,8 @@ def explain(compiled: CompiledSet, variables: Sequence[cp.Variable]) -> str:
                 how = _DYKSTRA.format(", ".join(piece.labels(k)))
             where = f"{_entries(block.size)}, of {_place(block.columns, variables)}" if block.size else "no entry"
             lines.append(f"- {where} ({block.summary()}): {how}{_origin(compiled, [block])}")
+    if len(lines) > _MOST_LINES:
+        lines = [*lines[:_MOST_LINES], f"- and {len(lines) - _MOST_LINES} more groups of entries."]
     if any(piece.kind.kernels for piece in compiled.pieces):
         lines += [f"- {package} is not installed: {what}." for package, what in missing_packages().items()]
     return "\n".join(lines)
@@ -43,7 +48,7 @@ def summarise(compiled: CompiledSet) -> str:
     counts: Counter[str] = Counter()
     for (name, _), blocks in _groups(compiled).items():
         counts[name] += len(blocks)
-    parts = [name if count == 1 else f"{count} x {name}" for name, count in counts.items()]
+    parts = some([name if count == 1 else f"{count} x {name}" for name, count in counts.items()])
     return ", ".join([*parts, "a set without closed form"] if compiled.general else parts)
 
 
@@ -66,9 +71,12 @@ def _place(columns: np.ndarray, variables: Sequence[cp.Variable]) -> str:
         if ((columns >= start) & (columns < start + variable.size)).any():
             names.append(f"{variable.name()} {tuple(variable.shape)}")
         start += variable.size
-    return ", ".join(names)
+    return ", ".join(some(names))
 
 
 def _origin(compiled: CompiledSet, blocks: Sequence[Block]) -> str:
-    sources = sorted(set().union(*(block.sources for block in blocks)))
-    return f" From {'; '.join(compiled.form.labels[s] for s in sources)}." if sources else ""
+    """Name the constraints of some blocks: a few in the same line, else each in a line of its own."""
+    labels = [compiled.form.labels[s] for s in sorted(set().union(*(block.sources for block in blocks)))]
+    if len(labels) <= _INLINE:
+        return f" From {'; '.join(labels)}." if labels else ""
+    return "".join([f" From {len(labels)} constraints:", *(f"\n    {label}" for label in some(labels))])
