@@ -148,3 +148,32 @@ def test_gradients_where_a_cone_has_no_dual():
     for point, expected in (([0.0, 0.0], torch.eye(2)), ([0.0, 2.0], torch.diag(torch.tensor([1.0, 0.0])))):
         jacobian = torch.autograd.functional.jacobian(ball.project, torch.tensor(point).double())
         torch.testing.assert_close(jacobian, expected.double(), atol=1e-9, rtol=0)
+
+
+INACTIVE = {  # a parameter multiplies an auxiliary entry
+    "norm": (lambda x, u, q: [q[0] * cp.norm1(x) <= 1, x[0] <= x[1]], 3.0),
+    "auxiliary variable": (lambda x, u, q: [q @ u <= 0.5, u >= x[:2], cp.sum(x) <= 1], 3.0),
+    "positive part": (lambda x, u, q: [q[0] * cp.pos(x - 1) <= 1, x[0] <= x[1]], 3.0),
+    "fixed point": (lambda x, u, q: [q @ cp.abs(x[:2]) <= 10, x == np.array([0.1, -0.2, 0.3])], 1.0),
+}
+
+
+@pytest.mark.parametrize("name", INACTIVE)
+def test_parameters_of_auxiliary_entries_where_the_constraint_is_not_active(name):
+    """The derivative is zero there, in all modes, and that of finite differences elsewhere in the same batch."""
+    build, reach = INACTIVE[name]
+    x, u, q = cp.Variable(3, name="x"), cp.Variable(2, name="u"), cp.Parameter(2, nonneg=True, name="q")
+    feasible_set = FeasibleSet(build(x, u, q), x, q)
+    v = torch.tensor([[1.0, 0.5, -0.3]], dtype=torch.float64) * torch.tensor([[0.1], [0.0], [reach]])
+    value = torch.tensor([0.5, 0.3], dtype=torch.float64)
+
+    def project(v, value):
+        return feasible_set.bind(value).project(v)
+
+    step = 1e-5 * torch.eye(2, dtype=torch.float64)
+    expected = torch.stack([(project(v, value + h) - project(v, value - h)) / 2e-5 for h in step], -1)
+    for jacobian in (torch.func.jacrev, torch.func.jacfwd):
+        torch.testing.assert_close(jacobian(project, 1)(v, value), expected, rtol=1e-6, atol=1e-8)
+    leaf = value.clone().requires_grad_()
+    (gradient,) = torch.autograd.grad(project(v, leaf).sum(), leaf)
+    torch.testing.assert_close(gradient, expected.sum((0, 1)), rtol=1e-6, atol=1e-8)

@@ -55,12 +55,14 @@ class Linearised:
         weight = torch.diag(program.weight).expand(r.shape[0], n, n)
         upper = torch.cat([weight, rows.mT @ normal], -1)
         lower = torch.cat([rows, normal - identity], -1)
-        factor, pivots, _ = torch.linalg.lu_factor_ex(torch.cat([upper, lower], -2))
+        matrix, right = torch.cat([upper, lower], -2), torch.cat([r, t], -1).unsqueeze(-1)
+        factor, pivots, _ = torch.linalg.lu_factor_ex(matrix)
         diagonal = factor.detach().diagonal(dim1=-2, dim2=-1).abs()
         singular = (diagonal.amin(-1) <= _SINGULAR * diagonal.amax(-1)).unsqueeze(-1)
-        safe = torch.where(singular.unsqueeze(-1), torch.eye(factor.shape[-1], dtype=r.dtype, device=r.device), factor)
-        solution = torch.linalg.lu_solve(safe, pivots, torch.cat([r, t], -1).unsqueeze(-1)).squeeze(-1)
-        return solution[:, :n], singular
+        if is_traced() or bool(singular.any()):  # no derivative may go through a singular factor
+            identity = torch.eye(matrix.shape[-1], dtype=r.dtype, device=r.device)
+            factor, pivots, _ = torch.linalg.lu_factor_ex(torch.where(singular.unsqueeze(-1), identity, matrix))
+        return torch.linalg.lu_solve(factor, pivots, right).squeeze(-1)[:, :n], singular
 
     def _by_multipliers(self, r: Tensor, t: Tensor) -> Tensor:
         program, linear = self.program, self.program.linear
