@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
+
 import cvxpy as cp
 import numpy as np
 import torch
+from torch import Tensor
 
 from optlayers.sets.base import REGISTRY
 from optlayers.testing.cases import Case
@@ -97,3 +101,27 @@ def obeys_variational_inequality(case: Case) -> None:
     for row, y in zip(flat(v, case), flat(case.project(v), case), strict=True):
         products = (z - y) @ (row - y)
         assert float(products.max()) <= case.accuracy * scale_of(row) * scale_of(row, z) * len(row)
+
+
+@law
+def keeps_to_units(case: Case) -> None:
+    """``P_sK(s v) = s P_K(v)``: the set in other units has the same projections and derivatives, in both precisions."""
+    if case.feasible_set.method == "general":
+        return
+    for scale in (1e-9, 1e9):
+        renamed = {id(case.variable): case.variable / scale}
+        constraints = [constraint.tree_copy(renamed) for constraint in case.constraints]
+        other = replace(case, name=f"{case.name} times {scale:g}", constraints=constraints)
+        for dtype, tolerance in ((torch.float64, case.accuracy), (torch.float32, 1e-4)):
+            v, values = case.random_points().to(dtype), case.values(dtype)
+            expected, found = (_derivatives(own, v, values, unit) for own, unit in ((case, 1.0), (other, scale)))
+            for one, another in zip(found, expected, strict=True):
+                assert_close(one, another, scale_of(v, another), tolerance)
+
+
+def _derivatives(case: Case, v: Tensor, values: Sequence[Tensor], unit: float) -> list[Tensor]:
+    """Return the projection of ``unit * v``, and gradients of a weighted sum, all in that unit."""
+    leaves = [t.clone().requires_grad_() for t in (v, *values)]
+    y = case.project(unit * leaves[0], *leaves[1:]) / unit
+    weight = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape)
+    return [y.detach(), *torch.autograd.grad((y * weight).sum(), leaves)]
