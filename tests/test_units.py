@@ -49,3 +49,50 @@ def test_dual_of_a_square_with_a_large_bound():
     radius = 686**0.5 / 14
     expected = torch.tensor((500 - radius) / (2 * 14**2 * radius), dtype=torch.float64)
     torch.testing.assert_close(found.dual[0], expected, rtol=1e-7, atol=0)
+
+
+CURVED = {
+    "ball": lambda x: [cp.norm(x) <= 1.5],
+    "box meets ball": lambda x: [cp.norm(x) <= 1.5, x >= -0.1],
+    "ellipsoid": lambda x: [cp.norm(FORM @ x) <= 1.5],
+    "elliptic cylinder": lambda x: [cp.norm(FORM[:2] @ x) <= 1.5],
+    "second-order cone": lambda x: [cp.norm(x[:2]) <= x[2]],
+    "steep cone": lambda x: [cp.norm(x[:2]) <= 3 * x[2] - 1],
+    "rotated cone": lambda x: [cp.quad_over_lin(x[0], x[1]) <= x[2]],
+    "paraboloid": lambda x: [cp.sum_squares(x[:2]) <= x[2] + 1],
+}
+
+
+@pytest.mark.parametrize(
+    ("dtype", "exponents"), [(torch.float32, (-37, -20, 20, 30)), (torch.float64, (-300, -20, 20, 140))]
+)
+@pytest.mark.parametrize("name", CURVED)
+def test_ends_of_the_range(name, dtype, exponents):
+    """Projections are finite and projections again, and gradients are finite, from the least to the largest numbers."""
+    x = cp.Variable(3, name="x")
+    feasible_set = FeasibleSet(CURVED[name](x), x)
+    v = torch.randn(10, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    for exponent in exponents if name != "paraboloid" else (*exponents[:2], 15):
+        leaf = (v * 10.0**exponent).to(dtype).requires_grad_()
+        y = feasible_set.project(leaf)
+        (gradient,) = torch.autograd.grad(y.sum(), leaf)
+        assert bool(gradient.isfinite().all()), exponent
+        again = feasible_set.project(y.detach())
+        torch.testing.assert_close(again, y.detach(), rtol=0, atol=1e-4 * float(y.detach().abs().max()))
+
+
+@pytest.mark.parametrize("validate", [True, False])
+@pytest.mark.parametrize("build", [lambda x: [x >> 0, cp.trace(x) == 1], lambda x: [cp.normNuc(x) <= 1]])
+def test_only_matrices_that_are_not_finite_fail(build, validate):
+    x = cp.Variable((3, 3), symmetric=True)
+    feasible_set = FeasibleSet(build(x), x, on_failure="nan", validate=validate)
+    v = torch.randn(3, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    expected = feasible_set.project(v)
+    for bad in (torch.nan, torch.inf):
+        leaf = v.clone()
+        leaf[0] = bad
+        leaf.requires_grad_()
+        found = feasible_set.solve(leaf)
+        torch.testing.assert_close(found.value[1:], expected[1:])
+        assert found.solved.tolist() == [False, True, True]
+        assert bool(torch.autograd.grad(found.value[1:].sum(), leaf)[0][1:].isfinite().all())

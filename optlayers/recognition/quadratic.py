@@ -235,10 +235,18 @@ def leg(hypotenuse: Tensor, others: Tensor) -> Tensor:
 
 def safe_norm(x: Tensor) -> Tensor:
     """Return the Euclidean norm over the last dimension: no overflow, and derivative zero at zero."""
+    return unit_and_norm(x)[1]
+
+
+def unit_and_norm(x: Tensor) -> tuple[Tensor, Tensor]:
+    """Return vectors in units of their Euclidean norm, and the norm, without over- or underflow of either derivative.
+
+    Both are zero for zeros, and for numbers so small that their reciprocals overflow.
+    """
     if x.shape[-1] == 0:
-        return x.sum(-1)
+        return x, x.sum(-1)
     largest = x.detach().abs().amax(-1, keepdim=True)
-    null = largest == 0
-    scaled = x / torch.where(null, 1.0, largest)
-    square = scaled.square().sum(-1)
-    return torch.where(null.squeeze(-1), 0.0, largest.squeeze(-1) * torch.where(null.squeeze(-1), 1.0, square).sqrt())
+    null = largest < torch.finfo(x.dtype).tiny
+    scaled = torch.where(null, 0.0, x / torch.where(null, 1.0, largest))
+    length = torch.where(null, 1.0, scaled.square().sum(-1, keepdim=True)).sqrt()
+    return scaled / length, torch.where(null, 0.0, largest * length).squeeze(-1)

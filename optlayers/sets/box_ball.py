@@ -16,7 +16,7 @@ from optlayers.autograd.primal import primal
 from optlayers.parametric.range import clamp, relative
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
-from optlayers.recognition.quadratic import leg, match_norm, safe_norm
+from optlayers.recognition.quadratic import leg, match_norm, safe_norm, unit_and_norm
 from optlayers.sets.base import ClosedFormSet, join_checks, register
 from optlayers.sets.box import Box
 from optlayers.sets.search.ball_search import search_scale
@@ -83,9 +83,9 @@ class BoxBall(ClosedFormSet):
         if upper is not None:
             free = free & (moved < primal(upper))
         fixed = torch.where(free, 0.0, clamp(moved, lower, upper))
-        length = safe_norm(torch.where(free, offset, 0.0))
-        reach = leg(radius, fixed).clamp_min(0.0) / torch.where(length > 0, length, 1.0)
-        y = self.center + torch.where(free, offset * reach.unsqueeze(-1), fixed)
+        unit, _ = unit_and_norm(torch.where(free, offset, 0.0))
+        reach = leg(radius, fixed).clamp_min(0.0).unsqueeze(-1)
+        y = self.center + torch.where(free, unit * reach, fixed)
         y = y + (clamp(y.detach(), self.lower, self.upper) - y).detach()
         return torch.where(outside.unsqueeze(-1), y, box)
 

@@ -66,23 +66,28 @@ class Ellipsoid(ClosedFormSet):
         z = offset if self.axes is None else torch.einsum("...ij,...j->...i", self.axes, offset)
         radius = self.radius.clamp_min(0.0)
         root = self.weights.sqrt()
-        length = safe_norm(root * z)
-        outside = (length >= radius) & (length > 0)
+        stretched = root * z
+        outside = (safe_norm(stretched) >= radius) & (safe_norm(stretched) > 0)
         solvable = (outside & (radius > 0)).unsqueeze(-1)
-        ratio = torch.where(solvable, root * z / torch.where(radius > 0, radius, 1.0).unsqueeze(-1), 1.0)
-        multiplier = torch.where(solvable, self._multiplier(ratio).unsqueeze(-1), 0.0)
+        size = primal(stretched).abs().amax(-1, keepdim=True)
+        size = torch.where(solvable, size, 1.0)
+        unit = torch.where(solvable, stretched / size, 1.0)
+        share = torch.where(solvable & (self.weights > 0), radius.unsqueeze(-1) / size, 1.0)
+        multiplier = torch.where(solvable, self._multiplier(unit, share).unsqueeze(-1), 0.0)
         flat = torch.where(self.weights > 0, 0.0, z)
-        moved = torch.where(solvable, z / (1 + multiplier * self.weights), flat)
+        shrunk = unit * radius.unsqueeze(-1) / ((share + multiplier * self.weights) * torch.where(root > 0, root, 1.0))
+        moved = torch.where(solvable & (self.weights > 0), shrunk, flat)
         y = moved if self.axes is None else torch.einsum("...ij,...i->...j", self.axes, moved)
         return torch.where(outside.unsqueeze(-1), self.center + y, v)
 
-    def _multiplier(self, ratio: Tensor) -> Tensor:
-        """Start from the largest root of the equation with one term alone; in units of that term nothing overflows."""
-        size = primal(ratio).abs()
-        alone = torch.where(self.weights > 0, (size - 1) / torch.where(self.weights > 0, self.weights, 1.0), 0.0)
-        largest = size.amax(-1, keepdim=True)
-        squares, slopes = (ratio / largest).square(), self.weights / largest
-        return attached_root(alone.amax(-1).clamp_min(0.0), squares, slopes, (1 / largest).expand_as(squares))
+    def _multiplier(self, unit: Tensor, share: Tensor) -> Tensor:
+        """Solve ``sum_i (unit_i / (share + x weights_i))^2 = 1``, in units of the largest ``sqrt(weights_i) z_i``.
+
+        Start from the largest root of the equation with one term alone.
+        """
+        alone = (primal(unit).abs() - primal(share)) / torch.where(self.weights > 0, self.weights, 1.0)
+        start = torch.where(self.weights > 0, alone, 0.0).amax(-1).clamp_min(0.0)
+        return attached_root(start, unit.square(), self.weights.expand_as(unit), share)
 
     def infeasibility(self) -> Tensor | None:
         return -self.radius.unsqueeze(-1)

@@ -71,7 +71,7 @@ class EllipticCone(ClosedFormSet):
         size = primal(offset).abs().amax(-1).maximum(primal(excess).sqrt())
         size = torch.where(size > 0, size, 1.0)
         z, rest, squares = coordinates(self.axes, offset / size.unsqueeze(-1))
-        excess = excess / size.square()
+        excess = excess / size / size
         t, weights = (self.head * z).sum(-1), self.weights.clamp_min(0.0)
         total = (weights * squares).sum(-1) + excess
         polar = torch.where(self.weights > 0, squares / torch.where(weights > 0, weights, 1.0), 0.0).sum(-1)

@@ -115,7 +115,7 @@ class GroupBall(ClosedFormSet):
     def _norms(self, offset: Tensor) -> Tensor:
         """Return the norm of each group, with derivative zero at zero."""
         largest = offset.detach().abs().amax(-1, keepdim=True)
-        largest = torch.where(largest > 0, largest, 1.0)
+        largest = torch.where(largest >= torch.finfo(offset.dtype).tiny, largest, 1.0)
         square = (offset / largest).square()
         count = self.weights.shape[-1]
         if self.groups is None:

@@ -14,7 +14,7 @@ from torch import Tensor
 from optlayers.kernels.fused import by_plain_form, rows_of
 from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block
-from optlayers.recognition.quadratic import match_norm, safe_norm
+from optlayers.recognition.quadratic import match_norm, unit_and_norm
 from optlayers.sets.base import ClosedFormSet, register
 
 
@@ -69,10 +69,9 @@ class L2Ball(ClosedFormSet):
     def _scaled(self, offset: Tensor) -> tuple[Tensor, Tensor]:
         """Return what the offset is on the ball, and whether it is not inside."""
         radius = self.radius.clamp_min(0.0)
-        distance = safe_norm(offset)
+        unit, distance = unit_and_norm(offset)
         outside = distance >= radius
-        factor = torch.where(outside, radius / torch.where(outside & (distance > 0), distance, 1.0), 1.0)
-        return offset * factor.unsqueeze(-1), outside
+        return torch.where(outside.unsqueeze(-1), unit * radius.unsqueeze(-1), offset), outside
 
     def _pull(self, gradient: Tensor, offset: Tensor, norm: Tensor) -> Tensor:
         return by_plain_form(lambda x: self._scaled(x)[0], gradient, offset)

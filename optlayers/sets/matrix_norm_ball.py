@@ -12,6 +12,7 @@ from torch import Tensor
 from optlayers.autograd.deferred import deferred
 from optlayers.autograd.primal import primal
 from optlayers.sets.base import ClosedFormSet
+from optlayers.sets.search.decompositions import svd
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,13 +37,13 @@ class MatrixNormBall(ClosedFormSet):
         offset = v.unflatten(-1, self.center.shape[-2:]) - self.center
         is_wide = offset.shape[-2] <= offset.shape[-1]
         wide = offset if is_wide else offset.mT
-        u, s, vh = torch.linalg.svd(primal(wide), full_matrices=False)
+        u, s, vh = svd(primal(wide))
         level = primal(self.project_values(s))
         moved = (u * level.unsqueeze(-2)) @ vh
         nearest = torch.where((level == s).all(-1)[..., None, None], primal(wide), moved)
 
         def expand(order: int, wide: Tensor, radius: Tensor) -> Tensor:
-            size = torch.where(s[..., :1] > 0, s[..., :1], 1.0)
+            size = torch.where(s[..., :1] >= torch.finfo(s.dtype).tiny, s[..., :1], 1.0)
             unit = dataclasses.replace(self, radius=radius / size.squeeze(-1))
             factors = (u, s / size, vh)
             return unit.expand(order, wide / size.unsqueeze(-1), factors) * size.unsqueeze(-1)

@@ -65,32 +65,39 @@ class Paraboloid(ClosedFormSet):
         terms = self.weights * squares
         inside = terms.sum(-1) <= slope * t
         solvable = ~inside & (terms.sum(-1) > 0)
-        multiplier = self._multiplier(
-            torch.where(solvable, t, 0.0),
-            torch.where(solvable.unsqueeze(-1), terms, self.weights),
-            torch.where(solvable, slope, 1.0),
-        )
+        slope = torch.where(solvable, slope, 1.0)
+        terms = torch.where(solvable.unsqueeze(-1), terms, self.weights)
+        unit = slope.clamp_max(1.0)
+        level = torch.where(self.weights > 0, unit.unsqueeze(-1), 1.0)
+        multiplier = self._multiplier(torch.where(solvable, t, 0.0), terms, slope, unit, level)
         multiplier = torch.where(solvable, multiplier, 0.0)
-        factors = 1 / (1 + multiplier.unsqueeze(-1) * self.weights)
-        top = (terms * factors.square()).sum(-1) / slope
+        factors = level / (level + multiplier.unsqueeze(-1) * self.weights)
+        top = (terms * (factors / slope.sqrt().unsqueeze(-1)).square()).sum(-1)
         moved = torch.where(self.head == 0, z * factors[..., : z.shape[-1]], self.head * top.unsqueeze(-1))
         y = self.center + size.unsqueeze(-1) * combine(self.axes, moved, rest, factors)
         return torch.where(inside.unsqueeze(-1), v, y)
 
-    def _multiplier(self, t: Tensor, terms: Tensor, slope: Tensor) -> Tensor:
-        """Search from the least multiplier at which the height is not negative, so that nothing cancels.
+    def _multiplier(self, t: Tensor, terms: Tensor, slope: Tensor, unit: Tensor, level: Tensor) -> Tensor:
+        """Return `x`, times the unit, so that no square over- or underflows; `level` is the unit of curved terms.
 
-        Start with the denominators at a bound above the root, which is left of it. Two bounds are the roots of the
-        equation with the denominators of the least multiplier, and with the last terms of all linear functions alone.
+        Search from the least multiplier at which the height is not negative, so that nothing cancels. Start with the
+        denominators at a bound above the root, which is left of it. Two bounds are the roots of the equation with the
+        denominators of the least multiplier, and with the last terms of all linear functions alone.
         """
-        weights, rise, base = self.weights, slope.square() / 2, slope * t
-        least, base = (-base / rise).clamp_min(0.0), base.clamp_min(0.0)
-        growth = 1 + least.unsqueeze(-1) * weights
-        first = ((terms / growth.square()).sum(-1) - base) / rise
+        weights, share = self.weights, unit / slope
+        terms, base = terms * (share.square() * unit).unsqueeze(-1), share * t
+        least, base = (-2 * base).clamp_min(0.0), base.clamp_min(0.0)
+        growth = level + least.unsqueeze(-1) * weights
+
+        def root(growth: Tensor) -> Tensor:
+            return 2 * ((terms.sqrt() / growth).square().sum(-1) - base)
+
         beyond = torch.where(weights > 0, terms / torch.where(weights > 0, weights, 1.0).square(), 0.0).sum(-1)
-        bound = torch.minimum(first, (beyond / rise) ** (1 / 3)).unsqueeze(-1)
-        start = ((terms / (growth + bound * weights).square()).sum(-1) - base) / rise
-        return least + attached_root(start.clamp_min(0.0), terms, weights.expand_as(terms), growth, rise, base)
+        with torch.no_grad():
+            bound = torch.minimum(root(growth), (2 * beyond) ** (1 / 3)).unsqueeze(-1)
+            start = root(growth + bound * weights).clamp_min(0.0)
+        rise = torch.full_like(base, 0.5)
+        return least + attached_root(start, terms, weights.expand_as(terms), growth, rise, base)
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from optlayers.kernels.fused import by_plain_form, rows_of
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
-from optlayers.recognition.quadratic import safe_norm
+from optlayers.recognition.quadratic import unit_and_norm
 from optlayers.recognition.quadric import is_rotated, match_cone
 from optlayers.sets.base import ClosedFormSet, register
 
@@ -97,11 +97,10 @@ class SecondOrderCone(ClosedFormSet):
         offset = v if self.apex is None else v - self.apex
         height = (axis * offset).sum(-1)
         across = offset - height.unsqueeze(-1) * axis
-        length = safe_norm(across)
+        unit, length = unit_and_norm(across)
         inside, polar = length <= slope * height, slope * length <= -height
         on = ((height + slope * length) / (1 + slope.square())).unsqueeze(-1)
-        shrink = slope / torch.where(length > 0, length, 1.0)
-        surface = on * (axis + across * shrink.unsqueeze(-1))
+        surface = on * (axis + unit * slope.unsqueeze(-1))
         outside = torch.where(polar.unsqueeze(-1), 0.0, surface)
         return torch.where(inside.unsqueeze(-1), v, outside if self.apex is None else self.apex + outside)
 

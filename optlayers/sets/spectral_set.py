@@ -87,7 +87,7 @@ class SpectralSet(ClosedFormSet):
     def project(self, v: Tensor) -> Tensor:
         """Project the eigenvalues; one exactly at a bound takes the derivative of the bound."""
         matrix = v.unflatten(-1, self.center.shape[-2:])
-        return (self.center + self.project_symmetric((matrix + matrix.mT) / 2 - self.center)).flatten(-2)
+        return (self.center + self.project_symmetric(matrix / 2 + matrix.mT / 2 - self.center)).flatten(-2)
 
     def project_symmetric(self, symmetric: Tensor) -> Tensor:
         """Project symmetric matrices ``(*batch, n, n)`` onto the set around zero."""

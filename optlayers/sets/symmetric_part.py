@@ -31,7 +31,7 @@ class SymmetricPart(SpectralSet):
 
     def project(self, v: Tensor) -> Tensor:
         matrix = v.unflatten(-1, self.center.shape[-2:])
-        symmetric = (matrix + matrix.mT) / 2 - self.center
+        symmetric = matrix / 2 + matrix.mT / 2 - self.center
         return (matrix + (self.project_symmetric(symmetric) - symmetric)).flatten(-2)
 
     @staticmethod

@@ -29,12 +29,12 @@ def newton(
     squares, slopes, levels : Tensor, shape (*batch, k)
     """
     linear = levels + slopes * x.unsqueeze(-1)
-    terms, speed, power = squares / linear.square(), 2 * slopes / linear, 2
+    terms, speed, power = squares / linear / linear, 2 * slopes / linear, 2
     if rise is not None and base is not None:
         last = (base + rise * x).unsqueeze(-1)
         terms, speed, power = terms / last, speed + rise.unsqueeze(-1) / last, 3
     total = terms.sum(-1)
-    return x + power * (total ** (1 / power) - 1) / ((terms * speed).sum(-1) / total)
+    return x + power * (total ** (1 / power) - 1) / (terms / total.unsqueeze(-1) * speed).sum(-1)
 
 
 def attached_root(
@@ -47,10 +47,13 @@ def attached_root(
 ) -> Tensor:
     """Return the root, ``(*batch,)``, with its derivatives; `start` lies left of it. Arguments as for `newton`."""
     data = squares, slopes, levels, rise, base
-    x = _operator(primal(start), *(None if t is None else primal(t) for t in data))
+    root = _operator(primal(start), *(None if t is None else primal(t) for t in data))
+    unit = torch.where(root > 0, root, 1.0)  # in which no derivative over- or underflows
+    slopes, rise = slopes * unit.unsqueeze(-1), None if rise is None else rise * unit
+    x = root / unit
     for _ in range(2):
-        x = newton(x, *data)
-    return x
+        x = newton(x, squares, slopes, levels, rise, base)
+    return x * unit
 
 
 def _secular_root(

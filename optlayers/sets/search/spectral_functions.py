@@ -22,6 +22,7 @@ from optlayers.autograd.primal import primal
 from optlayers.parametric.range import Range
 from optlayers.sets.box import Box
 from optlayers.sets.box_section import BoxSection
+from optlayers.sets.search.decompositions import eigh
 
 
 def project_eigenvalues(matrix: Tensor, section: Box | BoxSection) -> Tensor:
@@ -38,7 +39,7 @@ def project_eigenvalues(matrix: Tensor, section: Box | BoxSection) -> Tensor:
     -------
     Tensor, shape (*batch, n, n)
     """
-    values, vectors = torch.linalg.eigh(primal(matrix))
+    values, vectors = eigh(primal(matrix))
     level = primal(section.project(values))
     nearest = torch.where(
         (level == values).all(-1)[..., None, None], primal(matrix), _scaled(vectors, level) @ vectors.mT
