@@ -28,7 +28,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from tqdm import tqdm
 
-from optlayers import Inequality, Lagrangian
+from optlayers import Lagrangian
+from optlayers.training import Inequality
 from optlayers.training.priced.fair_projection import FairProjection
 from optlayers.training.priced.fairness import FairnessConstraint
 

@@ -1,25 +1,23 @@
-"""optlayers: declare a convex set in CVXPY, get a PyTorch layer that returns the nearest feasible point."""
+"""optlayers: declare a convex set in CVXPY, get a PyTorch layer that returns the nearest feasible point.
 
-from optlayers.comparison import Comparison, compare
+What training needs besides, and what its classes take, is in `optlayers.training`; how to write a set of one's own in
+`optlayers.sets`, and its tests in `optlayers.testing`.
+"""
+
+from optlayers.bound_set import BoundSet
+from optlayers.comparison import compare
 from optlayers.errors import InfeasibleError, NotConvexError, NotParametrizedError, NotSolvedError
 from optlayers.feasible_set import FeasibleSet
 from optlayers.layer import ProjectionLayer
 from optlayers.solution import Solution, Status
 from optlayers.training import (
     AugmentedLagrangian,
-    ConstraintWarning,
-    Equality,
-    ExponentiatedGradient,
-    FrankWolfe,
-    Inequality,
-    InSet,
     Lagrangian,
     Monitor,
     Penalty,
     ScheduledSet,
     constrain,
     parametrize,
-    plot_set,
     project_after_step,
 )
 from optlayers.warm_start import WarmStart, WarmStarts
@@ -28,14 +26,8 @@ __version__ = "0.1.0.dev0"
 
 __all__ = [
     "AugmentedLagrangian",
-    "Comparison",
-    "ConstraintWarning",
-    "Equality",
-    "ExponentiatedGradient",
+    "BoundSet",
     "FeasibleSet",
-    "FrankWolfe",
-    "InSet",
-    "Inequality",
     "InfeasibleError",
     "Lagrangian",
     "Monitor",
@@ -52,6 +44,5 @@ __all__ = [
     "compare",
     "constrain",
     "parametrize",
-    "plot_set",
     "project_after_step",
 ]

@@ -21,14 +21,13 @@ from optlayers.errors import InfeasibleError
 from optlayers.failures.emptiness import Emptiness
 from optlayers.failures.report import Failures
 from optlayers.kernels import gpu
-from optlayers.parametric.maps import Values
 from optlayers.projection.compiled_set import CompiledSet
-from optlayers.projection.duals import Dual, DualProblem
+from optlayers.projection.duals import DualProblem
 from optlayers.projection.explanation import explain, summarise
 from optlayers.projection.outcome import Outcome
 from optlayers.solution import Solution
 from optlayers.solvers.conic_program import largest
-from optlayers.warm_start import WarmStart
+from optlayers.warm_start import WarmStart, starting_state
 
 Method = Literal["auto", "closed_form", "general", "dykstra", "cvxpylayers"]
 OnFailure = Literal["raise", "warn", "nan", "nearest"]
@@ -92,8 +91,7 @@ class FeasibleSet:
         self.on_failure, self.validate = on_failure, validate
         self._method = "general" if method in ("auto", "closed_form") else method
         self._given: dict[int, Given] = {}
-        self._positions = declaration.given
-        self._dual_problem: list[DualProblem] = []  # compiled when it is first needed, and shared by bound copies
+        self._dual_problem = DualProblem(declaration.snapshot, declaration.given)  # shared by bound copies
         self.snapshot = declaration.snapshot
         self.compiled = CompiledSet(self.snapshot, method)
         if method == "closed_form" and self.compiled.general:
@@ -102,16 +100,8 @@ class FeasibleSet:
             raise ValueError(f"on_failure='nearest' needs another method than {method!r}, which finds no such points.")
         self._emptiness = Emptiness(self.snapshot)
         if on_failure == "raise" and self.compiled.conflicts:
-            labels = self._conflicting()
+            labels = self._emptiness.explain_always(self.compiled)
             raise InfeasibleError(f"The set is empty: no point satisfies {together(labels)}.", labels)
-
-    def _conflicting(self) -> tuple[str, ...]:
-        """Return the constraints that conflict whatever the parameters are."""
-        if self.parameters:
-            return self.compiled.conflicts[0].constraints
-        nothing = Values((), torch.float64, torch.device("cpu"))
-        everywhere = torch.tensor(True, device=nothing.device)
-        return self._emptiness.explain(BoundSet(self.compiled, nothing), everywhere)[0][1]
 
     @property
     def method(self) -> str:
@@ -174,14 +164,8 @@ class FeasibleSet:
         tensors = check_points(self.variables, points)
         keep_half = keep_half and not is_traced() and gpu.available(tensors[0]) and self.compiled.takes_half
         looks = not is_traced()
-        v, values, problems = prepare(
-            self.variables,
-            self.parameters,
-            tensors,
-            self._given,
-            validate=self.validate and looks,
-            keep_half=keep_half,
-        )
+        options = {"validate": self.validate and looks, "keep_half": keep_half}
+        v, values, problems = prepare(self.variables, self.parameters, tensors, self._given, **options)
         # Without validation nothing waits for a device; on the CPU there is nothing to wait for.
         return v, BoundSet(self.compiled, values, problems, looks=looks and (self.validate or v.device.type == "cpu"))
 
@@ -248,53 +232,25 @@ class FeasibleSet:
         Returns
         -------
         Solution
-
-        Raises
-        ------
-        ValueError, InfeasibleError, NotSolvedError
-            As for `project`.
+            The errors are those of `project`.
         """
         v, bound = self.prepare(*points)
-        values = bound.values
-        found = self._answer(v, bound, self._start(warm_start, v, values))
+        found = self._answer(v, bound, starting_state(warm_start, v, bound))
         batch = found.value.shape[:-1]
         status = found.value.new_zeros(batch, dtype=torch.int64) if found.status is None else found.status
         residual = found.violation  # known of the auxiliary entries that were found with the points
         if residual is None or self.compiled.residual is not None or self._method == "cvxpylayers":
             residual = largest(bound.residual(found.value))
         steps = torch.zeros_like(status) if found.steps is None else found.steps
+        dtype = functools.reduce(torch.promote_types, (point.dtype for point in points))
         return Solution(
             self.unflatten(found.value, points),
             status.expand(batch),
             residual.to(found.value.dtype).expand(batch),
             steps.expand(batch),
             found.state,
-            functools.partial(self._find_dual, v.detach(), values.detached(), [point.detach() for point in points]),
+            functools.partial(self._dual_problem.solve, v.detach(), bound.values.detached(), dtype),
         )
-
-    def _start(self, warm_start: Solution | WarmStart | None, v: Tensor, values: Values) -> Sequence[Tensor] | None:
-        """Return the state to start from; raise ValueError if it is not that of such a batch."""
-        if warm_start is None or not warm_start.state or not self.compiled.general:
-            return None
-        batch = torch.broadcast_shapes(v.shape[:-1], *(t.shape[:-1] for t in values.tensors))
-        expected = [(*batch, *piece.state_shape) for piece in self.compiled.general]
-        arrived = [tuple(t.shape) for t in warm_start.state]
-        if arrived != expected:
-            raise ValueError(
-                f"warm_start is not of a batch {tuple(batch)} of this set on method {self.method!r}: its state has the "
-                f"shapes {arrived}, expected {expected}; pass a Solution of as many samples, or None"
-            )
-        return [t.detach().to(v.device) for t in warm_start.state] if expected[0][-1] else None
-
-    def _find_dual(self, v: Tensor, values: Values, points: Sequence[Tensor]) -> list[Dual]:
-        if not self._dual_problem:
-            self._dual_problem.append(DualProblem(self.snapshot, self._positions))
-        (problem,) = self._dual_problem
-        dtype = functools.reduce(torch.promote_types, (point.dtype for point in points))
-        return [
-            tuple(part.to(dtype) for part in dual) if isinstance(dual, tuple) else dual.to(dtype)
-            for dual in problem.solve(v, values)
-        ]
 
     def residual(self, *points: Tensor) -> Tensor:
         """Return slack minus its projection onto the cone, row by row of the conic form.

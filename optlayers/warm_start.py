@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from optlayers.bound_set import BoundSet
 from optlayers.solution import Solution
 
 
@@ -23,6 +24,21 @@ class WarmStart:
     """
 
     state: tuple[Tensor, ...]
+
+
+def starting_state(warm_start: Solution | WarmStart | None, v: Tensor, bound: BoundSet) -> list[Tensor] | None:
+    """Return the state to start from, for points ``(*batch, n)``; raise ValueError if it is of another batch."""
+    if warm_start is None or not warm_start.state or bound.is_closed_form:
+        return None
+    batch = torch.broadcast_shapes(v.shape[:-1], *(t.shape[:-1] for t in bound.values.tensors))
+    expected = [(*batch, *piece.state_shape) for piece in bound.compiled.general]
+    arrived = [tuple(t.shape) for t in warm_start.state]
+    if arrived != expected:
+        raise ValueError(
+            f"warm_start is not of a batch {tuple(batch)} of this set: its state has the shapes {arrived}, expected "
+            f"{expected}; pass a Solution of this set, of as many samples, or None"
+        )
+    return [t.detach().to(v.device) for t in warm_start.state] if expected[0][-1] else None
 
 
 class WarmStarts:

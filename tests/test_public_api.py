@@ -10,14 +10,8 @@ import optlayers
 
 PUBLIC = [
     "AugmentedLagrangian",
-    "Comparison",
-    "ConstraintWarning",
-    "Equality",
-    "ExponentiatedGradient",
+    "BoundSet",
     "FeasibleSet",
-    "FrankWolfe",
-    "InSet",
-    "Inequality",
     "InfeasibleError",
     "Lagrangian",
     "Monitor",
@@ -34,7 +28,6 @@ PUBLIC = [
     "compare",
     "constrain",
     "parametrize",
-    "plot_set",
     "project_after_step",
 ]
 OPTIONAL = {"cooper", "cvxpylayers", "diffcp", "lightning", "matplotlib", "numba", "sklearn", "tensorboard"}

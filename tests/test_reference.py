@@ -6,7 +6,8 @@ import cvxpy as cp
 import pytest
 import torch
 
-from optlayers import Comparison, FeasibleSet, ProjectionLayer, compare
+from optlayers import FeasibleSet, ProjectionLayer, compare
+from optlayers.comparison import Comparison
 
 
 def both(build, *shapes):

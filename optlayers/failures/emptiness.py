@@ -59,6 +59,13 @@ class Emptiness:
             groups.append((rest, bound.compiled.form.labels))
         return groups
 
+    def explain_always(self, compiled: CompiledSet) -> tuple[str, ...]:
+        """Return the constraints that conflict whatever the parameters are, of a set that has conflicts."""
+        if self.snapshot.parameters:
+            return compiled.conflicts[0].constraints
+        nothing = Values((), torch.float64, torch.device("cpu"))
+        return self.explain(BoundSet(compiled, nothing), torch.tensor(True, device=nothing.device))[0][1]
+
     def _reduce(self, keep: list[int], own: Values) -> list[int]:
         if len(keep) > _MOST_CANDIDATES:
             return keep

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 
@@ -23,17 +24,28 @@ Dual = Tensor | tuple[Tensor, ...]
 
 
 class DualProblem:
-    """The projection before the presolve, in which every constraint has rows of its own."""
+    """The projection before the presolve, in which every constraint has rows of its own; compiled when first needed.
+
+    Parameters
+    ----------
+    snapshot : Snapshot
+    given : sequence of (int or None)
+        For each item of the user's list the number of its constraint, None for comparisons of numbers.
+    """
 
     def __init__(self, snapshot: Snapshot, given: Sequence[int | None]) -> None:
-        self.constraints, self.given = list(snapshot.constraints), given
-        parameters = snapshot.parameters
-        form, self.places = compile_with_places(self.constraints, snapshot.variables, parameters)
+        self.snapshot, self.given = snapshot, given
+
+    @functools.cached_property
+    def _compiled(self) -> tuple[GeneralPiece, list[np.ndarray]]:
+        """The piece, and the places of each constraint's rows in it."""
+        parameters = self.snapshot.parameters
+        form, places = compile_with_places(self.snapshot.constraints, self.snapshot.variables, parameters)
         starts = [0, *np.cumsum([p.size for p in parameters])[:-1].tolist()] if parameters else []
-        self.piece = GeneralPiece([conic_rows(form)], starts)
+        return GeneralPiece([conic_rows(form)], starts), places
 
     @torch.no_grad()
-    def solve(self, v: Tensor, values: Values) -> list[Dual]:
+    def solve(self, v: Tensor, values: Values, dtype: torch.dtype) -> list[Dual]:
         """Return the duals of points ``(*batch, n)``, one item per item of the user's list; NaN for unsolved samples.
 
         A constraint that is given again, and a comparison of numbers, have the dual zero. An item is a tensor
@@ -41,16 +53,21 @@ class DualProblem:
         as ``constraint.dual_value`` is a list.
         """
         batch = torch.broadcast_shapes(v.shape[:-1], *(t.shape[:-1] for t in values.tensors))
-        if not self.constraints:
-            return [v.new_zeros(batch) for _ in self.given]
-        found = self.piece.solve(v.unsqueeze(-2), values)
-        y = torch.where((found.status == int(Status.SOLVED))[..., None, None], found.duals, torch.nan).squeeze(-2)
+        if not self.snapshot.constraints:
+            return [v.new_zeros(batch, dtype=dtype) for _ in self.given]
+        piece, places = self._compiled
+        found = piece.solve(v.unsqueeze(-2), values)
+        y = (
+            torch.where((found.status == int(Status.SOLVED))[..., None, None], found.duals, torch.nan)
+            .squeeze(-2)
+            .to(dtype)
+        )
         duals: list[Dual] = []
         for position, number in enumerate(self.given):
             if number is None:
-                duals.append(v.new_zeros(batch))
+                duals.append(y.new_zeros(batch))
             else:
-                dual = self._dual(self.constraints[number], y[..., self.places[number]])
+                dual = self._dual(self.snapshot.constraints[number], y[..., places[number]])
                 duals.append(dual if self.given.index(number) == position else _zeros_like(dual))
         return duals
 

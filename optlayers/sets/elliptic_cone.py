@@ -85,7 +85,7 @@ class EllipticCone(ClosedFormSet):
         )
         reached = height.unsqueeze(-1)
         shrunk = reached / (reached + weights * (reached - torch.where(solvable, t, 0.0).unsqueeze(-1)))
-        flat = torch.where(self.weights == 0, 1.0, 0.0)
+        flat = (self.weights == 0).to(self.weights.dtype)
         factors = torch.where(falls.unsqueeze(-1), flat, shrunk)
         own = factors[..., : z.shape[-1]]
         top = torch.where(falls, 0.0, height)

@@ -71,7 +71,7 @@ class Slab(ClosedFormSet):
 
     def infeasibility(self) -> Tensor | None:
         null = (self.normal == 0).all(-1)
-        reach = torch.where(null, 0.0, torch.inf)
+        reach = torch.zeros_like(self.normal[..., 0]).masked_fill(~null, torch.inf)
         crossing, (lower, upper) = self.level.crossing(), (self.level.lower, self.level.upper)
         checks = [] if crossing is None else [crossing]
         if lower is not None:

@@ -54,6 +54,23 @@ def keeps_dtypes(case: Case) -> None:
 
 
 @law
+def ignores_the_default_dtype(case: Case) -> None:
+    """Values and gradients of float32 points do not depend on `torch.set_default_dtype`."""
+    v = case.random_points().float().requires_grad_()
+    bound = case.feasible_set.bind(*case.values(torch.float32))
+    expected, default = bound.project(v), torch.get_default_dtype()
+    torch.set_default_dtype(torch.float32 if default == torch.float64 else torch.float64)
+    try:
+        y = bound.project(v)
+        (gradient,) = torch.autograd.grad(y.square().sum(), v)
+        violation = bound.violation(v)
+    finally:
+        torch.set_default_dtype(default)
+    assert {y.dtype, gradient.dtype, violation.dtype} == {torch.float32}
+    assert_close(y, expected, scale_of(v), 1e-6)
+
+
+@law
 def maps_under_vmap(case: Case) -> None:
     """`torch.func.vmap` over points and parameters gives what the batch gives; so do Jacobians under it."""
     v = case.random_points(3)
