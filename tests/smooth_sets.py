@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from optlayers import FeasibleSet
-from optlayers.training.reparametrized.smooth_set import SmoothSet
+from optlayers.oracles.smooth_set import SmoothSet
 
 x, X = cp.Variable(5), cp.Variable((3, 3), symmetric=True)
 RISES = np.array([0.1, -0.2, 0.0, 0.3])

@@ -11,9 +11,9 @@ import torch
 from torch import nn
 
 from optlayers import FeasibleSet, InfeasibleError
-from optlayers.oracles.linear_minimisation import minimise_linear
-from optlayers.oracles.linear_program import minimise_by_cvxpy
-from optlayers.training.projected.exponentiated_gradient import ExponentiatedGradient, nearest_by_entropy
+from optlayers.oracles.entropy_projection import nearest_by_entropy
+from optlayers.oracles.linear_minimisation import minimise_by_cvxpy, minimise_linear
+from optlayers.training.projected.exponentiated_gradient import ExponentiatedGradient
 from optlayers.training.projected.frank_wolfe import FrankWolfe, stochastic_momentum
 from optlayers.training.schedules.scheduled_set import ScheduledSet
 

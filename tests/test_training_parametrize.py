@@ -11,10 +11,10 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import remove_parametrizations
 
 from optlayers import FeasibleSet
-from optlayers.oracles.smooth_maps import _REGISTRY, SmoothMap, register_smooth_map
+from optlayers.oracles.smooth_maps import SmoothMap, register_smooth_map, smooth_map
+from optlayers.oracles.smooth_set import SmoothSet
 from optlayers.sets.l1_ball import L1Ball
 from optlayers.training.reparametrized.parametrize import parametrize
-from optlayers.training.reparametrized.smooth_set import SmoothSet
 from optlayers.training.schedules.scheduled_set import ScheduledSet
 from optlayers.training.schedules.schedules import linear
 
@@ -104,7 +104,7 @@ def test_a_user_registers_a_map() -> None:
         """``radius (softmax(x, 0) - softmax(0, x))``, shared out: a crude map into the L1 ball."""
 
         def forward(self, raw: Tensor) -> Tensor:
-            return self.own.radius.unsqueeze(-1) * raw / (1 + (1 + raw.square()).sqrt().sum(-1, keepdim=True))
+            return self.bound.radius.unsqueeze(-1) * raw / (1 + (1 + raw.square()).sqrt().sum(-1, keepdim=True))
 
         def inverse(self, y: Tensor, margin: float) -> Tensor:
             raise NotImplementedError
@@ -116,7 +116,7 @@ def test_a_user_registers_a_map() -> None:
         assert own.feasible_set.contains(y).all()
         assert own.kinds == (TwoSoftmaxes,)
     finally:
-        _REGISTRY.pop(L1Ball)
+        smooth_map.unregister(L1Ball)
 
 
 @pytest.mark.parametrize("how", ["projection", "smooth"])

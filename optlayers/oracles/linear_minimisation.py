@@ -1,4 +1,4 @@
-"""The linear minimisation oracle of a set, ``argmin_{s in C} <g, s>``: an extreme point, with no projection.
+"""Linear minimisation, ``argmin_{s in C} <g, s>``: an extreme point, with no projection.
 
 Each recognised piece has a formula: boxes, sections of boxes (fractional knapsacks), balls, sets of eigenvalues and
 singular values, assignments. A set with any other piece is given to CVXPY, sample by sample, which is right but slow.
@@ -7,15 +7,20 @@ singular values, assignments. A set with any other piece is given to CVXPY, samp
 from __future__ import annotations
 
 import functools
+import weakref
 
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
+from torch.nn.functional import normalize, pad
 
+from optlayers.bound_set import BoundSet
+from optlayers.errors import InfeasibleError
 from optlayers.feasible_set import FeasibleSet
-from optlayers.oracles.linear_program import minimise_by_cvxpy
-from optlayers.projection.ties import Tied
-from optlayers.sets.base import ClosedFormSet
+from optlayers.oracles.assignment import cheapest_assignment
+from optlayers.oracles.oracle import Oracle, ask
+from optlayers.oracles.program import Program, inner_product
+from optlayers.parametric.range import clamp, filled
+from optlayers.projection.compiled_set import CompiledSet
 from optlayers.sets.box import Box
 from optlayers.sets.box_section import BoxSection
 from optlayers.sets.ellipsoid import Ellipsoid
@@ -25,8 +30,13 @@ from optlayers.sets.nuclear_norm_ball import NuclearNormBall
 from optlayers.sets.spectral_norm_ball import SpectralNormBall
 from optlayers.sets.spectral_set import SpectralSet
 from optlayers.sets.symmetric_nuclear_norm_ball import SymmetricNuclearNormBall
-from optlayers.sets.symmetric_part import SymmetricPart
 from optlayers.sets.transport_plan import TransportPlan
+
+linear_minimum = Oracle("linear minimisation over", is_isometric=True)
+"""Asked of a gradient ``(*batch, n)``. Where there is no minimum, the answer is not finite."""
+
+_UNBOUNDED = "the set is not bounded in the direction asked for: add bounds, or project (project_after_step)"
+_PROGRAMS: weakref.WeakKeyDictionary[CompiledSet, Program] = weakref.WeakKeyDictionary()
 
 
 @torch.no_grad()
@@ -51,169 +61,139 @@ def minimise_linear(feasible_set: FeasibleSet, gradient: Tensor) -> Tensor:
     InfeasibleError, NotSolvedError
         If the set is empty, or CVXPY finds no answer.
     """
-    g, bound = feasible_set.prepare(gradient)
-    if not bound.is_sound(g):
-        feasible_set.project(gradient)  # says what is wrong
-        raise ValueError("the linear minimisation oracle needs finite gradients and sets that are not empty")
-    vertex = bound.map_pieces(minimiser, g)
-    if vertex is None:
-        vertex = minimise_by_cvxpy(feasible_set, g, bound.values)
+    vertex = ask(linear_minimum, feasible_set, gradient, functools.partial(minimise_by_cvxpy, feasible_set))
     if not bool(vertex.isfinite().all()):
-        raise _unbounded()
-    return vertex.expand(g.shape).reshape(gradient.shape).to(gradient.dtype)
+        raise ValueError(_UNBOUNDED)
+    return vertex
 
 
-def _unbounded() -> ValueError:
-    return ValueError("the set is not bounded in the direction asked for: add bounds, or project (project_after_step)")
+@linear_minimum.register(Box)
+def _(box: Box, g: Tensor) -> Tensor:
+    lower, upper = filled(box.lower, -torch.inf, g), filled(box.upper, torch.inf, g)
+    return torch.where(g > 0, lower, torch.where(g < 0, upper, clamp(torch.zeros_like(g), lower, upper)))
 
 
-@functools.singledispatch
-def minimiser(own: ClosedFormSet | Tied, g: Tensor) -> Tensor | None:
-    """Return a minimiser of ``<g, s>`` over a closed-form set; None if there is no formula, not finite if no minimum.
-
-    Sets of one's own are registered with ``minimiser.register``.
-
-    Parameters
-    ----------
-    own : ClosedFormSet
-    g : Tensor, shape (*batch, n)
-    """
-    return None
-
-
-@minimiser.register
-def _(own: Tied, g: Tensor) -> Tensor | None:
-    inner = minimiser(own.inner, g @ own.matrix)
-    return None if inner is None else inner @ own.matrix.mT
-
-
-@minimiser.register
-def _(own: Box, g: Tensor) -> Tensor:
-    lower, upper = _bounds(own.lower, own.upper, g)
-    anywhere = torch.zeros_like(g).maximum(lower).minimum(upper)
-    return torch.where(g > 0, lower, torch.where(g < 0, upper, anywhere))
-
-
-def _bounds(lower: Tensor | None, upper: Tensor | None, g: Tensor) -> tuple[Tensor, Tensor]:
-    return (
-        torch.full_like(g, -torch.inf) if lower is None else lower.expand_as(g),
-        torch.full_like(g, torch.inf) if upper is None else upper.expand_as(g),
-    )
-
-
-@minimiser.register
-def _(own: BoxSection, g: Tensor) -> Tensor | None:
+@linear_minimum.register(BoxSection)
+def _(section: BoxSection, g: Tensor) -> Tensor | None:
     """Fill a fractional knapsack (Dantzig, "Discrete-variable extremum problems", 1957).
 
-    Entry `i` adds ``c_i = normal_i * y_i`` to the total, between `least` and `most`. From the least total, entries are
+    Entry `i` adds ``normal_i * y_i`` to the total, between `least` and `most`. From the least total, entries are
     raised in the order of what a unit of total gains, ``-g_i / normal_i``, up to the total.
     """
-    lower, upper = _bounds(own.lower, own.upper, g)
-    normal = torch.ones_like(g) if own.normal is None else own.normal.expand_as(g)
+    lower, upper = filled(section.lower, -torch.inf, g), filled(section.upper, torch.inf, g)
+    g, lower, upper, normal = torch.broadcast_tensors(g, lower, upper, filled(section.normal, 1.0, g))
     counts = normal != 0
-    y = torch.where(normal < 0, upper, lower)
-    gain = torch.where(counts, -g / normal, 0)
-    room = torch.where(counts, normal.abs() * (upper - lower), 0)
-    if not bool(y[counts].isfinite().all()):
+    start = torch.where(counts, torch.where(normal < 0, upper, lower), linear_minimum(Box(lower, upper), g))
+    if not bool(start[counts].isfinite().all()):
         return None
-    y = torch.where(counts, y, Box(lower, upper).project(torch.zeros_like(g)))
-    y = torch.where(~counts & (g > 0), lower, torch.where(~counts & (g < 0), upper, y))
-    least = torch.where(counts, normal * y, 0).sum(-1)
-    total = own.total.clamp(least + torch.where(gain > 0, room, 0).sum(-1))
-    gains, order = gain.masked_fill(~counts, -torch.inf).sort(-1, descending=True)
-    rooms = room.gather(-1, order)
-    before = torch.cat([torch.zeros_like(rooms[..., :1]), rooms.cumsum(-1)[..., :-1]], -1)
-    filled = ((total - least).unsqueeze(-1) - before).clamp_min(0).minimum(rooms)
-    share = torch.where(gains > -torch.inf, filled / normal.gather(-1, order), 0)
-    return y.scatter_add(-1, order, share)
+    gain = torch.where(counts, -g / normal, -torch.inf)
+    room = torch.where(counts, normal.abs() * (upper - lower), 0)
+    least = torch.where(counts, normal * start, 0).sum(-1)
+    total = section.total.clamp(least + torch.where(gain > 0, room, 0).sum(-1))
+    gain, order = gain.sort(-1, descending=True)
+    room = room.gather(-1, order)
+    used = pad(room.cumsum(-1)[..., :-1], (1, 0))
+    filling = ((total - least).unsqueeze(-1) - used).clamp_min(0).minimum(room)
+    return start.scatter_add(-1, order, torch.where(gain > -torch.inf, filling / normal.gather(-1, order), 0))
 
 
-@minimiser.register
-def _(own: L1Ball, g: Tensor) -> Tensor:
+@linear_minimum.register(L1Ball)
+def _(ball: L1Ball, g: Tensor) -> Tensor:
     """Go the whole way along the axis that gains most for its weight."""
-    above = torch.ones_like(g) if own.above is None else own.above.expand_as(g)
-    weights = torch.stack([above, above if own.below is None else own.below.expand_as(g)], -2)
-    slope = torch.stack([-g, g], -2)
-    gains = torch.where(slope > 0, slope / weights, 0).flatten(-2)
+    above = filled(ball.above, 1.0, g)
+    g, *sides = torch.broadcast_tensors(g, above, above if ball.below is None else ball.below)
+    weights, slope = torch.cat(sides, -1), torch.cat([-g, g], -1)
+    gains = torch.where(slope > 0, slope / weights, 0)
     best = gains.argmax(-1, keepdim=True)
-    way = torch.where(gains.gather(-1, best) > 0, own.radius.unsqueeze(-1) / weights.flatten(-2).gather(-1, best), 0)
-    moves = torch.zeros_like(gains).scatter(-1, best, way).unflatten(-1, (2, -1))
-    offset = moves[..., 0, :] - moves[..., 1, :]
-    return offset if own.center is None else own.center + offset
+    length = torch.where(gains.gather(-1, best) > 0, ball.radius.unsqueeze(-1) / weights.gather(-1, best), 0)
+    above, below = torch.zeros_like(gains).scatter(-1, best, length).chunk(2, -1)
+    return filled(ball.center, 0.0, g) + above - below
 
 
-@minimiser.register
-def _(own: L2Ball, g: Tensor) -> Tensor:
-    offset = -own.radius.unsqueeze(-1) * torch.nn.functional.normalize(g, dim=-1, eps=torch.finfo(g.dtype).tiny)
-    return offset if own.center is None else own.center + offset
+@linear_minimum.register(L2Ball)
+def _(ball: L2Ball, g: Tensor) -> Tensor:
+    return filled(ball.center, 0.0, g) - ball.radius.unsqueeze(-1) * _unit(g)
 
 
-@minimiser.register
-def _(own: Ellipsoid, g: Tensor) -> Tensor:
-    h = g if own.axes is None else torch.einsum("...ij,...j->...i", own.axes, g)
-    root = torch.where(h == 0, 1, own.weights.sqrt())
-    ball = torch.nn.functional.normalize(h / root, dim=-1, eps=torch.finfo(g.dtype).tiny)
-    z = -own.radius.unsqueeze(-1) * ball / root
-    return own.center + (z if own.axes is None else torch.einsum("...ij,...i->...j", own.axes, z))
+@linear_minimum.register(Ellipsoid)
+def _(ellipsoid: Ellipsoid, g: Tensor) -> Tensor:
+    """Minimise over the unit ball in the coordinates ``sqrt(weights) * axes @ (y - center)``."""
+    axes = ellipsoid.axes
+    slope = g if axes is None else torch.einsum("...ij,...j->...i", axes, g)
+    root = torch.where(slope == 0, 1, ellipsoid.weights.sqrt())
+    z = -ellipsoid.radius.unsqueeze(-1) * _unit(slope / root) / root
+    return ellipsoid.center + (z if axes is None else torch.einsum("...ij,...i->...j", axes, z))
 
 
-@minimiser.register
-def _(own: SpectralSet, g: Tensor) -> Tensor | None:
-    """Keep the gradient's eigenvectors, and minimise over the eigenvalues."""
-    matrix = g.unflatten(-1, own.center.shape[-2:])
-    level, basis = torch.linalg.eigh((matrix + matrix.mT) / 2)
-    values = minimiser(own.section(), level)
+@linear_minimum.register(SpectralSet)
+def _(spectral: SpectralSet, g: Tensor) -> Tensor | None:
+    """Keep the gradient's eigenvectors, and minimise over the eigenvalues.
+
+    A gradient of the other part of a matrix that is not symmetric has no minimum.
+    """
+    matrix = g.unflatten(-1, spectral.center.shape[-2:])
+    slopes, basis = torch.linalg.eigh((matrix + matrix.mT) / 2)
+    values = linear_minimum(spectral.section(), slopes)
     if values is None:
         return None
-    product = (basis * torch.where(values.isfinite(), values, torch.nan).unsqueeze(-2)) @ basis.mT
-    return (own.center + product).flatten(-2)
+    values = torch.where(values.isfinite(), values, torch.nan)
+    y = (spectral.center + (basis * values.unsqueeze(-2)) @ basis.mT).flatten(-2)
+    bounded = spectral.is_symmetric | (matrix == matrix.mT).flatten(-2).all(-1, keepdim=True)
+    return torch.where(bounded, y, torch.inf)
 
 
-@minimiser.register
-def _(own: SymmetricPart, g: Tensor) -> Tensor | None:
-    """Where the other part has a gradient there is no minimum."""
-    matrix = g.unflatten(-1, own.center.shape[-2:])
-    free = ((matrix - matrix.mT) != 0).any(-1).any(-1)
-    inside = minimiser.dispatch(SpectralSet)(own, g)
-    return None if inside is None else torch.where(free.unsqueeze(-1), torch.inf, inside)
+@linear_minimum.register(NuclearNormBall, SpectralNormBall)
+def _(ball: NuclearNormBall | SpectralNormBall, g: Tensor) -> Tensor:
+    """Keep the gradient's singular vectors: the first pair for the sum of the singular values, all for the largest."""
+    u, _, vh = torch.linalg.svd(g.unflatten(-1, ball.center.shape[-2:]), full_matrices=False)
+    rank = 1 if isinstance(ball, NuclearNormBall) else u.shape[-1]
+    return (ball.center - ball.radius[..., None, None] * (u[..., :, :rank] @ vh[..., :rank, :])).flatten(-2)
 
 
-@minimiser.register
-def _(own: NuclearNormBall, g: Tensor) -> Tensor:
-    u, _, vh = torch.linalg.svd(g.unflatten(-1, own.center.shape[-2:]), full_matrices=False)
-    return (own.center - own.radius[..., None, None] * u[..., :, :1] * vh[..., :1, :]).flatten(-2)
+@linear_minimum.register(SymmetricNuclearNormBall)
+def _(ball: SymmetricNuclearNormBall, g: Tensor) -> Tensor:
+    matrix = g.unflatten(-1, ball.center.shape[-2:])
+    slopes, basis = torch.linalg.eigh((matrix + matrix.mT) / 2)
+    steepest = slopes.abs().argmax(-1, keepdim=True)
+    vector = basis.take_along_dim(steepest.unsqueeze(-2), -1)
+    value = -ball.radius.unsqueeze(-1) * slopes.gather(-1, steepest).sign()
+    return (ball.center + value.unsqueeze(-1) * vector * vector.mT).flatten(-2)
 
 
-@minimiser.register
-def _(own: SymmetricNuclearNormBall, g: Tensor) -> Tensor:
-    matrix = g.unflatten(-1, own.center.shape[-2:])
-    level, basis = torch.linalg.eigh((matrix + matrix.mT) / 2)
-    best = level.abs().argmax(-1, keepdim=True)
-    vector = basis.gather(-1, best.unsqueeze(-2).expand(*basis.shape[:-1], 1))
-    weight = -own.radius.unsqueeze(-1) * level.gather(-1, best).sign()
-    return (own.center + weight.unsqueeze(-1) * vector * vector.mT).flatten(-2)
-
-
-@minimiser.register
-def _(own: SpectralNormBall, g: Tensor) -> Tensor:
-    u, _, vh = torch.linalg.svd(g.unflatten(-1, own.center.shape[-2:]), full_matrices=False)
-    return (own.center - own.radius[..., None, None] * (u @ vh)).flatten(-2)
-
-
-@minimiser.register
-def _(own: TransportPlan, g: Tensor) -> Tensor | None:
-    """Assign rows to columns (SciPy's shortest augmenting paths), if the set is a multiple of Birkhoff's polytope."""
-    m, n = own.shape
-    fixed = own.rows.is_fixed and own.columns.is_fixed
-    if own.entry is not None or m != n or not fixed or own.lower is None or bool(own.lower.any()):
+@linear_minimum.register(TransportPlan)
+def _(plan: TransportPlan, g: Tensor) -> Tensor | None:
+    """Assign rows to columns, if the set is a multiple of Birkhoff's polytope."""
+    m, n = plan.shape
+    fixed = plan.rows.is_fixed and plan.columns.is_fixed
+    if plan.entry is not None or m != n or not fixed or plan.lower is None or bool(plan.lower.any()):
         return None
-    total = own.rows.value[..., :1]
-    capped = own.upper is not None and bool((own.upper < total).any())
-    if capped or bool((own.rows.value != total).any()) or bool((own.columns.value != total).any()):
+    total = plan.rows.value[..., :1]
+    capped = plan.upper is not None and bool((plan.upper < total).any())
+    if capped or bool((plan.rows.value != total).any()) or bool((plan.columns.value != total).any()):
         return None
-    costs = g.reshape(-1, n, n)
-    plans = torch.zeros_like(costs)
-    for plan, cost in zip(plans, costs.double().cpu().numpy(), strict=True):
-        rows, columns = linear_sum_assignment(cost)
-        plan[torch.as_tensor(rows), torch.as_tensor(columns)] = 1
-    return total * plans.reshape(g.shape)
+    return total * cheapest_assignment(g.unflatten(-1, (n, n))).flatten(-2)
+
+
+def _unit(vector: Tensor) -> Tensor:
+    return normalize(vector, dim=-1, eps=torch.finfo(vector.dtype).tiny)
+
+
+def minimise_by_cvxpy(feasible_set: FeasibleSet, g: Tensor, bound: BoundSet) -> Tensor:
+    """Return ``argmin_{s in C} <g, s>`` for gradients ``(*batch, n)`` over any set, one program a sample.
+
+    Raises
+    ------
+    InfeasibleError, NotSolvedError
+    """
+    if bound.compiled not in _PROGRAMS:
+        copy = feasible_set.snapshot
+        _PROGRAMS[bound.compiled] = Program(copy.constraints, copy.variables, copy.parameters, inner_product)
+    scale = g.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
+    tensors = (
+        t.expand(*g.shape[:-1], t.shape[-1]).reshape(-1, t.shape[-1]) for t in (g / scale, *bound.values.tensors)
+    )
+    slope, *values = tensors
+    vertex, is_empty = _PROGRAMS[bound.compiled].solve(slope, values)
+    if bool(is_empty.any()):
+        raise InfeasibleError("The set is empty: no point satisfies its constraints.", ())
+    return vertex.reshape(g.shape)

@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
+from optlayers.parametric.range import filled
+
 
 def softplus(x: Tensor) -> Tensor:
     """Return ``log(1 + exp(x))``."""
@@ -23,37 +25,23 @@ def into_bounds(x: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor
     ``lower + (upper - lower) sigmoid(x)`` between two bounds, ``lower + softplus(x)`` above one,
     ``upper - softplus(-x)`` below one.
     """
-    low, has_low = _finite(x, lower)
-    high, has_high = _finite(x, upper)
-    if has_low is None and has_high is None:
-        return x
-    if has_high is None:
-        return torch.where(has_low, low + softplus(x), x) if has_low is not None else x
-    if has_low is None:
-        return torch.where(has_high, high - softplus(-x), x)
+    low, has_low, high, has_high = _finite(x, lower, upper)
     one = torch.where(has_low, low + softplus(x), torch.where(has_high, high - softplus(-x), x))
     return torch.where(has_low & has_high, low + (high - low) * torch.sigmoid(x), one)
 
 
 def out_of_bounds(y: Tensor, lower: Tensor | None, upper: Tensor | None, margin: float) -> Tensor:
     """Undo `into_bounds`, for numbers that are first moved `margin` away from the bounds (of the interval's length)."""
-    low, has_low = _finite(y, lower)
-    high, has_high = _finite(y, upper)
-    result = y
-    if has_high is not None:
-        result = torch.where(has_high, -softplus_inverse((high - y).clamp_min(margin)), result)
-    if has_low is not None:
-        result = torch.where(has_low, softplus_inverse((y - low).clamp_min(margin)), result)
-    if has_low is not None and has_high is not None:
-        width = high - low
-        share = torch.where(width > 0, (y - low) / torch.where(width > 0, width, 1.0), 0.5)
-        result = torch.where(has_low & has_high, torch.logit(share.clamp(margin, 1 - margin)), result)
-    return result
+    low, has_low, high, has_high = _finite(y, lower, upper)
+    above, below = (softplus_inverse(gap.clamp_min(margin)) for gap in (y - low, high - y))
+    width = high - low
+    share = torch.where(width > 0, (y - low) / torch.where(width > 0, width, 1.0), 0.5).clamp(margin, 1 - margin)
+    one = torch.where(has_low, above, torch.where(has_high, -below, y))
+    return torch.where(has_low & has_high, torch.logit(share), one)
 
 
-def _finite(like: Tensor, bound: Tensor | None) -> tuple[Tensor, Tensor | None]:
-    """Return a bound with zeros where it is infinite, and where it is finite; None where it is nowhere."""
-    if bound is None:
-        return like.new_zeros(()), None
-    finite = bound.isfinite()
-    return torch.where(finite, bound, 0.0), finite
+def _finite(like: Tensor, lower: Tensor | None, upper: Tensor | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Return each bound with zeros where it is infinite, and where it is finite."""
+    low, high = filled(lower, -torch.inf, like), filled(upper, torch.inf, like)
+    has_low, has_high = low.isfinite(), high.isfinite()
+    return torch.where(has_low, low, 0.0), has_low, torch.where(has_high, high, 0.0), has_high

@@ -1,4 +1,4 @@
-"""Smooth maps from free parameters onto the interior of a closed-form set, and the registry of those there are."""
+"""Smooth maps from free parameters onto the interior of a set."""
 
 from __future__ import annotations
 
@@ -9,11 +9,18 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
+from optlayers.oracles.oracle import Oracle
 from optlayers.sets.base import ClosedFormSet
 
-_REGISTRY: dict[type[ClosedFormSet], list[type[SmoothMap]]] = {}
-
 _M = TypeVar("_M", bound="type[SmoothMap]")
+
+smooth_map = Oracle(
+    "smooth map onto",
+    'register_smooth_map adds one. how="projection" takes every set, and so do the other strategies: projected steps, '
+    "penalties and multipliers",
+    is_isometric=True,
+)
+"""Asked nothing; the answer is a `SmoothMap` class, chosen once, by the values at the start."""
 
 
 class SmoothMap(ABC):
@@ -23,20 +30,22 @@ class SmoothMap(ABC):
 
     Parameters
     ----------
-    own : ClosedFormSet
+    bound : ClosedFormSet
         An instance of the kind that the map is registered for; its fields are tensors ``(*batch, blocks, ...)``.
+
+    Attributes
+    ----------
+    is_bijective : bool
+        Whether free parameters and points of the set's interior, in all dimensions, are one to one.
     """
 
-    def __init__(self, own: Any) -> None:
-        self.own = own
+    is_bijective: bool = False
 
-    @property
-    def is_bijective(self) -> bool:
-        """Whether free parameters and points of the set's interior, in all dimensions, are one to one."""
-        return False
+    def __init__(self, bound: Any) -> None:
+        self.bound = bound
 
     @classmethod
-    def serves(cls, own: Any) -> bool:
+    def serves(cls, bound: Any) -> bool:
         """Whether there is such a map for this set; asked once, of the values at the start."""
         return True
 
@@ -68,16 +77,10 @@ def register_smooth_map(kind: type[ClosedFormSet]) -> Callable[[_M], _M]:
 
     Of several maps for one kind, that registered last is asked first whether it `serves`.
     """
-    if not (isinstance(kind, type) and issubclass(kind, ClosedFormSet)):
-        raise ValueError(f"expected a class of closed-form sets (optlayers.sets), got {kind!r}")
 
     def add(cls: _M) -> _M:
-        _REGISTRY.setdefault(kind, []).insert(0, cls)
+        register(lambda bound: cls if cls.serves(bound) else None)
         return cls
 
+    register = smooth_map.register(kind)
     return add
-
-
-def find_smooth_map(own: ClosedFormSet) -> type[SmoothMap] | None:
-    """Return the registered map that serves a set, or None."""
-    return next((cls for cls in _REGISTRY.get(type(own), []) if cls.serves(own)), None)

@@ -11,7 +11,7 @@ from torch import Tensor
 from optlayers.autograd.tracing import is_traced
 from optlayers.oracles.smooth_bounds import into_bounds, out_of_bounds
 from optlayers.oracles.smooth_maps import SmoothMap, register_smooth_map
-from optlayers.parametric.range import Range
+from optlayers.parametric.range import Range, filled
 from optlayers.sets.box_section import BoxSection
 
 _STEPS = 60
@@ -23,22 +23,24 @@ class _Section(SmoothMap):
     Where all entries are bounded above only, they are mirrored: ``z = -normal * y``.
     """
 
-    def __init__(self, own: BoxSection) -> None:
-        super().__init__(own)
-        like = next(bound for bound in (own.lower, own.upper) if bound is not None)
-        normal = torch.ones_like(like) if own.normal is None else own.normal
-        one = -torch.inf * normal.abs().clamp_min(1.0) if own.lower is None else own.lower
-        other = torch.full_like(like, torch.inf) if own.upper is None else own.upper
-        low, high = torch.minimum(normal * one, normal * other), torch.maximum(normal * one, normal * other)
-        mirrored = low.isinf().all(-1, keepdim=True)
-        self.normal = torch.where(mirrored, -normal, normal)
-        self.lower, self.upper = torch.where(mirrored, -high, low), torch.where(mirrored, -low, high)
-        most = like.new_full((), torch.inf)
-        first = -most if own.total.lower is None else own.total.lower
-        last = most if own.total.upper is None else own.total.upper
+    def __init__(self, bound: BoxSection) -> None:
+        super().__init__(bound)
+        like = next(side for side in (bound.lower, bound.upper) if side is not None)
+        normal = filled(bound.normal, 1.0, like)
+        ends = [normal * end for end in _ends(bound, like)]
+        lower, upper = torch.minimum(*ends), torch.maximum(*ends)
+        mirrored = lower.isinf().all(-1, keepdim=True)
         flipped = mirrored.squeeze(-1)
-        self.total = Range(torch.where(flipped, -last, first), torch.where(flipped, -first, last), own.total.is_fixed)
+        least, most = _ends(bound.total, like[..., 0])
+        self.normal = torch.where(mirrored, -normal, normal)
+        self.lower, self.upper = torch.where(mirrored, -upper, lower), torch.where(mirrored, -lower, upper)
+        self.total_lower, self.total_upper = torch.where(flipped, -most, least), torch.where(flipped, -least, most)
+        self.is_fixed = bound.total.is_fixed
         self.least = self.lower.sum(-1)
+
+
+def _ends(bounds: BoxSection | Range[Tensor], like: Tensor) -> tuple[Tensor, Tensor]:
+    return filled(bounds.lower, -torch.inf, like), filled(bounds.upper, torch.inf, like)
 
 
 @register_smooth_map(BoxSection)
@@ -49,19 +51,19 @@ class SmoothSimplex(_Section):
     ``exp(x) / (1 + sum(exp(x)))``.
     """
 
-    @property
-    def is_bijective(self) -> bool:
-        return not self.total.is_fixed
+    def __init__(self, bound: BoxSection) -> None:
+        super().__init__(bound)
+        self.is_bijective = not self.is_fixed
 
     @classmethod
-    def serves(cls, own: BoxSection) -> bool:
-        return bool((cls(own).lower.isfinite() & cls(own).upper.isposinf()).all())
+    def serves(cls, bound: BoxSection) -> bool:
+        section = cls(bound)
+        return bool((section.lower.isfinite() & section.upper.isposinf() & (section.normal != 0)).all())
 
     def forward(self, raw: Tensor) -> Tensor:
-        if self.total.is_fixed:
-            total = self.total.value
-        else:
-            total = into_bounds(raw.logsumexp(-1), self._total_lower, self.total.upper)
+        total = self.total_lower
+        if not self.is_fixed:
+            total = into_bounds(raw.logsumexp(-1), self._total_lower, self.total_upper)
         budget = (total - self.least).unsqueeze(-1)
         return (self.lower + budget * torch.softmax(raw, -1)) / self.normal
 
@@ -71,15 +73,14 @@ class SmoothSimplex(_Section):
         shares = torch.where(budget > 0, parts / torch.where(budget > 0, budget, 1.0), 1 / y.shape[-1])
         shares = shares.clamp_min(margin).log()
         shares = shares - shares.logsumexp(-1, keepdim=True)
-        if self.total.is_fixed:
+        if self.is_fixed:
             return shares
         total = budget.squeeze(-1) + self.least
-        return shares + out_of_bounds(total, self._total_lower, self.total.upper, margin).unsqueeze(-1)
+        return shares + out_of_bounds(total, self._total_lower, self.total_upper, margin).unsqueeze(-1)
 
     @property
     def _total_lower(self) -> Tensor:
-        assert self.total.lower is not None
-        return torch.maximum(self.least, self.total.lower)
+        return torch.maximum(self.least, self.total_lower)
 
 
 @register_smooth_map(BoxSection)
@@ -91,13 +92,14 @@ class SmoothCappedSimplex(_Section):
     """
 
     @classmethod
-    def serves(cls, own: BoxSection) -> bool:
-        section = cls(own)
-        return section.total.is_fixed and bool((section.lower.isfinite() & section.upper.isfinite()).all())
+    def serves(cls, bound: BoxSection) -> bool:
+        section = cls(bound)
+        inside = section.lower.isfinite() & section.upper.isfinite() & (section.normal != 0)
+        return section.is_fixed and bool(inside.all())
 
     def forward(self, raw: Tensor) -> Tensor:
         width = self.upper - self.lower
-        budget = (self.total.value - self.least).unsqueeze(-1)
+        budget = (self.total_lower - self.least).unsqueeze(-1)
         shift = _find_shift(raw.detach(), width.detach(), budget.detach())
         for _ in range(2):
             excess, slope = _excess(raw, width, budget, shift)
@@ -126,9 +128,9 @@ def _find_shift(x: Tensor, width: Tensor, budget: Tensor) -> Tensor:
         excess, slope = _excess(x, width, budget, shift)
         low, high = torch.where(excess < 0, shift, low), torch.where(excess > 0, shift, high)
         newton = shift - excess / slope.clamp_min(torch.finfo(x.dtype).tiny)
-        following = torch.where((newton > low) & (newton < high), newton, (low + high) / 2)
-        settled = (following - shift).abs() <= 4 * eps * (1 + shift.abs())
-        shift = torch.where(excess == 0, shift, following)
+        moved = torch.where((newton > low) & (newton < high), newton, (low + high) / 2)
+        settled = (moved - shift).abs() <= 4 * eps * (1 + shift.abs())
+        shift = torch.where(excess == 0, shift, moved)
         if not is_traced() and bool((settled | (excess == 0)).all()):
             break
     return shift

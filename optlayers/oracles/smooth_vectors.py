@@ -8,6 +8,7 @@ from torch.nn.functional import logsigmoid, pad
 
 from optlayers.oracles.smooth_bounds import into_bounds, out_of_bounds, softplus, softplus_inverse
 from optlayers.oracles.smooth_maps import SmoothMap, register_smooth_map
+from optlayers.parametric.range import filled
 from optlayers.sets.affine_set import AffineSet
 from optlayers.sets.box import Box
 from optlayers.sets.ellipsoid import Ellipsoid
@@ -21,19 +22,17 @@ class SmoothBox(SmoothMap):
     """Entry by entry: the identity, softplus, or sigmoid; see `into_bounds`."""
 
     @property
-    def is_bijective(self) -> bool:
-        return self.own.lower is None or self.own.upper is None or bool((self.own.lower < self.own.upper).all())
+    def is_bijective(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] asked of values
+        return self.bound.lower is None or self.bound.upper is None or bool((self.bound.lower < self.bound.upper).all())
 
     def forward(self, raw: Tensor) -> Tensor:
-        return into_bounds(raw, self.own.lower, self.own.upper)
+        return into_bounds(raw, self.bound.lower, self.bound.upper)
 
     def inverse(self, y: Tensor, margin: float) -> Tensor:
-        return out_of_bounds(y, self.own.lower, self.own.upper, margin)
+        return out_of_bounds(y, self.bound.lower, self.bound.upper, margin)
 
     def log_abs_det(self, raw: Tensor) -> Tensor:
-        free = torch.full_like(raw, torch.inf)
-        lower = -free if self.own.lower is None else self.own.lower
-        upper = free if self.own.upper is None else self.own.upper
+        lower, upper = filled(self.bound.lower, -torch.inf, raw), filled(self.bound.upper, torch.inf, raw)
         has_low, has_high = lower.isfinite(), upper.isfinite()
         both = has_low & has_high
         width = torch.where(both, upper - torch.where(has_low, lower, 0.0), 1.0)
@@ -43,34 +42,32 @@ class SmoothBox(SmoothMap):
 
 @register_smooth_map(Slab)
 class SmoothSlab(SmoothMap):
-    """Only the component along the normal is mapped, into its bounds; a hyperplane's points are projected."""
+    """Only the component along the unit normal is mapped, into its bounds; a hyperplane's points are projected."""
 
-    @property
-    def is_bijective(self) -> bool:
-        return not self._is_hyperplane
+    def __init__(self, bound: Slab) -> None:
+        super().__init__(bound)
+        length = bound.normal.norm(dim=-1)
+        self.normal = bound.normal / length.unsqueeze(-1)
+        self.level = bound.level.map(lambda level: level / length)
+        self.is_bijective = not self.level.is_fixed
 
     def forward(self, raw: Tensor) -> Tensor:
-        if self._is_hyperplane:
-            return self.own.project(raw)
-        product = self._product(raw)
-        return self._moved(raw, into_bounds(product, self.own.level.lower, self.own.level.upper) - product)
+        if self.level.is_fixed:
+            return self.bound.project(raw)
+        x = self._along(raw)
+        return self._moved(raw, into_bounds(x, self.level.lower, self.level.upper) - x)
 
     def inverse(self, y: Tensor, margin: float) -> Tensor:
-        if self._is_hyperplane:
+        if self.level.is_fixed:
             return y
-        product = self._product(y)
-        return self._moved(y, out_of_bounds(product, self.own.level.lower, self.own.level.upper, margin) - product)
+        x = self._along(y)
+        return self._moved(y, out_of_bounds(x, self.level.lower, self.level.upper, margin) - x)
 
-    @property
-    def _is_hyperplane(self) -> bool:
-        return self.own.level.is_fixed
-
-    def _product(self, y: Tensor) -> Tensor:
-        return (self.own.normal * y).sum(-1)
+    def _along(self, y: Tensor) -> Tensor:
+        return (self.normal * y).sum(-1)
 
     def _moved(self, y: Tensor, change: Tensor) -> Tensor:
-        normal = self.own.normal
-        return y + normal * (change / normal.square().sum(-1)).unsqueeze(-1)
+        return y + self.normal * change.unsqueeze(-1)
 
 
 @register_smooth_map(AffineSet)
@@ -78,7 +75,7 @@ class SmoothAffine(SmoothMap):
     """The projection, which is linear."""
 
     def forward(self, raw: Tensor) -> Tensor:
-        return self.own.project(raw)
+        return self.bound.project(raw)
 
     def inverse(self, y: Tensor, margin: float) -> Tensor:
         return y
@@ -88,93 +85,76 @@ class SmoothAffine(SmoothMap):
 class SmoothIsotonic(SmoothMap):
     """An end, and cumulative softplus of steps; between two bounds, cumulative softmax of ``n + 1`` steps, one fixed.
 
-    Entries of a falling sequence are taken from its last to its first.
+    Entries of a falling sequence are taken from its last to its first. A sequence that is bounded above only is taken
+    from its last to its first, and negated.
     """
 
-    @property
-    def is_bijective(self) -> bool:
-        return True
+    is_bijective = True
+
+    def __init__(self, bound: Isotonic) -> None:
+        super().__init__(bound)
+        self.lower, upper, self.sign = bound.lower, bound.upper, 1.0
+        if self.lower is None and upper is not None:
+            self.lower, upper, self.sign = -upper, None, -1.0
+        self.is_flipped = (bound.fall is None) == (self.sign < 0)
+        gaps = bound.rise if bound.fall is None else bound.fall
+        assert gaps is not None
+        self.shift = pad(self._flip(gaps).cumsum(-1), (1, 0))  # what the least steps add up to
+        self.width = None if self.lower is None or upper is None else upper - self.shift[..., -1:] - self.lower
 
     def forward(self, raw: Tensor) -> Tensor:
-        lower, upper, shift = self._rising()
-        x = self._turned(arrange(raw, self.own.order))
-        if lower is not None and upper is not None:
-            steps = torch.softmax(pad(x, (0, 1)), -1)[..., :-1]
-            z = lower + (upper - lower) * steps.cumsum(-1)
-        elif upper is not None:
-            z = upper - softplus(x).flip(-1).cumsum(-1).flip(-1)
+        x = self._flip(arrange(raw, self.bound.order))
+        if self.lower is not None and self.width is not None:
+            z = self.lower + self.width * torch.softmax(pad(x, (0, 1)), -1)[..., :-1].cumsum(-1)
         else:
-            first = x[..., :1] if lower is None else lower + softplus(x[..., :1])
-            z = torch.cat([first, softplus(x[..., 1:])], -1).cumsum(-1)
-        return restore(self._turned(z + shift), self.own.order)
+            z = torch.cat([into_bounds(x[..., :1], self.lower, None), softplus(x[..., 1:])], -1).cumsum(-1)
+        return restore(self.sign * self._flip(z + self.shift), self.bound.order)
 
     def inverse(self, y: Tensor, margin: float) -> Tensor:
-        lower, upper, shift = self._rising()
-        z = self._turned(arrange(y, self.own.order)) - shift
-        if lower is not None and upper is not None:
-            width = torch.where(upper > lower, upper - lower, 1.0)
-            ends = (end.expand(*z.shape[:-1], 1) for end in (lower, upper))
-            steps = (torch.diff(z, prepend=next(ends), append=next(ends)) / width).clamp_min(margin).log()
+        z = self._flip(self.sign * arrange(y, self.bound.order)) - self.shift
+        if self.lower is not None and self.width is not None:
+            share = (z - self.lower) / torch.where(self.width > 0, self.width, 1.0)
+            steps = torch.diff(pad(pad(share, (1, 0)), (0, 1), value=1.0)).clamp_min(margin).log()
             x = steps[..., :-1] - steps[..., -1:]
-        elif upper is not None:
-            x = softplus_inverse(torch.diff(z, append=upper.expand(*z.shape[:-1], 1)).clamp_min(margin))
         else:
-            first = z[..., :1] if lower is None else softplus_inverse((z[..., :1] - lower).clamp_min(margin))
-            x = torch.cat([first, softplus_inverse(torch.diff(z).clamp_min(margin))], -1)
-        return restore(self._turned(x), self.own.order)
+            steps = softplus_inverse(torch.diff(z).clamp_min(margin))
+            x = torch.cat([out_of_bounds(z[..., :1], self.lower, None, margin), steps], -1)
+        return restore(self._flip(x), self.bound.order)
 
-    def _turned(self, y: Tensor) -> Tensor:
-        return y if self.own.fall is None else y.flip(-1)
-
-    def _rising(self) -> tuple[Tensor | None, Tensor | None, Tensor]:
-        """Return bounds on a rising sequence, and the running sum of its least steps, which is to be added to it."""
-        gaps = self.own.rise if self.own.fall is None else self.own.fall.flip(-1)
-        shift = pad(gaps.cumsum(-1), (1, 0))
-        upper = None if self.own.upper is None else self.own.upper - shift[..., -1:]
-        return self.own.lower, upper, shift
+    def _flip(self, y: Tensor) -> Tensor:
+        return y.flip(-1) if self.is_flipped else y
 
 
 @register_smooth_map(L2Ball)
 class SmoothBall(SmoothMap):
-    """``center + radius tanh(||x||) x / ||x||``."""
+    """``center + axes' (lengths * tanh(||x||) x / ||x||)``, with the axes of an ellipsoid and their lengths."""
 
-    @property
-    def is_bijective(self) -> bool:
-        return True
+    is_bijective = True
+
+    def __init__(self, bound: L2Ball | Ellipsoid) -> None:
+        super().__init__(bound)
+        radius = bound.radius.unsqueeze(-1)
+        self.lengths = radius / bound.weights.sqrt() if isinstance(bound, Ellipsoid) else radius
+        self.axes = bound.axes if isinstance(bound, Ellipsoid) else None
 
     def forward(self, raw: Tensor) -> Tensor:
-        scaled = self.own.radius.unsqueeze(-1) * into_unit_ball(raw)
-        return scaled if self.own.center is None else self.own.center + scaled
+        z = self.lengths * into_unit_ball(raw)
+        z = z if self.axes is None else torch.einsum("...ij,...i->...j", self.axes, z)
+        return z if self.bound.center is None else self.bound.center + z
 
     def inverse(self, y: Tensor, margin: float) -> Tensor:
-        offset = y if self.own.center is None else y - self.own.center
-        return out_of_unit_ball(offset / self.own.radius.clamp_min(_tiny(y)).unsqueeze(-1), margin)
+        offset = y if self.bound.center is None else y - self.bound.center
+        z = offset if self.axes is None else torch.einsum("...ij,...j->...i", self.axes, offset)
+        return out_of_unit_ball(z / self.lengths.clamp_min(torch.finfo(y.dtype).tiny), margin)
 
 
 @register_smooth_map(Ellipsoid)
-class SmoothEllipsoid(SmoothMap):
-    """The unit ball's map, with the axes stretched."""
-
-    @property
-    def is_bijective(self) -> bool:
-        return True
+class SmoothEllipsoid(SmoothBall):
+    """The ball's map, with the axes stretched."""
 
     @classmethod
-    def serves(cls, own: Ellipsoid) -> bool:
-        return bool((own.weights > 0).all())
-
-    def forward(self, raw: Tensor) -> Tensor:
-        z = into_unit_ball(raw) * self._lengths
-        return self.own.center + (z if self.own.axes is None else torch.einsum("...ij,...i->...j", self.own.axes, z))
-
-    def inverse(self, y: Tensor, margin: float) -> Tensor:
-        offset = y - self.own.center
-        z = offset if self.own.axes is None else torch.einsum("...ij,...j->...i", self.own.axes, offset)
-        return out_of_unit_ball(z / self._lengths.clamp_min(_tiny(y)), margin)
-
-    @property
-    def _lengths(self) -> Tensor:
-        return self.own.radius.unsqueeze(-1) / self.own.weights.sqrt()
+    def serves(cls, bound: Ellipsoid) -> bool:
+        return bool((bound.weights > 0).all())
 
 
 def into_unit_ball(x: Tensor) -> Tensor:
@@ -188,9 +168,6 @@ def into_unit_ball(x: Tensor) -> Tensor:
 def out_of_unit_ball(y: Tensor, margin: float) -> Tensor:
     """Undo `into_unit_ball`, for points that are moved to the radius ``1 - margin`` where they are beyond it."""
     norm = y.norm(dim=-1, keepdim=True)
-    safe = norm.clamp_min(_tiny(y))
-    return y * torch.where(norm < 1e-4, 1 + norm.square() / 3, torch.atanh(safe.clamp_max(1 - margin)) / safe)
-
-
-def _tiny(like: Tensor) -> float:
-    return torch.finfo(like.dtype).tiny
+    tiny = torch.finfo(y.dtype).tiny
+    ratio = torch.atanh(norm.clamp(tiny, 1 - margin)) / norm.clamp_min(tiny)
+    return y * torch.where(norm < 1e-4, 1 + norm.square() / 3, ratio)

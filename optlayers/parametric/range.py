@@ -121,3 +121,8 @@ def relative(excess: Tensor, *data: Tensor | None) -> Tensor:
         if tensor is not None:
             scale = torch.maximum(scale, torch.where(tensor.isinf(), 0.0, tensor.abs()))
     return excess / scale
+
+
+def filled(data: Tensor | None, value: float, like: Tensor) -> Tensor:
+    """Return data, or a tensor of one value where there are none."""
+    return torch.full_like(like, value) if data is None else data

@@ -11,12 +11,15 @@ from optlayers.sets.base import ClosedFormSet
 from optlayers.testing.cases import Case, cases
 from optlayers.testing.general_sets import general_cases
 from optlayers.testing.laws import LAWS
+from optlayers.testing.oracle_laws import check_oracle, oracles_of
 
 __all__ = ["LAWS", "Case", "cases", "check_set", "general_cases"]
 
 
 def check_set(kind: type[ClosedFormSet]) -> None:
     """Check a closed-form set against every law, on each of its examples, as constants and as parameters.
+
+    So are the oracles that have a formula for it, see `optlayers.oracles`.
 
     Parameters
     ----------
@@ -34,3 +37,5 @@ def check_set(kind: type[ClosedFormSet]) -> None:
                 law(case)
             except Exception as error:
                 raise AssertionError(f"{case.name} breaks the law {name}: {error}") from error
+    for name in oracles_of(kind):
+        check_oracle(kind, name)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import cvxpy as cp
@@ -14,7 +14,7 @@ from optlayers.declaration.parameter_values import name_rows
 from optlayers.errors import InfeasibleError, NotSolvedError
 from optlayers.feasible_set import FeasibleSet, Method
 from optlayers.oracles.integer_points import nearest_integer_point
-from optlayers.oracles.integer_program import IntegerProgram
+from optlayers.oracles.program import IntegerProgram
 from optlayers.solvers.conic_program import largest
 from optlayers.training.discrete.relaxation import Relaxation
 
@@ -86,7 +86,7 @@ class DiscreteLayer(nn.Module):
             self.relaxed_set.parameters,
             all_boolean=bool(self.relaxation.boolean.all()),
             solver=solver,
-            solver_options=solver_options,
+            options=solver_options,
         )
 
     @property
@@ -120,62 +120,25 @@ class DiscreteLayer(nn.Module):
         ValueError
             As `FeasibleSet.project`.
         """
-        points, bound = self.relaxed_set.bind_inputs(inputs, parameters)
-        relaxed = bound.project(*points)
+        points, relaxed_set = self.relaxed_set.bind_inputs(inputs, parameters)
+        relaxed = relaxed_set.project(*points)
         relaxed = relaxed if isinstance(relaxed, tuple) else (relaxed,)
+        y, bound = relaxed_set.prepare(*(point.double() for point in relaxed))
         with torch.no_grad():
-            rounded = self._round(bound, points, relaxed)
-        result = tuple(x + (y - y.detach()) for x, y in zip(rounded, relaxed, strict=True))  # y - y is zero
-        return result if len(result) > 1 else next(iter(result))
+            v, _ = relaxed_set.prepare(*(point.double() for point in points))
+            x = self._round(bound, v.expand_as(y), y)
+        return relaxed_set.unflatten(x + (y - y.detach()), relaxed)  # y - y is zero
 
-    def _round(self, bound: FeasibleSet, points: Sequence[Tensor], relaxed: Sequence[Tensor]) -> tuple[Tensor, ...]:
-        v, _ = bound.prepare(*(point.double() for point in points))
-        y, at = bound.prepare(*(point.double() for point in relaxed))
-        v = v.expand_as(y)
+    def _round(self, bound: BoundSet, v: Tensor, y: Tensor) -> Tensor:
+        """Return a feasible integer point for inputs and their projections, ``(*batch, n)``."""
         x, missing = y.clone(), torch.ones(y.shape[:-1], dtype=torch.bool, device=y.device)
-        for candidate in () if self.relaxation.has_discrete_auxiliaries else self._candidates(at, v, y):
-            taken = missing & (largest(at.residual(candidate)) <= self.tolerance)
+        for candidate in self._candidates(bound, v, y):
+            taken = missing & (largest(bound.residual(candidate)) <= self.tolerance)
             x = torch.where(taken.unsqueeze(-1), candidate, x)
             missing = missing & ~taken
             if not bool(missing.any()):
-                break
-        else:
-            self._repair(at, x, v, y, missing)
-        packed = bound.unflatten(x, relaxed)
-        return packed if isinstance(packed, tuple) else (packed,)
-
-    def _candidates(self, bound: BoundSet, v: Tensor, y: Tensor) -> Any:
-        """Yield integer points that may be feasible; the best come first."""
-        discrete = torch.as_tensor(self.relaxation.discrete, device=v.device)
-        nearest = bound.map_pieces(nearest_integer_point, v) if bool(discrete.all()) else None
-        if nearest is not None:
-            yield nearest.expand(y.shape)
-        yield torch.where(discrete, v.round(), v)
-        if not self.nearest:
-            yield torch.where(discrete, y.round(), y)
-
-    def _repair(self, bound: BoundSet, x: Tensor, v: Tensor, y: Tensor, missing: Tensor) -> None:
-        """Fill in the samples of `x` that have no point yet."""
-        batch = missing.shape
-        tensors = [t.expand(*batch, t.shape[-1]).double() for t in bound.values.tensors]
-        discrete = torch.as_tensor(self.relaxation.discrete, device=x.device)
-        empty = torch.zeros_like(missing)
-        for index in map(tuple, missing.nonzero().tolist()):
-            own = [t[index].cpu().numpy() for t in tensors]
-            found = self.program.solve(v[index].cpu().numpy(), y[index].cpu().numpy(), own)
-            if found is None:
-                empty[index] = True
-            else:
-                point = torch.as_tensor(found, dtype=x.dtype, device=x.device)
-                x[index] = torch.where(discrete, point.round(), point)
-        if bool(empty.any()):
-            labels = tuple(str(c) for c in self.relaxation.constraints)
-            raise InfeasibleError(
-                f"No integer point satisfies all constraints for {name_rows(empty)}, though the relaxed set is not "
-                f"empty: {'; '.join(labels)}.",
-                labels,
-                empty.flatten().nonzero().flatten().tolist(),
-            )
+                return x
+        x[missing] = self._solve(bound, v, y, missing)
         wrong = missing & (largest(bound.residual(x)) > 2 * self.tolerance)
         if bool(wrong.any()):
             raise NotSolvedError(
@@ -183,6 +146,34 @@ class DiscreteLayer(nn.Module):
                 f"for {name_rows(wrong)}: scale the constraints, or raise the tolerance.",
                 wrong.flatten().nonzero().flatten().tolist(),
             )
+        return x
+
+    def _candidates(self, bound: BoundSet, v: Tensor, y: Tensor) -> Iterator[Tensor]:
+        """Yield integer points that may be feasible; the best come first."""
+        discrete = torch.as_tensor(self.relaxation.discrete, device=v.device)
+        if self.relaxation.has_discrete_auxiliaries:
+            return
+        nearest = bound.map_pieces(nearest_integer_point, v) if bool(discrete.all()) else None
+        if nearest is not None:
+            yield nearest.expand(y.shape)
+        yield torch.where(discrete, v.round(), v)
+        if not self.nearest:
+            yield torch.where(discrete, y.round(), y)
+
+    def _solve(self, bound: BoundSet, v: Tensor, y: Tensor, missing: Tensor) -> Tensor:
+        """Return the points of the program for some samples, ``(k, n)``."""
+        values = [t.expand(*missing.shape, t.shape[-1])[missing] for t in bound.values.tensors]
+        x, is_empty = self.program.nearest(v[missing], y[missing], values)
+        if bool(is_empty.any()):
+            labels = tuple(str(c) for c in self.relaxation.constraints)
+            empty = missing.masked_scatter(missing, is_empty)
+            raise InfeasibleError(
+                f"No integer point satisfies all constraints for {name_rows(empty)}, though the relaxed set is not "
+                f"empty: {'; '.join(labels)}.",
+                labels,
+                empty.flatten().nonzero().flatten().tolist(),
+            )
+        return torch.where(torch.as_tensor(self.relaxation.discrete, device=x.device), x.round(), x)
 
     def extra_repr(self) -> str:
         """Return what `print(net)` shows: variables, the relaxed set, and the options."""

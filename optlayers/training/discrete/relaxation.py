@@ -46,8 +46,8 @@ class Relaxation:
     ) -> None:
         self.constraints = check_constraints(constraints)[1]
         given = [variables] if isinstance(variables, cp.Expression) else list(variables or [])
-        found = [v for source in [*self.constraints, *given] for v in source.variables()]
-        pairs = {v.id: (v, _continuous(v)) for v in found}
+        declared = [v for source in [*self.constraints, *given] for v in source.variables()]
+        pairs = {v.id: (v, _continuous(v)) for v in declared}
         copies = {id(v): copy for v, copy in pairs.values()}
         relaxed = [c.tree_copy(copies) for c in self.constraints]
         for v, copy in pairs.values():
@@ -92,7 +92,7 @@ def _mask(variable: cp.Variable, attribute: str) -> np.ndarray:
     value = variable.attributes[attribute]
     if isinstance(value, bool):
         return np.full(variable.shape, value)
-    index = tuple(np.asarray(own) for own in value)
+    index = tuple(np.asarray(part) for part in value)
     if len(index) != len(variable.shape):
         raise ValueError(
             f"variable {variable.name()}: {attribute}={value} has {len(index)} parts, but CVXPY takes one list of "

@@ -10,7 +10,7 @@ from torch.distributions import Distribution, biject_to, constraints, transform_
 from torch.distributions.transforms import Transform
 
 from optlayers.feasible_set import FeasibleSet
-from optlayers.training.reparametrized.smooth_set import SmoothSet
+from optlayers.oracles.smooth_set import SmoothSet
 from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, scheduled
 
 

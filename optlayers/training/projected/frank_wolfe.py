@@ -24,6 +24,10 @@ def stochastic_momentum(step: int) -> float:
     return max(0.0, 1 - 4 / (step + 8) ** (2 / 3))
 
 
+def _classical(step: int) -> float:
+    return 2 / (step + 2)
+
+
 class FrankWolfe(MemberOptimizer):
     """Move towards the point of the set that the gradient likes best: ``x <- x + lr (s - x), s = argmin_C <d, s>``.
 
@@ -56,12 +60,9 @@ class FrankWolfe(MemberOptimizer):
         momentum: float | Schedule = 0.0,
     ) -> None:
         self._sets = members_of(constraints, "FrankWolfe")
-        self._lr: Schedule | None = lr if callable(lr) else (lambda step: 2 / (step + 2)) if lr is None else None
-        self._momentum: Schedule | None = momentum if callable(momentum) else None
-        defaults = {
-            "lr": float(value_at(1.0 if lr is None else lr, 0)),
-            "momentum": float(value_at(momentum, 0)),
-        }
+        options: dict[str, float | Schedule] = {"lr": _classical if lr is None else lr, "momentum": momentum}
+        self._schedules = {name: value for name, value in options.items() if callable(value)}
+        defaults = {name: float(value_at(value, 0)) for name, value in options.items()}
         for name, value in defaults.items():
             if not 0 <= value <= 1:
                 raise ValueError(f"expected a {name} between 0 and 1, got {value}")
@@ -83,13 +84,10 @@ class FrankWolfe(MemberOptimizer):
         """Make the step of one parameter, and return its gap."""
         state = self.state[parameter]
         step = state.get("step", 0)
-        if self._lr is not None:
-            group["lr"] = float(self._lr(step))
-        if self._momentum is not None:
-            group["momentum"] = float(self._momentum(step))
+        group |= {name: float(value_at(schedule, step)) for name, schedule in self._schedules.items()}
         direction = parameter.grad
         assert direction is not None
-        if group["momentum"] > 0 or self._momentum is not None:
+        if group["momentum"] > 0 or "momentum" in self._schedules:
             average = state.setdefault("average", direction.clone())
             direction = average.lerp_(direction, 1 - group["momentum"])
         moving = self._sets[parameter]
@@ -97,8 +95,8 @@ class FrankWolfe(MemberOptimizer):
         if moving.moves:
             project_in_place(feasible_set, parameter)
         vertex = minimise_linear(feasible_set, direction)
-        own = torch.promote_types(parameter.dtype, torch.float32)
-        gap = (direction.to(own) * (parameter - vertex).to(own)).sum()
+        dtype = torch.promote_types(parameter.dtype, torch.float32)
+        gap = (direction.to(dtype) * (parameter - vertex).to(dtype)).sum()
         parameter.lerp_(vertex, group["lr"])
         state["step"] = step + 1
         return gap

@@ -10,7 +10,7 @@ from torch.nn.utils.parametrize import register_parametrization
 
 from optlayers.declaration.declaration import check_choice
 from optlayers.layer import Gradient, ProjectionLayer
-from optlayers.training.reparametrized.smooth_set import SmoothSet
+from optlayers.oracles.smooth_set import SmoothSet
 from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, scheduled
 
 How = Literal["projection", "smooth"]
