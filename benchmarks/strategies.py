@@ -15,7 +15,7 @@ from convex_training import PROBLEMS, Convex
 from report import heading, publish, row, table
 from torch import Tensor, nn
 
-from optlayers.training.constrain import Held, Strategy, constrain
+from optlayers.training.constrain import ConstrainedTensor, Strategy, constrain
 from optlayers.training.schedules.schedules import geometric
 
 _TITLES = ("problem", "strategy", "objective - optimum", "violation", "objective - optimum, finished", "ms a step")
@@ -47,7 +47,7 @@ def strategies(lipschitz: float) -> list[tuple[str, Strategy, dict[str, Any], fl
     ]
 
 
-def train(problem: Convex, held: Held, module: nn.Module, run: Run, steps: int, steepness: float) -> None:
+def train(problem: Convex, held: ConstrainedTensor, module: nn.Module, run: Run, steps: int, steepness: float) -> None:
     """Run gradient descent with the step 1/L of what is minimised; time what the strategy adds as well."""
     optimizer = torch.optim.SGD(module.parameters(), lr=1.0)
     began = time.perf_counter()

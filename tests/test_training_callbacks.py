@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from optlayers import FeasibleSet
+from optlayers.training.integrations.constraint_steps import ConstraintSteps
 from optlayers.training.monitoring.monitor import Monitor
-from optlayers.training.projected.held_parameters import HeldParameters
 from optlayers.training.schedules.scheduled_set import ScheduledSet
 
 
@@ -58,7 +58,7 @@ def by_hand(steps: int, batches: list[tuple[Tensor, Tensor]], accumulate: int = 
             x, y = batches[(step * accumulate + k) % len(batches)]
             (nn.functional.mse_loss(net(x), y) / accumulate).backward()
         optimizer.step()
-        project(step)
+        project(step + 1)
     return net
 
 
@@ -69,17 +69,17 @@ def batches(size: int = 8) -> list[tuple[Tensor, Tensor]]:
 
 def test_parameters_are_found_by_name_and_pattern() -> None:
     net = network()
-    held = HeldParameters(CONSTRAINTS)
-    held.attach(net)
-    held.project(10)
+    steps = ConstraintSteps(CONSTRAINTS)
+    steps.attach(net)
+    steps.start(10)
     assert float(simplex(4).violation(net[0].weight.detach()).max()) < 1e-6
     assert max(float(layer.bias.detach().max()) for layer in net) <= 0.5 + 1e-6
     with pytest.raises(ValueError, match=r"no parameter is called 'head'; there are 0\.weight, 0\.bias"):
-        HeldParameters({"head": simplex(4)}).attach(net)
+        ConstraintSteps({"head": simplex(4)}).attach(net)
     with pytest.raises(ValueError, match="fits both"):
-        HeldParameters({"0.bias": capped(2), "*.bias": capped(2)}).attach(net)
+        ConstraintSteps({"0.bias": capped(2), "*.bias": capped(2)}).attach(net)
     with pytest.raises(ValueError, match=r"0\.weight has the shape"):
-        HeldParameters({"0.weight": simplex(3)}).attach(net)
+        ConstraintSteps({"0.weight": simplex(3)}).attach(net)
 
 
 # Lightning advises to load data in more processes, and calls a function that newer releases of torch have renamed.
@@ -143,7 +143,7 @@ class TestLightning:
         expected = by_hand(6, batches(), accumulate)
         for ours, theirs in zip(module.net.parameters(), expected.parameters(), strict=True):
             torch.testing.assert_close(ours, theirs)
-        assert float(module.net[1].bias.detach().max()) == pytest.approx(0.75), "the cap of the last step holds back"
+        assert float(module.net[1].bias.detach().max()) == pytest.approx(0.7), "the cap of the last step"
 
     def test_the_monitor_logs_through_the_trainer(self, tmp_path: Path) -> None:
         pl, module = lightning_module()
@@ -156,7 +156,7 @@ class TestLightning:
         callback = ConstraintCallback(prefixed("net."), monitor)
         trainer = fit(pl, module, callback, tmp_path, steps=5, logger=logger)
         assert float(trainer.callback_metrics["constraints/net.0.weight/violation_max"]) < 1e-6
-        assert [step for step, _ in monitor.history.records] == [0, 2, 4]
+        assert [step for step, _ in monitor.history.records] == [2, 4]
         assert min(monitor.history.series("net.0.weight", "distance")) > 0, "what the callback moved"
         assert min(monitor.history.series("net.0.weight", "gradient")) > 0
         assert "constraints/net.0.weight/distance" in (Path(logger.log_dir) / "metrics.csv").read_text()
@@ -172,8 +172,8 @@ class TestLightning:
         second = ConstraintCallback(prefixed("net."), Monitor(every=2))
         fit(pl, again, second, tmp_path, steps=6, resume=tmp_path / "last.ckpt")
         assert second.monitor is not None
-        assert [step for step, _ in second.monitor.history.records] == [0, 2, 4]
-        assert float(again.net[1].bias.detach().max()) == pytest.approx(0.75), "the schedule goes on"
+        assert [step for step, _ in second.monitor.history.records] == [2, 4, 6]
+        assert float(again.net[1].bias.detach().max()) == pytest.approx(0.7), "the schedule goes on"
 
 
 class TestTransformers:
@@ -226,9 +226,9 @@ class TestTransformers:
     def test_the_monitor_adds_to_the_log(self, tmp_path: Path) -> None:
         monitor = Monitor(every=2)
         trainer = self.train(tmp_path, monitor, 5)
-        assert [step for step, _ in monitor.history.records] == [0, 2, 4]
+        assert [step for step, _ in monitor.history.records] == [2, 4]
         assert min(monitor.history.series("net.0.weight", "distance")) > 0
         assert min(monitor.history.series("net.0.weight", "gradient")) > 0
         logged = [line for line in trainer.state.log_history if "loss" in line]
         assert len(logged) == 5
-        assert all(line["constraints/net.0.weight/violation_max"] < 1e-6 for line in logged)
+        assert all(line["constraints/net.0.weight/violation_max"] < 1e-6 for line in logged[1:])

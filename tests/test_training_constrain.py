@@ -16,7 +16,7 @@ STRATEGIES = {
     "reparametrization": ("reparametrization", {"margin": 1e-2}),
     "projected reparametrization": ("reparametrization", {"how": "projection"}),
     "penalty": ("penalty", {"weight": 100.0}),
-    "augmented_lagrangian": ("augmented_lagrangian", {"weight": 3.0, "every": 10}),
+    "augmented_lagrangian": ("augmented_lagrangian", {"weight": 3.0, "every": 10, "relaxation": 0.5}),
 }
 SCHEDULE = {"penalty": (1500, 0.009), "reparametrization": (1000, 5.0)}  # steps and learning rate
 TARGET = torch.tensor([0.9, 0.5, -0.3, 0.1], dtype=torch.float64)

@@ -12,9 +12,10 @@ from torch import nn
 from optlayers.training.priced.adaptive import Adaptive
 from optlayers.training.priced.augmented_lagrangian import AugmentedLagrangian
 from optlayers.training.priced.controllers import PI
+from optlayers.training.priced.in_set import InSet
 from optlayers.training.priced.lagrangian import Lagrangian
 from optlayers.training.priced.penalty import Penalty
-from optlayers.training.priced.relations import Equality, Inequality, InSet
+from optlayers.training.priced.relations import Equality, Inequality
 
 sys.path.append(str(Path(__file__).parents[1] / "benchmarks"))
 PROBLEMS = importlib.import_module("convex_training").PROBLEMS
@@ -49,7 +50,7 @@ def minimise(problem, x, term, calls=1):
 def test_augmented_lagrangian_reaches_optimum_and_duals(name, how, weight):
     problem = problem_of(name)
     x = nn.Parameter(problem.start.clone())
-    lagrangian = AugmentedLagrangian(relations(problem, how, x), weight)
+    lagrangian = AugmentedLagrangian(relations(problem, how, x), weight, relaxation=1.0)
     for _ in range(60):
         minimise(problem, x, lambda loss: lagrangian(loss, x))
         lagrangian.step(x)

@@ -10,10 +10,11 @@ import torch
 from torch import nn
 
 from optlayers.training.integrations.cooper import CooperConstraint
-from optlayers.training.monitoring.as_numbers import as_numbers
+from optlayers.training.priced.as_numbers import as_numbers
 from optlayers.training.priced.controllers import PI
+from optlayers.training.priced.in_set import InSet
 from optlayers.training.priced.lagrangian import Lagrangian
-from optlayers.training.priced.relations import Equality, Inequality, InSet
+from optlayers.training.priced.relations import Equality, Inequality
 
 TARGET = torch.tensor([0.9, 0.6, -0.4, 0.2], dtype=torch.float64)
 

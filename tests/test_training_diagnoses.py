@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from optlayers import FeasibleSet, ProjectionLayer
+from optlayers import FeasibleSet, ProjectionLayer, constrain
 from optlayers.training.monitoring import diagnoses
 from optlayers.training.monitoring.diagnoses import ConstraintWarning
 from optlayers.training.monitoring.history import History
@@ -18,6 +18,7 @@ from optlayers.training.monitoring.monitor import Monitor
 def causes(run: Callable[[], object]) -> dict[str, str]:
     """Return the messages of a run, by the words that tell them apart."""
     words = {
+        "swing back and forth": "swing",
         "keep growing": "multipliers",
         "over-constrained": "active",
         "discard": "discarded",
@@ -56,12 +57,19 @@ def dual_ascent(violations: Callable[[Tensor], Tensor], rate: float, steps: int 
 
 
 @pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("rate", [0.05, 0.5])
-def test_contradictory_constraints(rate: float, seed: int) -> None:
-    found = causes(lambda: dual_ascent(lambda x: torch.stack([x.sum() - 1, 2 - x.sum()]), rate, 600, seed))
+def test_contradictory_constraints(seed: int) -> None:
+    found = causes(lambda: dual_ascent(lambda x: torch.stack([x.sum() - 1, 2 - x.sum()]), 0.05, 600, seed))
     assert set(found) == {"multipliers", "violation"}
     assert "'dual'" in found["multipliers"]
     assert "contradict" in found["multipliers"]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_contradictory_constraints_at_a_rate_that_swings(seed: int) -> None:
+    """The violation, 0.5 at best, grows to 1e7: whether some point satisfies all comes after that."""
+    found = causes(lambda: dual_ascent(lambda x: torch.stack([x.sum() - 1, 2 - x.sum()]), 0.5, 600, seed))
+    assert set(found) == {"swing"}
+    assert int(found["swing"].split(":")[0].removeprefix("step ")) <= 60, "in time"
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -230,6 +238,35 @@ def test_the_user_chooses_the_diagnoses() -> None:
     w = cp.Variable(2)
     monitor = Monitor(diagnoses=[lambda history, name: f"{name} at {history.step}"])
     monitor.watch("w", torch.zeros(2), [w >= 0])
-    with pytest.warns(ConstraintWarning, match=r"step 0: w at 0\."):
+    with pytest.warns(ConstraintWarning, match=r"step 1: w at 1\."):
         monitor.step()
     monitor.step()
+
+
+@pytest.mark.parametrize(("relaxation", "expected"), [(1.0, {"swing"}), (None, set())])
+def test_multipliers_that_swing(relaxation: float | None, expected: set[str]) -> None:
+    """The classical step at each step of Adam diverges slowly: multipliers are named, not the constraints."""
+    generator = torch.Generator().manual_seed(0)
+    features = torch.randn(128, 20, generator=generator)
+    truth = torch.rand(5, 20, generator=generator)
+    wanted = features @ (truth / truth.sum(-1, keepdim=True) + 0.2 * torch.randn(5, 20, generator=generator)).T
+    w = cp.Variable(20)
+    net = torch.nn.Linear(20, 5, bias=False)
+    torch.nn.init.uniform_(net.weight, -0.2, 0.2, generator=generator)
+    held = constrain(net, "weight", [w >= 0, cp.sum(w) == 1], "augmented_lagrangian", relaxation=relaxation)
+    optimizer, monitor = torch.optim.Adam(net.parameters(), lr=0.01), Monitor()
+    assert isinstance(held.lagrangian, torch.nn.Module)
+    monitor.multipliers("dual", held.lagrangian)
+    monitor.watch("weight", net.weight, [w >= 0, cp.sum(w) == 1])
+
+    def run() -> None:
+        for _ in range(300):
+            optimizer.zero_grad()
+            held((net(features) - wanted).square().mean()).backward()
+            optimizer.step()
+            held.step(optimizer)
+            monitor.step()
+
+    found = causes(run)
+    assert set(found) == expected
+    assert "relaxation" in "".join(found.values()) or not expected

@@ -180,7 +180,7 @@ def test_state_schedulers_and_moving_sets():
         weight.grad = torch.randn(2, 3)
         optimizer.step()
         scheduler.step()
-        assert (weight.norm(dim=-1) <= 1 / (step + 1) + 1e-6).all()
+        assert (weight.norm(dim=-1) <= 1 / (step + 2) + 1e-6).all()
     assert optimizer.param_groups[0]["lr"] == 0.0625
     other = nn.Parameter(weight.detach().clone())
     resumed = FrankWolfe({other: moving}, lr=0.5, momentum=0.5)
@@ -191,7 +191,7 @@ def test_state_schedulers_and_moving_sets():
         parameter.grad = gradient.clone()
         one.step()
     assert torch.equal(weight.detach(), other.detach())
-    with pytest.raises(ValueError, match="between 0 and 1"):
+    with pytest.raises(ValueError, match=r"lr >= 0 and lr <= 1, got 1\.5"):
         FrankWolfe({weight: moving}, lr=1.5)
     with pytest.raises(ValueError, match="dict"):
         FrankWolfe([weight])  # type: ignore[arg-type]

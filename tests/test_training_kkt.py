@@ -5,8 +5,9 @@ import pytest
 import torch
 from torch import nn
 
+from optlayers.training.priced.in_set import InSet
 from optlayers.training.priced.lagrangian import Lagrangian
-from optlayers.training.priced.relations import Inequality, InSet
+from optlayers.training.priced.relations import Inequality
 
 
 def tensor(*values, dtype=torch.float64):

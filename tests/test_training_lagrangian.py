@@ -13,8 +13,9 @@ from optlayers.training.priced.adaptive import Adaptive
 from optlayers.training.priced.augmented_lagrangian import AugmentedLagrangian
 from optlayers.training.priced.controllers import PI
 from optlayers.training.priced.expectation import MovingAverage
+from optlayers.training.priced.in_set import InSet
 from optlayers.training.priced.lagrangian import Lagrangian
-from optlayers.training.priced.relations import Equality, Inequality, InSet
+from optlayers.training.priced.relations import Equality, Inequality
 from optlayers.training.schedules.scheduled_set import ScheduledSet
 
 
@@ -38,7 +39,7 @@ def test_updates_by_hand():
 
 def test_augmented_update_is_the_classical_one():
     x = nn.Parameter(tensor(1.0, -2.0))
-    lagrangian = AugmentedLagrangian([Inequality(lambda x: x), Equality(lambda x: x)], 3.0)
+    lagrangian = AugmentedLagrangian([Inequality(lambda x: x), Equality(lambda x: x)], 3.0, relaxation=1.0)
     for _ in range(2):
         y, z = (m.value.clone() if m.is_known("value") else torch.zeros(2) for m in lagrangian.multipliers)
         loss = lagrangian(x.sum(), x)
@@ -75,7 +76,7 @@ def test_calls_between_steps_are_averaged():
 def test_a_proxy_gives_the_gradient_and_the_rate_the_multiplier():
     x = nn.Parameter(tensor(-1.0, 1.0, 2.0))
     rate = Inequality(lambda x: (x > 0).double().mean(), proxy=lambda x: x.sigmoid().mean(), level=0.5)
-    for lagrangian in (Lagrangian(rate, 1.0), AugmentedLagrangian(rate, 1.0)):
+    for lagrangian in (Lagrangian(rate, 1.0), AugmentedLagrangian(rate, 1.0, relaxation=1.0)):
         lagrangian(x.sum(), x)
         lagrangian.step(*([x] if lagrangian.update == "alternating" else []))
         y = lagrangian.multipliers[0].value
@@ -85,7 +86,7 @@ def test_a_proxy_gives_the_gradient_and_the_rate_the_multiplier():
         torch.testing.assert_close(gradient, coefficient * torch.func.grad(lambda x: x.sigmoid().mean())(x.detach()))
 
 
-@pytest.mark.parametrize("make", [lambda r: Lagrangian(r, 1.0), lambda r: AugmentedLagrangian(r, 1.0)])
+@pytest.mark.parametrize("make", [lambda r: Lagrangian(r, 1.0), lambda r: AugmentedLagrangian(r, 1.0, relaxation=1.0)])
 def test_items_have_multipliers_of_their_own(make):
     x = nn.Parameter(tensor(1.0, 2.0, -3.0, 4.0))
     lagrangian = make([Inequality(lambda x, index: x[index], items=4), Equality(lambda x, index: x.sum())])
@@ -146,16 +147,17 @@ def test_an_average_steadies_the_dual():
     assert spread[1] < 0.4 * spread[0]
 
 
-@pytest.mark.parametrize(("moved", "expected"), [("carry", 1.0), ("reset", 0.0), (0.5, 0.5)])
+@pytest.mark.parametrize(("moved", "expected"), [("carry", 1.5), ("reset", 0.5), (0.5, 1.0)])
 def test_multipliers_when_the_level_moves(moved, expected):
     x = nn.Parameter(tensor(2.0))
-    lagrangian = Lagrangian(Inequality(lambda x: x, level=lambda k: 1.0 if k < 1 else 1.5, moved=moved), 1.0)
+    lagrangian = Lagrangian(Inequality(lambda x: x, level=lambda k: 1.0 if k < 2 else 1.5, moved=moved), 1.0)
     lagrangian(x.sum(), x)
     lagrangian.step()
-    torch.testing.assert_close(lagrangian.multipliers[0].value, tensor(expected))
-    lagrangian(x.sum(), x)
-    lagrangian.step()
-    torch.testing.assert_close(lagrangian.multipliers[0].value, tensor(expected + 0.5))
+    torch.testing.assert_close(lagrangian.multipliers[0].value, tensor(1.0))
+    for size in (expected, expected + 0.5):  # the level has moved, and is then where it was
+        lagrangian(x.sum(), x)
+        lagrangian.step()
+        torch.testing.assert_close(lagrangian.multipliers[0].value, tensor(size))
 
 
 def test_a_set_that_moves_is_followed():
@@ -163,7 +165,7 @@ def test_a_set_that_moves_is_followed():
     target = tensor(0.9, 0.5, -0.2)
     x = nn.Parameter(torch.zeros(3, dtype=torch.float64))
     moving = ScheduledSet([v >= 0, v <= cap], cap=lambda k: max(0.6 - 0.01 * k, 0.3))
-    lagrangian = AugmentedLagrangian(InSet(x, moving), 2.0)
+    lagrangian = AugmentedLagrangian(InSet(x, moving), 2.0, relaxation=1.0)
     optimizer = torch.optim.SGD([x], lr=0.3)
     for _ in range(200):
         optimizer.zero_grad()
@@ -200,7 +202,7 @@ def test_cones_and_rows_of_a_batch():
     constraints = [cp.SOC(0.5 * v[0] + 1, v[1:]), v[0] <= 2]
     target = torch.randn(4, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0)) * 3
     x = nn.Parameter(torch.zeros(4, 3, dtype=torch.float64))
-    lagrangian = AugmentedLagrangian(InSet(x, constraints), 5.0)
+    lagrangian = AugmentedLagrangian(InSet(x, constraints), 5.0, relaxation=1.0)
     optimizer = torch.optim.SGD([x], lr=1 / 6)
     for _ in range(200):
         optimizer.zero_grad()

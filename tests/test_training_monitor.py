@@ -161,10 +161,9 @@ def test_an_activation_is_observed_with_its_gradient() -> None:
         monitor.observe("output", output)
         output.sum().backward()
         record = monitor.step()
-        assert (record is None) == (step == 1)
+        assert (record is None) == (step != 1)
         if record is not None:
             assert record["output/gradient_discarded"] == pytest.approx(2**0.5, rel=1e-3)
-    assert monitor.step() is None
     assert monitor.step() == {}, "an activation that was not shown"
 
 
@@ -175,14 +174,14 @@ def test_the_set_may_move() -> None:
     monitor.step()
     record = monitor.step()
     assert record is not None
-    assert record["w/violation_max"] == pytest.approx(0.1)
+    assert record["w/violation_max"] == pytest.approx(0.2)
 
 
 def test_a_function_is_asked_at_each_record_and_projections_made_elsewhere_are_told() -> None:
     weight, calls = torch.zeros(3, 2), []
     monitor = Monitor(every=3)
     monitor.watch("w", lambda: calls.append(1) or weight, box(2))
-    for _ in range(4):
+    for _ in range(7):
         monitor.projected("w", weight - 2, weight)
         monitor.step()
     assert len(calls) == 2

@@ -42,7 +42,7 @@ def test_gradients_are_those_of_the_values(name, kind, measure):
 def test_the_gradient_is_the_distance_vector():
     penalty = Penalty(simplex(5), weight=3.0)
     v = points(6, 5).requires_grad_()
-    nearest = penalty.constraints[0].set.at(0).project(v.detach())
+    nearest = penalty.constraints[0].scheduled_set.at(0).project(v.detach())
     penalty(v).backward()
     torch.testing.assert_close(v.grad, 3.0 * (v.detach() - nearest))
 
@@ -150,7 +150,7 @@ def test_errors_say_what_to_do():
         Penalty()
     with pytest.raises(ValueError, match="has to fall"):
         Penalty(simplex(3), kind="log_barrier", weight=Adaptive())
-    with pytest.raises(ValueError, match="positive weight"):
+    with pytest.raises(ValueError, match="weight > 0"):
         Penalty(simplex(3), weight=0.0)
     with pytest.raises(ValueError, match="auxiliary variables"):
         Penalty(SETS["auxiliary"](), kind="log_barrier")(points(4))

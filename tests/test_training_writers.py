@@ -35,15 +35,15 @@ def test_writers(tmp_path: Path) -> None:
 
     scalars, seen = Scalars(), []
     monitor = Monitor(scalars, lambda *record: seen.append(record), tmp_path / "a" / "log.csv", every=2)
-    for loss in range(3):
+    for loss in range(1, 6):
         monitor.losses(loss, loss + 1.0)
         monitor.step()
-    assert seen == [(k, {"loss/objective": k, "loss/total": k + 1, "loss/constraint_term": 1}) for k in (0, 2)]
+    assert seen == [(k, {"loss/objective": k, "loss/total": k + 1, "loss/constraint_term": 1}) for k in (2, 4)]
     assert ("constraints/loss/total", 3.0, 2) in scalars.seen
     with (tmp_path / "a" / "log.csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert [row["step"] for row in rows] == ["0", "2"]
-    assert [float(row["loss/total"]) for row in rows] == [1.0, 3.0]
+    assert [row["step"] for row in rows] == ["2", "4"]
+    assert [float(row["loss/total"]) for row in rows] == [3.0, 5.0]
 
 
 def test_csv_files_are_continued_and_widened(tmp_path: Path) -> None:
@@ -73,11 +73,12 @@ def test_tensorboard(tmp_path: Path) -> None:
 def test_state_goes_on() -> None:
     monitor, weight = Monitor(every=2), torch.tensor([math.nan, 0.0])
     monitor.watch("w", weight, box(2))
+    assert monitor.step() is None
     with pytest.warns(ConstraintWarning, match="NaN"):
         monitor.step()
     other = Monitor(every=2)
     other.watch("w", weight, box(2))
     other.load_state_dict(monitor.state_dict())
-    assert other.step() is None, "the second step"
+    assert other.step() is None, "the third step"
     assert other.step() is not None, "told already: no warning"
     assert len(other.history.records) == 2

@@ -1,33 +1,43 @@
-"""One string for the strategy that holds a module's tensor to a set."""
+"""One string for the strategy that keeps a module's tensor to a set."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from functools import partial
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.parametrize import is_parametrized, remove_parametrizations
+from torch.optim import Optimizer
 
 from optlayers.declaration.declaration import check_choice
 from optlayers.feasible_set import FeasibleSet
 from optlayers.training.priced.augmented_lagrangian import AugmentedLagrangian
+from optlayers.training.priced.in_set import InSet, first_input
 from optlayers.training.priced.penalty import Penalty
-from optlayers.training.priced.relations import InSet
 from optlayers.training.projected.in_place import project_in_place
+from optlayers.training.projected.projector import Projector
 from optlayers.training.reparametrized.parametrize import parametrize
-from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, scheduled
+from optlayers.training.schedules.clock import Clock, Clocked, was_skipped
+from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, as_scheduled_set
 
 Strategy = Literal["projection", "reparametrization", "penalty", "augmented_lagrangian"]
 
 
 def constrain(
-    module: nn.Module, name: str, constraints: Constraints | ScheduledSet, strategy: Strategy, **options: Any
-) -> Held:
-    """Hold ``module.name`` to a set during training, by one of four strategies with one way to call them.
+    module: nn.Module,
+    name: str,
+    constraints: Constraints | ScheduledSet,
+    strategy: Strategy,
+    *,
+    clock: Clock | None = None,
+    **options: Any,
+) -> ConstrainedTensor:
+    """Keep ``module.name`` to a set during training, by one of four strategies with one way to call them.
 
-    Call this before the optimizer is made, ``loss = held(objective)`` in place of the objective, ``held.step()`` after
-    the optimizer's step, and ``held.finish()`` when training is over.
+    Call this before the optimizer is made, ``loss = constrained(objective)`` in place of the objective,
+    ``constrained.step(optimizer)`` after the optimizer's step, and ``constrained.finish()`` when training is over.
 
     Parameters
     ----------
@@ -45,14 +55,17 @@ def constrain(
         (quadratic) or up to the step size (exact); costs one projection, like the others.
         "augmented_lagrangian": a price for the violation that is learned, see `AugmentedLagrangian`. Feasible in the
         limit; converges to the constrained optimum and its multipliers.
+    clock : Clock, optional
+        One that others read, too: ``clock.attach(optimizer)`` once there is an optimizer.
     **options
-        Of the strategy: ``every`` (projection); ``how`` and others of `parametrize` (of which "smooth" is the
-        default here, and for "projection" ``gradient="straight_through"``, since its own gradient stalls where entries
-        are at bounds); those of `Penalty`; those of `AugmentedLagrangian`.
+        Of the strategy: ``every``, ``metric``, ``clear_momentum`` and ``project_now`` of `project_after_step`
+        (projection); ``how`` and others of `parametrize` (of which "smooth" is the default here, and for "projection"
+        ``gradient="straight_through"``, since its own gradient stalls where entries are at bounds); those of
+        `Penalty`; those of `AugmentedLagrangian`.
 
     Returns
     -------
-    Held
+    ConstrainedTensor
 
     Raises
     ------
@@ -64,27 +77,26 @@ def constrain(
     if not isinstance(parameter, nn.Parameter):
         kind = "is parametrized already" if is_parametrized(module, name) else "has no parameter of that name"
         raise ValueError(f"{type(module).__name__}.{name}: expected a parameter, the module {kind}")
-    held = scheduled(constraints)
-    held.check(parameter, name)
-    return _STRATEGIES[strategy](module, name, held, **options)
+    scheduled_set = as_scheduled_set(constraints)
+    scheduled_set.check(parameter, name)
+    return _STRATEGIES[strategy](module, name, scheduled_set, clock, **options)
 
 
-class Held(nn.Module, ABC):
-    """A module's tensor that is held to a set.
+class ConstrainedTensor(Clocked, nn.Module, ABC):
+    """A module's tensor that a strategy keeps to a set; made by `constrain`.
 
     Attributes
     ----------
-    steps : Tensor of int64, shape ()
-        How often `step` was called.
+    clock : Clock
+        In the state dict.
+    scheduled_set : ScheduledSet
     """
 
-    steps: Tensor
-
-    def __init__(self, module: nn.Module, name: str, constraints: ScheduledSet) -> None:
+    def __init__(self, module: nn.Module, name: str, scheduled_set: ScheduledSet, clock: Clock | None) -> None:
         super().__init__()
         self._owner = (module, name)  # a tuple, so that the module does not become a part of this one
-        self.scheduled = constraints
-        self.register_buffer("steps", torch.tensor(0))
+        self.scheduled_set = scheduled_set
+        self.read(clock)
 
     @property
     def tensor(self) -> Tensor:
@@ -95,19 +107,24 @@ class Held(nn.Module, ABC):
     @property
     def feasible_set(self) -> FeasibleSet:
         """The set at this step."""
-        return self.scheduled.at(int(self.steps))
+        return self.scheduled_set.at(self.steps)
 
     def forward(self, objective: Tensor) -> Tensor:
         """Return what is to be differentiated in place of the objective."""
         return objective
 
-    def step(self) -> None:
-        """Follow a step of the optimizer."""
-        self.steps += 1
-        self._follow()
+    def step(self, optimizer: Optimizer | None = None) -> None:
+        """Do what the strategy does after a step of the optimizer, in the sets of the steps made.
+
+        The optimizer is needed for ``metric="optimizer"`` and ``clear_momentum``, and to leave out the steps that a
+        `GradScaler` skipped.
+        """
+        if optimizer is None or not was_skipped(optimizer):
+            self._tick()
+            self._after_step(optimizer)
 
     @abstractmethod
-    def _follow(self) -> None:
+    def _after_step(self, optimizer: Optimizer | None) -> None:
         """Do what the strategy does after the optimizer's step."""
 
     @torch.no_grad()
@@ -120,41 +137,55 @@ class Held(nn.Module, ABC):
         """Leave a plain parameter, exactly feasible: the last point, projected."""
         project_in_place(self.feasible_set, self.tensor)
 
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"clock": self.clock.state_dict()}
 
-class Projected(Held):
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.clock.load_state_dict(state["clock"])
+
+
+class _Projection(ConstrainedTensor):
     """Projection after each step of the optimizer, or each `every` of them."""
 
-    def __init__(self, module: nn.Module, name: str, constraints: ScheduledSet, *, every: int = 1) -> None:
-        super().__init__(module, name, constraints)
-        if every < 1:
-            raise ValueError(f"expected every >= 1, got {every}")
-        self.every = every
-        self.finish()
-
-    def _follow(self) -> None:
-        if int(self.steps) % self.every == 0:
+    def __init__(
+        self,
+        module: nn.Module,
+        name: str,
+        scheduled_set: ScheduledSet,
+        clock: Clock | None,
+        *,
+        project_now: bool = True,
+        **options: Any,
+    ) -> None:
+        super().__init__(module, name, scheduled_set, clock)
+        self.projector = Projector({name: (partial(getattr, module, name), scheduled_set)}, self.clock, **options)
+        if project_now:
             self.finish()
 
+    def _after_step(self, optimizer: Optimizer | None) -> None:
+        self.projector.after_step([] if optimizer is None else [optimizer])
 
-class Reparametrized(Held):
+
+class _Reparametrization(ConstrainedTensor):
     """A map from free entries; the optimizer gets these as the module's parameters."""
 
     def __init__(
         self,
         module: nn.Module,
         name: str,
-        constraints: ScheduledSet,
+        scheduled_set: ScheduledSet,
+        clock: Clock | None,
         *,
         how: Literal["projection", "smooth"] = "smooth",
         **options: Any,
     ) -> None:
-        super().__init__(module, name, constraints)
+        super().__init__(module, name, scheduled_set, clock)
         if how == "projection":
             options = {"gradient": "straight_through", **options}
-        self._map = (parametrize(module, name, constraints, how, **options),)  # a part of the user's module
+        parametrize(module, name, scheduled_set, how, clock=self.clock, **options)
 
-    def _follow(self) -> None:
-        self._map[0].step()
+    def _after_step(self, optimizer: Optimizer | None) -> None:
+        """Do nothing: the map reads the clock."""
 
     def finish(self) -> None:
         module, name = self._owner
@@ -162,38 +193,41 @@ class Reparametrized(Held):
         super().finish()
 
 
-class Penalised(Held):
+class _Penalty(ConstrainedTensor):
     """A penalty in the loss."""
 
-    def __init__(self, module: nn.Module, name: str, constraints: ScheduledSet, **options: Any) -> None:
-        super().__init__(module, name, constraints)
-        self.penalty = Penalty(constraints, **options)
+    def __init__(
+        self, module: nn.Module, name: str, scheduled_set: ScheduledSet, clock: Clock | None, **options: Any
+    ) -> None:
+        super().__init__(module, name, scheduled_set, clock)
+        self.penalty = Penalty(scheduled_set, clock=self.clock, **options)
 
     def forward(self, objective: Tensor) -> Tensor:
         return objective + self.penalty(self.tensor)
 
-    def _follow(self) -> None:
+    def _after_step(self, optimizer: Optimizer | None) -> None:
         self.penalty.step()
 
 
-class Priced(Held):
+class _Multipliers(ConstrainedTensor):
     """Multipliers in the loss."""
 
-    def __init__(self, module: nn.Module, name: str, constraints: ScheduledSet, **options: Any) -> None:
-        super().__init__(module, name, constraints)
-        self.lagrangian = AugmentedLagrangian(InSet(lambda tensor: tensor, constraints), **options)
+    def __init__(
+        self, module: nn.Module, name: str, scheduled_set: ScheduledSet, clock: Clock | None, **options: Any
+    ) -> None:
+        super().__init__(module, name, scheduled_set, clock)
+        self.lagrangian = AugmentedLagrangian(InSet(first_input, scheduled_set), clock=self.clock, **options)
 
     def forward(self, objective: Tensor) -> Tensor:
         return self.lagrangian(objective, self.tensor)
 
-    def _follow(self) -> None:
-        alternating = self.lagrangian.update == "alternating"
-        self.lagrangian.step(*([self.tensor] if alternating else []))
+    def _after_step(self, optimizer: Optimizer | None) -> None:
+        self.lagrangian.step(*([self.tensor] if self.lagrangian.update == "alternating" else []))
 
 
-_STRATEGIES: dict[str, type[Held]] = {
-    "projection": Projected,
-    "reparametrization": Reparametrized,
-    "penalty": Penalised,
-    "augmented_lagrangian": Priced,
+_STRATEGIES: dict[str, type[ConstrainedTensor]] = {
+    "projection": _Projection,
+    "reparametrization": _Reparametrization,
+    "penalty": _Penalty,
+    "augmented_lagrangian": _Multipliers,
 }

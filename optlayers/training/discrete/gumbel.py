@@ -1,14 +1,18 @@
-"""Categorical choices: samples of the Gumbel-softmax distribution, with a temperature that follows the training."""
+"""Categorical choices: samples of the Gumbel-softmax distribution, with a temperature that is a schedule."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from optlayers.training.schedules.arguments import check_count, check_number
+from optlayers.training.schedules.clock import Clock, Clocked
 from optlayers.training.schedules.schedules import Schedule, value_at
 
 
-class GumbelSoftmax(nn.Module):
+class GumbelSoftmax(Clocked, nn.Module):
     """A layer that draws a soft or hard choice per row: ``softmax((logits + Gumbel noise) / temperature)``.
 
     As the temperature falls to zero, samples become one-hot with the probabilities ``softmax(logits)``, and the
@@ -19,10 +23,12 @@ class GumbelSoftmax(nn.Module):
     Parameters
     ----------
     temperature : float, or function of the step that returns one
-        Positive; steps are counted from zero by `step`.
+        Positive.
     hard : bool
     dim : int
         The choices.
+    clock : Clock, optional
+        One that others read, too; else `step` counts, and the count is in the state dict.
 
     Examples
     --------
@@ -34,26 +40,25 @@ class GumbelSoftmax(nn.Module):
     0.5
     """
 
-    steps: Tensor
-
-    def __init__(self, temperature: float | Schedule = 1.0, hard: bool = False, *, dim: int = -1) -> None:
+    def __init__(
+        self, temperature: float | Schedule = 1.0, hard: bool = False, *, dim: int = -1, clock: Clock | None = None
+    ) -> None:
         super().__init__()
-        self._schedule, self.hard, self.dim = temperature, hard, dim
-        self.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+        self.read(clock)
+        check_number("temperature", temperature, above=0.0, or_schedule=True)
+        self._schedule, self.hard, self.dim = temperature, bool(hard), check_count("dim", dim, least=-99)
         self.temperature  # noqa: B018 (raises for what is not positive)
 
     @property
     def temperature(self) -> float:
         """The temperature at the current step."""
-        step = int(self.steps)
-        value = float(value_at(self._schedule, step))
-        if not 0 < value < float("inf"):
-            raise ValueError(f"temperature: expected a positive number, got {value} at step {step}")
-        return value
+        value = value_at(self._schedule, self.steps)
+        check_number(f"temperature at step {self.steps}", value, above=0.0)
+        return float(value)
 
     def step(self) -> None:
-        """Go to the next step of the temperature."""
-        self.steps += 1
+        """Count a step of the optimizer, unless the clock was given."""
+        self._tick()
 
     def forward(self, logits: Tensor) -> Tensor:
         """Return one sample for each row of the logits, in their shape."""
@@ -62,6 +67,12 @@ class GumbelSoftmax(nn.Module):
         best = logits.argmax(self.dim, keepdim=True)
         return torch.zeros_like(logits).scatter(self.dim, best, 1.0)
 
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"clock": self.clock.state_dict()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.clock.load_state_dict(state["clock"])
+
     def extra_repr(self) -> str:
         """Return what `print(net)` shows: the temperature, its step, and whether samples are hard."""
-        return f"temperature={self.temperature:g} at step {int(self.steps)}, hard={self.hard}, dim={self.dim}"
+        return f"temperature={self.temperature:g} at step {self.steps}, hard={self.hard}, dim={self.dim}"

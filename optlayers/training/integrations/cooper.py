@@ -7,7 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optlayers.training.priced.relations import Equality, Inequality, InSet
+from optlayers.training.priced.in_set import InSet
+from optlayers.training.priced.relations import Equality, Inequality
 
 
 def _cooper() -> Any:

@@ -11,10 +11,10 @@ from torch.distributions.transforms import Transform
 
 from optlayers.feasible_set import FeasibleSet
 from optlayers.oracles.smooth_set import SmoothSet
-from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, scheduled
+from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, as_scheduled_set
 
 
-class InSet(constraints.Constraint):
+class SetConstraint(constraints.Constraint):
     """The constraint that a value lies in a feasible set; see `in_set`.
 
     ``transform_to(constraint)`` is the smooth map onto the set's interior where there is one, else the projection.
@@ -46,12 +46,12 @@ class InSet(constraints.Constraint):
         return finite & self.feasible_set.contains(value.nan_to_num(), atol=self.atol)
 
     def __repr__(self) -> str:
-        return f"InSet({self.feasible_set})"
+        return f"SetConstraint({self.feasible_set})"
 
 
-def in_set(constraints: Constraints, atol: float = 1e-5) -> InSet:
+def in_set(constraints: Constraints, atol: float = 1e-5) -> SetConstraint:
     """Return CVXPY constraints, or a feasible set, on one variable as a constraint of `torch.distributions`."""
-    return InSet(scheduled(constraints).at(0), atol)
+    return SetConstraint(as_scheduled_set(constraints).at(0), atol)
 
 
 class SmoothTransform(Transform):
@@ -60,15 +60,15 @@ class SmoothTransform(Transform):
     With ``cache_size=1`` the last pair is remembered, so that the inverse of what was just computed is exact.
     """
 
-    def __init__(self, own: SmoothSet, constraint: InSet, cache_size: int = 0) -> None:
-        self.own, self.constraint, self.codomain = own, constraint, constraint
+    def __init__(self, smooth_set: SmoothSet, constraint: SetConstraint, cache_size: int = 0) -> None:
+        self.smooth_set, self.constraint, self.codomain = smooth_set, constraint, constraint
         self.domain = constraints.independent(constraints.real, constraint.event_dim)
-        self.bijective = own.is_bijective
+        self.bijective = smooth_set.is_bijective
         super().__init__(cache_size)
 
     def with_cache(self, cache_size: int = 1) -> SmoothTransform:
         """Return the transform with another cache."""
-        return self if self._cache_size == cache_size else SmoothTransform(self.own, self.constraint, cache_size)
+        return self if self._cache_size == cache_size else SmoothTransform(self.smooth_set, self.constraint, cache_size)
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SmoothTransform) and self.codomain is other.codomain
@@ -77,16 +77,18 @@ class SmoothTransform(Transform):
         return id(self.codomain)
 
     def _call(self, x: Tensor) -> Tensor:
-        return self.own.forward(x)
+        return self.smooth_set.forward(x)
 
     def _inverse(self, y: Tensor) -> Tensor:
-        return self.own.inverse(y, torch.finfo(y.dtype).eps)
+        return self.smooth_set.inverse(y, torch.finfo(y.dtype).eps)
 
     def log_abs_det_jacobian(self, x: Tensor, y: Tensor) -> Tensor:
         """Return the logarithm of the Jacobian's absolute determinant, ``(*batch,)``, of a bijective map."""
         if not self.bijective:
-            raise NotImplementedError(f"the smooth map onto {self.own.feasible_set} is not a bijection: no density")
-        return self.own.log_abs_det(x)
+            raise NotImplementedError(
+                f"the smooth map onto {self.smooth_set.feasible_set} is not a bijection: no density"
+            )
+        return self.smooth_set.log_abs_det(x)
 
 
 class ProjectionTransform(Transform):
@@ -94,7 +96,7 @@ class ProjectionTransform(Transform):
 
     bijective = False
 
-    def __init__(self, constraint: InSet, cache_size: int = 0) -> None:
+    def __init__(self, constraint: SetConstraint, cache_size: int = 0) -> None:
         self.constraint, self.codomain = constraint, constraint
         self.domain = constraints.independent(constraints.real, constraint.event_dim)
         super().__init__(cache_size)
@@ -116,16 +118,16 @@ class ProjectionTransform(Transform):
         return y
 
 
-@transform_to.register(InSet)
-def _transform_to(constraint: InSet) -> Transform:
+@transform_to.register(SetConstraint)
+def _transform_to(constraint: SetConstraint) -> Transform:
     try:
         return SmoothTransform(SmoothSet.of(constraint.feasible_set), constraint)
     except ValueError:  # no smooth map
         return ProjectionTransform(constraint)
 
 
-@biject_to.register(InSet)
-def _biject_to(constraint: InSet) -> Transform:
+@biject_to.register(SetConstraint)
+def _biject_to(constraint: SetConstraint) -> Transform:
     transform = _transform_to(constraint)
     if not transform.bijective:
         raise NotImplementedError(f"Cannot biject_to {constraint}: no bijection with its interior; see transform_to")
@@ -162,16 +164,17 @@ class ProjectedDistribution(Distribution):
     def __init__(
         self, base: Distribution, constraints: Constraints | ScheduledSet, validate_args: bool | None = None
     ) -> None:
-        own = scheduled(constraints)
-        shape, event = (*base.batch_shape, *base.event_shape), len(own.shape)
-        if tuple(shape[len(shape) - event :]) != own.shape or event < len(base.event_shape):
+        scheduled_set = as_scheduled_set(constraints)
+        shape, event = (*base.batch_shape, *base.event_shape), len(scheduled_set.shape)
+        if tuple(shape[len(shape) - event :]) != scheduled_set.shape or event < len(base.event_shape):
             raise ValueError(
                 f"the base has samples of shape {tuple(shape)} (event shape {tuple(base.event_shape)}), the variable "
-                f"has the shape {own.shape}: expected it to be the end of the samples' shape, and to hold their events"
+                f"has the shape {scheduled_set.shape}: expected it to be the end of the samples' shape, and to hold "
+                "their events"
             )
-        self.base, self.feasible_set = base, own.at(0)
+        self.base, self.feasible_set = base, scheduled_set.at(0)
         self._constraint = in_set(self.feasible_set)
-        super().__init__(torch.Size(shape[: len(shape) - event]), torch.Size(own.shape), validate_args)
+        super().__init__(torch.Size(shape[: len(shape) - event]), torch.Size(scheduled_set.shape), validate_args)
 
     @property
     def has_rsample(self) -> bool:
@@ -179,7 +182,7 @@ class ProjectedDistribution(Distribution):
         return self.base.has_rsample
 
     @property
-    def support(self) -> InSet:
+    def support(self) -> SetConstraint:
         """The set."""
         return self._constraint
 
@@ -208,4 +211,4 @@ class ProjectedDistribution(Distribution):
         )
 
 
-__all__ = ["InSet", "ProjectedDistribution", "ProjectionTransform", "SmoothTransform", "in_set"]
+__all__ = ["ProjectedDistribution", "ProjectionTransform", "SetConstraint", "SmoothTransform", "in_set"]

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from optlayers.training.integrations.constraint_steps import ConstraintSteps
 from optlayers.training.monitoring.monitor import Monitor
-from optlayers.training.projected.held_parameters import HeldParameters
 from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet
 
 try:
@@ -16,7 +16,7 @@ except ImportError as error:
 
 
 class ConstraintCallback(Callback):
-    """Holds parameters to sets while a Lightning `Trainer` fits, and logs how that goes.
+    """Keeps parameters to sets while a Lightning `Trainer` fits, and logs how that goes.
 
     Parameters are projected when training starts and after each optimizer step; with accumulated gradients, only
     where there was one. Strategies that shard parameters (FSDP, DeepSpeed) are not supported.
@@ -31,6 +31,8 @@ class ConstraintCallback(Callback):
         the trainer's loggers and to ``trainer.callback_metrics``. It is saved in checkpoints.
     prefix : str
         Of the logged keys.
+    **options
+        ``every``, ``metric``, ``clear_momentum`` and ``project_now``, as for `project_after_step`.
 
     Examples
     --------
@@ -44,33 +46,30 @@ class ConstraintCallback(Callback):
         monitor: Monitor | None = None,
         *,
         prefix: str = "constraints/",
+        **options: Any,
     ) -> None:
         super().__init__()
-        self.held = HeldParameters(constraints or {}, monitor)
-        self.monitor, self.prefix = monitor, prefix
-        self._steps = 0
+        self.steps = ConstraintSteps(constraints or {}, monitor, prefix, **options)
+        self.monitor = monitor
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the parameters, before a checkpoint is restored."""
         if stage == "fit":
-            self.held.attach(pl_module)
+            self.steps.attach(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start inside the sets."""
-        self._steps = trainer.global_step
-        self.held.project(self._steps)
+        self.steps.start(trainer.global_step, trainer.optimizers)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Project and record, if the optimizer made a step."""
-        if trainer.global_step == self._steps:
+        if trainer.global_step == self.steps.clock.steps:
             return
-        self._steps = trainer.global_step
-        self.held.project(self._steps - 1)
-        record = self.monitor.step() if self.monitor is not None else None
+        record = self.steps.after_step(trainer.global_step, trainer.optimizers)
         if record:
-            pl_module.log_dict({f"{self.prefix}{key}": value for key, value in record.items()}, on_step=True)
+            pl_module.log_dict(record, on_step=True)
 
     def state_dict(self) -> dict[str, Any]:
         """Return the monitor's state."""

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
+from torch.optim import Optimizer
 
+from optlayers.training.integrations.constraint_steps import ConstraintSteps
 from optlayers.training.monitoring.monitor import Monitor
-from optlayers.training.projected.held_parameters import HeldParameters
 from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet
 
 try:
@@ -18,7 +19,7 @@ except ImportError as error:
 
 
 class ConstraintCallback(TrainerCallback):
-    """Holds parameters to sets while a Hugging Face `Trainer` trains, and logs how that goes.
+    """Keeps parameters to sets while a Hugging Face `Trainer` trains, and logs how that goes.
 
     Parameters are projected when training begins and after each optimizer step. Models whose parameters are sharded
     (FSDP, DeepSpeed) are not supported.
@@ -27,13 +28,15 @@ class ConstraintCallback(TrainerCallback):
     ----------
     constraints : mapping, optional
         From names of the model's parameters, or patterns such as ``"*.weight"``, to constraints, a FeasibleSet or a
-        ScheduledSet, whose step is the trainer's ``global_step``.
+        ScheduledSet, whose step counts the trainer's optimizer steps.
     monitor : Monitor, optional
         Watches these parameters and whatever else it was told to. Its records go to its own writers, and its latest
         record is added to what the trainer logs, in ``trainer.state.log_history``. The trainer does not save it: keep
         ``monitor.state_dict()`` where that matters.
     prefix : str
         Of the logged keys.
+    **options
+        ``every``, ``metric``, ``clear_momentum`` and ``project_now``, as for `project_after_step`.
 
     Examples
     --------
@@ -47,9 +50,10 @@ class ConstraintCallback(TrainerCallback):
         monitor: Monitor | None = None,
         *,
         prefix: str = "constraints/",
+        **options: Any,
     ) -> None:
-        self.held = HeldParameters(constraints or {}, monitor)
-        self.monitor, self.prefix = monitor, prefix
+        self.steps = ConstraintSteps(constraints or {}, monitor, prefix, **options)
+        self.monitor = monitor
         self._record: dict[str, float] = {}
 
     def on_train_begin(
@@ -62,17 +66,15 @@ class ConstraintCallback(TrainerCallback):
     ) -> None:
         """Find the parameters, and start inside the sets."""
         assert model is not None
-        self.held.attach(model)
-        self.held.project(state.global_step)
+        self.steps.attach(model)
+        self.steps.start(state.global_step, _optimizers(kwargs))
 
     def on_optimizer_step(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Project and record, before gradients are cleared."""
-        self.held.project(state.global_step)
-        record = self.monitor.step() if self.monitor is not None else None
-        if record:
-            self._record = {f"{self.prefix}{key}": value for key, value in record.items()}
+        record = self.steps.after_step(state.global_step + 1, _optimizers(kwargs))  # counted by the trainer later
+        self._record = record or self._record
 
     def on_log(
         self,
@@ -87,3 +89,9 @@ class ConstraintCallback(TrainerCallback):
             logs.update(self._record)
             if state.log_history:
                 state.log_history[-1].update(self._record)
+
+
+def _optimizers(arguments: dict[str, Any]) -> list[Optimizer]:
+    """Return the trainer's optimizer, out of the wrapping that Accelerate gives it."""
+    optimizer = arguments.get("optimizer")
+    return [] if optimizer is None else [getattr(optimizer, "optimizer", optimizer)]

@@ -26,11 +26,54 @@ def not_finite(history: History, name: str) -> str | None:
     return f"{name!r} has NaN or infinite entries at step {history.step}: lower the learning rate, or clip the gradient"
 
 
+def swings(history: History, name: str) -> list[tuple[int, float]]:
+    """Return when (by record) and by how much multipliers went back by half of the largest norm until then, or more."""
+    norms, values = history.series(name, "multiplier_norm"), history.series(name, "multiplier_component")
+    result: list[tuple[int, float]] = []
+    extreme, forward, largest = 0.0, 0, 0.0
+    for record, (size, value) in enumerate(zip(norms, values, strict=False)):
+        largest = max(largest, size)
+        moved = value - extreme
+        if forward * moved >= 0 and (forward or abs(moved) >= 0.5 * largest > 0):
+            extreme, forward = value, forward or (1 if moved > 0 else -1)
+        elif forward and abs(moved) >= 0.5 * largest:
+            result.append((record, abs(moved)))
+            extreme, forward = value, -forward
+    return result
+
+
+def _swung(history: History, name: str, records: int) -> bool:
+    """Return whether multipliers went back in the last so many records."""
+    return any(record >= len(history.records) - records for record, _ in swings(history, name))
+
+
+def multipliers_swing(history: History, name: str, times: int = 4) -> str | None:
+    """Multipliers that swing back and forth, further and further, and the violation with them."""
+    sizes = [size for _, size in swings(history, name)]
+    if len(sizes) < times or max(sizes[-2:]) < max(
+        1.2 * max(sizes[:2]), 0.5 * max(history.series(name, "multiplier_norm"))
+    ):
+        return None
+    violations = history.series(name, "violation_max") or history.worst("violation_max")
+    quarter = len(violations) // 4
+    if quarter and max(violations[-quarter:]) < 1.2 * max(violations[quarter : 2 * quarter]):
+        return None
+    return (
+        f"the multipliers of {name!r} swing back and forth, by {sizes[0]:.3g} at first and by {sizes[-1]:.3g} now: "
+        "they move faster than the optimizer answers, since momentum answers late, and Adam by its learning rate a "
+        "step at most. Lower the relaxation of AugmentedLagrangian or the learning rate of Lagrangian, give the "
+        "optimizer more steps in between (every=), raise the weight of the quadratic term, or damp with "
+        "PI(integral, proportional)"
+    )
+
+
 def multipliers_blow_up(history: History, name: str, records: int = 100) -> str | None:
     """Multipliers that keep growing at an undiminished pace while the violation does not fall.
 
     With losses recorded, the constraint term must also have outgrown the objective.
     """
+    if _swung(history, name, 2 * records):
+        return None
     sizes = history.series(name, "multiplier_max")
     quarter = len(sizes) // 4
     if len(sizes) < records or sizes[-1] < 2.5 * sizes[quarter]:
@@ -110,7 +153,7 @@ def violation_not_falling(history: History, name: str, records: int = 60) -> str
     if len(violations) < records or len(violated) < records or min(violated) <= 0:
         return None
     early, late = median(violations[:third]), median(violations[-third:])
-    if not late >= 0.9 * early:
+    if not late >= 0.9 * early or any(_swung(history, other, 4 * records) for other in history.names):
         return None
     return (
         f"the violation of {name!r} does not fall: {early:.3g} before, {late:.3g} now, over {records} records, with "
@@ -121,6 +164,7 @@ def violation_not_falling(history: History, name: str, records: int = 60) -> str
 
 DIAGNOSES: tuple[Diagnosis, ...] = (
     not_finite,
+    multipliers_swing,
     multipliers_blow_up,
     everything_active,
     gradient_discarded,

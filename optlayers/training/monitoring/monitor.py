@@ -16,28 +16,33 @@ from optlayers.training.monitoring.measures import to_numbers
 from optlayers.training.monitoring.watched import WatchedLayer, WatchedMultipliers, WatchedTensor
 from optlayers.training.monitoring.writers import ScalarWriter, Writer, as_writer
 from optlayers.training.projected.project_after_step import ProjectedParameters
-from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, scheduled
+from optlayers.training.projected.projector import Projector
+from optlayers.training.schedules.arguments import check_count, check_number
+from optlayers.training.schedules.clock import Clock, Clocked
+from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, as_scheduled_set
 
 
-class Monitor:
+class Monitor(Clocked):
     """Records violations, distances, active constraints, discarded gradients, multipliers and losses while training.
 
-    Every `every` steps, the measures go to the writers under keys ``"name/measure"``, and the history is looked
-    through for what goes wrong in practice; each cause is told once, as a `ConstraintWarning`.
+    At each step that is a multiple of `every`, the measures go to the writers under keys ``"name/measure"``, and the
+    history is looked through for what goes wrong in practice; each cause is told once, as a `ConstraintWarning`.
 
     Parameters
     ----------
     *writers : SummaryWriter, function of (step, measures), or path of a CSV file
         None is needed: `history` keeps the records.
     every : int
-        Steps between records. A record costs a few evaluations of the rows and two projections of each watched tensor
-        (65 ms for 10 000 simplexes of 100 entries, on one core); other steps cost nothing.
+        Steps of the optimizer between records. A record costs a few evaluations of the rows and two projections of
+        each watched tensor (65 ms for 10 000 simplexes of 100 entries, on one core); other steps cost nothing.
     tolerance : float
         The violation from which a sample counts as violated, and the slack up to which a constraint counts as active.
     patience : int
         Records after which a constraint that stays active against the gradient counts as stuck.
     diagnoses : sequence of functions of (history, name)
         Return a message or None; an empty sequence turns them off.
+    clock : Clock, optional
+        One that others read, too; else `step` counts. Sets are those of its step, as they are for what projects.
 
     Attributes
     ----------
@@ -50,7 +55,8 @@ class Monitor:
     (share of samples whose active constraints take all dimensions), ``gradient``, ``gradient_discarded`` and
     ``gradient_discarded_share`` (norms, and their ratio), ``stuck`` (share of rows); of layers, those of the input
     with the prefix ``input_`` for violations, and ``gradient_usable_share``, what the feasible point could follow of
-    the gradient; ``multiplier_max`` and ``multiplier_norm``; ``loss/objective``, ``loss/total`` and
+    the gradient; ``multiplier_max``, ``multiplier_norm`` and ``multiplier_component`` (their sum
+    with fixed random signs); ``loss/objective``, ``loss/total`` and
     ``loss/constraint_term``.
 
     Examples
@@ -71,18 +77,19 @@ class Monitor:
         tolerance: float = 1e-5,
         patience: int = 50,
         diagnoses: Sequence[Diagnosis] = DIAGNOSES,
+        clock: Clock | None = None,
     ) -> None:
-        if every < 1 or patience < 1 or not tolerance > 0:
-            raise ValueError(
-                f"expected every >= 1, patience >= 1 and tolerance > 0, got {every}, {patience} and {tolerance}"
-            )
+        self.read(clock)
+        check_number("tolerance", tolerance, above=0.0)
+        if not all(callable(diagnose) for diagnose in diagnoses):
+            raise ValueError(f"diagnoses: expected functions of (history, name), got {diagnoses!r}")
         self.writers = [as_writer(target) for target in writers]
-        self.every, self.tolerance, self.patience = every, tolerance, patience
-        self.diagnoses = diagnoses
+        self.every, self.patience = check_count("every", every), check_count("patience", patience)
+        self.tolerance, self.diagnoses = tolerance, diagnoses
         self.history = History()
         self._watched: dict[str, WatchedTensor | WatchedLayer | WatchedMultipliers] = {}
         self._losses: dict[str, Tensor | float] = {}
-        self._step = 0
+        self._last_step = self.steps
         self._told: set[tuple[str, str]] = set()
 
     @property
@@ -92,8 +99,8 @@ class Monitor:
 
     @property
     def due(self) -> bool:
-        """Whether this step will be recorded."""
-        return self._step % self.every == 0
+        """Whether the next call of `step` makes a record, if it comes after one step of the optimizer."""
+        return max(self.steps, self._last_step + 1) // self.every > self._last_step // self.every
 
     def watch(
         self, name: str, source: Tensor | Callable[[], Tensor] | None, constraints: Constraints | ScheduledSet
@@ -107,14 +114,14 @@ class Monitor:
             A parameter, with its gradient where it has one; or, for activations, None: see `observe`.
         constraints : list of cvxpy.Constraint, FeasibleSet or ScheduledSet
         """
-        held = scheduled(constraints)
+        scheduled_set = as_scheduled_set(constraints)
         if isinstance(source, Tensor):
-            held.check(source, name)
+            scheduled_set.check(source, name)
         elif source is not None and not callable(source):
             raise TypeError(
                 f"{name}: expected a tensor, a function that returns one, or None, got {type(source).__name__}"
             )
-        self._add(name, WatchedTensor(name, source, held))
+        self._add(name, WatchedTensor(name, source, scheduled_set))
 
     def observe(self, name: str, tensor: Tensor) -> None:
         """Show the activation of this step, before `backward`: its gradient is then known, too."""
@@ -126,24 +133,29 @@ class Monitor:
         if self.due:
             self._tensor(name).show_projection(before, after)
 
-    def follow(self, projection: ProjectedParameters) -> Callable[[], None]:
-        """Take what `project_after_step` moves of the weights that are watched; return a function that ends it.
+    def follow(self, projection: ProjectedParameters | Projector) -> Callable[[], None]:
+        """Record what a projection moves of the weights that are watched; return a function that ends it.
 
-        Until then each projection keeps a copy of the weights.
+        A monitor that was given no clock reads that of the projection from then on. Weights are copied at the steps
+        that are recorded.
         """
+        if self._owns_clock:
+            self.read(projection.clock)
+        return projection.on_project(self._take_projection, self._is_due)
 
-        def take(parameter: Tensor, before: Tensor, after: Tensor, *_: Any) -> None:
-            for name, watched in self._watched.items():
-                if isinstance(watched, WatchedTensor) and watched.source is parameter:
-                    self.projected(name, before, after)
+    def _take_projection(self, parameter: Tensor, before: Tensor, after: Tensor, *_: Any) -> None:
+        for watched in self._watched.values():
+            if isinstance(watched, WatchedTensor) and watched.is_of(parameter):
+                watched.show_projection(before, after)
 
-        return projection.on_project(take)
+    def _is_due(self) -> bool:
+        return self.due
 
     def watch_layer(self, layer: ProjectionLayer, name: str = "projection") -> Callable[[], None]:
         """Watch a layer by hooks: what its forward passes move and its backward passes discard; return the remover."""
         if not isinstance(layer, ProjectionLayer):
             raise TypeError(f"{name}: expected a ProjectionLayer, got {type(layer).__name__}")
-        watched = WatchedLayer(layer, lambda: self.due)
+        watched = WatchedLayer(layer, self._is_due)
         self._add(name, watched)
 
         def remove() -> None:
@@ -161,7 +173,8 @@ class Monitor:
         ----------
         name : str
         source : Module or function
-            A module whose parameters (or else buffers) are the multipliers, or a function that returns tensors.
+            A `Lagrangian`, a module whose parameters (or else buffers) are the multipliers, or a function that returns
+            tensors.
         violation : function, optional
             Returns the violations that belong to them, positive where violated; else those of `name`, or the largest
             of all that is watched, are taken.
@@ -186,21 +199,19 @@ class Monitor:
         dict or None
             The measures, by key ``"name/measure"``; None at steps between records.
         """
-        step, due = self._step, self.due
-        measures: dict[str, Tensor | float] = {}
-        if due:
-            for name, watched in self._watched.items():
-                found = watched.measure(step, self.tolerance, self.patience)
-                measures |= {f"{name}/{key}": value for key, value in found.items()}
-            measures |= self._losses
-            self._losses = {}
-        self._step += 1
+        self._tick()
+        due, self._last_step = self.steps // self.every > self._last_step // self.every, self.steps
         if not due:
             return None
-        record = to_numbers(measures)
-        self.history.add(step, record)
+        measures: dict[str, Tensor | float] = {}
+        for name, watched in self._watched.items():
+            measured = watched.measure(self.steps, self.tolerance, self.patience)
+            measures |= {f"{name}/{key}": value for key, value in measured.items()}
+        record = to_numbers(measures | self._losses)
+        self._losses = {}
+        self.history.add(self.steps, record)
         for write in self.writers:
-            write(step, record)
+            write(self.steps, record)
         self._diagnose()
         return record
 
@@ -214,10 +225,11 @@ class Monitor:
                     warnings.warn(f"step {self.history.step}: {message}.", ConstraintWarning, stacklevel=3)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the step, the records, what has been told, and how long constraints have been stuck."""
+        """Return the clock, the records, what has been told, and how long constraints have been stuck."""
         stuck = {name: w.stuck for name, w in self._watched.items() if isinstance(w, WatchedTensor)}
         return {
-            "step": self._step,
+            "clock": self.clock.state_dict(),
+            "last_step": self._last_step,
             "records": list(self.history.records),
             "told": sorted(self._told),
             "stuck": {name: counts for name, counts in stuck.items() if counts is not None},
@@ -225,7 +237,8 @@ class Monitor:
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Go on from a saved state; what is watched is not saved, so watch the same things first."""
-        self._step = state["step"]
+        self.clock.load_state_dict(state["clock"])
+        self._last_step = state["last_step"]
         self.history = History(state["records"])
         self._told = {(cause, name) for cause, name in state["told"]}
         for name, watched in self._watched.items():

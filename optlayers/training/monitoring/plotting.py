@@ -11,7 +11,7 @@ from torch import Tensor
 
 from optlayers.feasible_set import FeasibleSet
 from optlayers.training.monitoring.outline import Array, Outline, outline, project, within
-from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, scheduled
+from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, as_scheduled_set
 
 SET, PATH, POINTS = "#9ec3e6", "#d9730d", "#444444"
 
@@ -55,7 +55,7 @@ def plot_set(
     ImportError
         If matplotlib is not installed.
     """
-    held = scheduled(constraints)
+    held = as_scheduled_set(constraints)
     n = int(np.prod(held.shape))
     if n not in (2, 3):
         raise ValueError(f"expected a variable with 2 or 3 entries, got the shape {held.shape}: draw a part of it")

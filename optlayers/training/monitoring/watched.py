@@ -19,14 +19,16 @@ from optlayers.training.monitoring.measures import (
     norm,
     violation_measures,
 )
+from optlayers.training.priced.multipliers import Multiplier
+from optlayers.training.projected.projector import Source, resolve
 from optlayers.training.schedules.scheduled_set import ScheduledSet
 
 
 class WatchedTensor:
     """A weight, given as a tensor or a function that returns one, or an activation that is shown at each step."""
 
-    def __init__(self, name: str, source: Tensor | Callable[[], Tensor] | None, constraints: ScheduledSet) -> None:
-        self.name, self.source, self.constraints = name, source, constraints
+    def __init__(self, name: str, source: Source | None, scheduled_set: ScheduledSet) -> None:
+        self.name, self.source, self.scheduled_set = name, source, scheduled_set
         self.shown: Tensor | None = None
         self.gradient: Tensor | None = None
         self.moved: Measures = {}
@@ -34,7 +36,7 @@ class WatchedTensor:
 
     def show(self, tensor: Tensor) -> None:
         """Take the activation of this step, and its gradient once that is known."""
-        self.constraints.check(tensor, self.name)
+        self.scheduled_set.check(tensor, self.name)
         self.shown, self.gradient = tensor.detach(), None
         if tensor.requires_grad:
             tensor.register_hook(self._take_gradient)
@@ -44,13 +46,17 @@ class WatchedTensor:
 
     def show_projection(self, before: Tensor, after: Tensor) -> None:
         """Take what a projection made elsewhere has moved."""
-        self.moved = distance_measures([before], [after], [len(self.constraints.shape)])
+        self.moved = distance_measures([before], [after], [len(self.scheduled_set.shape)])
+
+    def is_of(self, tensor: Tensor) -> bool:
+        """Return whether this is the tensor that is watched."""
+        return self.source is not None and resolve(self.source) is tensor
 
     def _current(self) -> tuple[Tensor | None, Tensor | None]:
         if self.source is None:
             return self.shown, self.gradient
-        tensor = self.source if isinstance(self.source, Tensor) else self.source()
-        self.constraints.check(tensor, self.name)
+        tensor = resolve(self.source)
+        self.scheduled_set.check(tensor, self.name)
         return tensor.detach(), tensor.grad if tensor.is_leaf else None
 
     @torch.no_grad()
@@ -59,11 +65,11 @@ class WatchedTensor:
         point, gradient = self._current()
         if point is None or not point.numel():
             return {}
-        bound = self.constraints.at(step)
+        bound = self.scheduled_set.at(step)
         result = violation_measures(bound.violation(point), tolerance)
         if bool(point.isfinite().all()):
             nearest = bound.project(point)
-            result |= distance_measures([point], [nearest], [len(self.constraints.shape)]) | self.moved
+            result |= distance_measures([point], [nearest], [len(self.scheduled_set.shape)]) | self.moved
             known = gradient is not None and bool(gradient.isfinite().all())
             descent = [-gradient] if gradient is not None and known else None
             found = activity(bound, [point], tolerance, descent)
@@ -160,7 +166,7 @@ class WatchedLayer:
 
 
 class WatchedMultipliers:
-    """Multipliers: a module, whose parameters or else buffers they are, or a function that returns tensors."""
+    """Multipliers: a module that has `Multiplier`s, parameters or else buffers, or a function that returns tensors."""
 
     def __init__(self, source: nn.Module | Callable[[], Any], violation: Callable[[], Any] | None) -> None:
         self.source, self.violation = source, violation
@@ -169,17 +175,29 @@ class WatchedMultipliers:
     def measure(self, step: int, tolerance: float, patience: int) -> Measures:
         """Return the largest multiplier and their norm, and the violation that belongs to them."""
         if isinstance(self.source, nn.Module):
-            found = list(self.source.parameters()) or list(self.source.buffers())
+            values = [part.value for part in self.source.modules() if isinstance(part, Multiplier)]
+            tensors = values or list(self.source.parameters()) or list(self.source.buffers())
         else:
-            found = _tensors(self.source())
-        sizes = [t.detach().abs().flatten() for t in found if t.numel() and t.is_floating_point()]
-        if not sizes:
+            tensors = _tensors(self.source())
+        multipliers = [t.detach().flatten() for t in tensors if t.numel() and t.is_floating_point()]
+        if not multipliers:
             return {}
-        result = {"multiplier_max": torch.stack([s.max() for s in sizes]).max(), "multiplier_norm": norm(sizes)}
+        sizes = [t.abs() for t in multipliers]
+        result = {
+            "multiplier_max": torch.stack([s.max() for s in sizes]).max(),
+            "multiplier_norm": norm(sizes),
+            "multiplier_component": _component(torch.cat(multipliers)),
+        }
         if self.violation is not None:
             parts = [t.detach().flatten() for t in _tensors(self.violation())]
             result |= violation_measures(torch.cat(parts).clamp_min(0.0), tolerance)
         return result
+
+
+def _component(vector: Tensor) -> Tensor:
+    """Return the sum with fixed random signs, whose square is on average the norm's."""
+    signs = torch.randint(2, (len(vector),), generator=torch.Generator().manual_seed(0)) * 2 - 1
+    return vector @ signs.to(vector)
 
 
 def _tensors(value: Any) -> list[Tensor]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -68,7 +69,7 @@ def tensorboard(folder: str | Path, prefix: str = "constraints") -> Writer:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise ImportError('TensorBoard is not installed: pip install "optlayers[monitor]"') from error
-    return _to_scalars(SummaryWriter(str(folder)), prefix)
+    return _ToScalars(SummaryWriter(str(folder)), prefix)
 
 
 def as_writer(target: Writer | ScalarWriter | str | Path) -> Writer:
@@ -80,7 +81,7 @@ def as_writer(target: Writer | ScalarWriter | str | Path) -> Writer:
         If the target is none of these.
     """
     if isinstance(target, ScalarWriter):
-        return _to_scalars(target, "constraints")
+        return _ToScalars(target, "constraints")
     if isinstance(target, (str, Path)):
         if Path(target).suffix.lower() != ".csv":
             raise ValueError(
@@ -95,9 +96,13 @@ def as_writer(target: Writer | ScalarWriter | str | Path) -> Writer:
     return target
 
 
-def _to_scalars(writer: ScalarWriter, prefix: str) -> Writer:
-    def write(step: int, measures: Mapping[str, float]) -> None:
-        for key, value in measures.items():
-            writer.add_scalar(f"{prefix}/{key}", value, step)
+@dataclass(frozen=True)
+class _ToScalars:
+    """Writes each measure as a scalar."""
 
-    return write
+    writer: ScalarWriter
+    prefix: str
+
+    def __call__(self, step: int, measures: Mapping[str, float]) -> None:
+        for key, value in measures.items():
+            self.writer.add_scalar(f"{self.prefix}/{key}", value, step)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from optlayers.training.schedules.arguments import check_number
 from optlayers.training.schedules.schedules import Schedule, value_at
 
 
@@ -32,8 +33,10 @@ class Adaptive:
     tolerance: float = 1e-8
 
     def __post_init__(self) -> None:
-        if not 0 < self.start <= self.limit or not self.factor > 1 or not 0 < self.decrease < 1:
-            raise ValueError(f"expected 0 < start <= limit, factor > 1 and 0 < decrease < 1, got {self}")
+        check_number("start", self.start, above=0.0, most=self.limit)
+        check_number("factor", self.factor, above=1.0)
+        check_number("decrease", self.decrease, above=0.0, below=1.0)
+        check_number("tolerance", self.tolerance, least=0.0)
 
     def next(self, weight: float, violation: float, before: float) -> float:
         """Return the next weight."""
@@ -46,26 +49,25 @@ class Weight:
     """A constant, scheduled or adaptive weight, with what the last needs to remember."""
 
     def __init__(self, rule: float | Schedule | Adaptive) -> None:
-        if not isinstance(rule, Adaptive) and not callable(rule) and not rule > 0:
-            raise ValueError(f"expected a positive weight, a function of the step or Adaptive(...), got {rule}")
+        if not isinstance(rule, Adaptive):
+            check_number("weight", rule, above=0.0, or_schedule=True)
         self.rule = rule
         self.state = (rule.start if isinstance(rule, Adaptive) else 0.0, math.inf)
 
     @property
     def adapts(self) -> bool:
-        """Whether the weight follows the violation."""
+        """Whether the weight depends on the violation."""
         return isinstance(self.rule, Adaptive)
 
     def at(self, step: int) -> float:
         """Return the weight at a step."""
         if isinstance(self.rule, Adaptive):
             return self.state[0]
-        weight = float(value_at(self.rule, step))
-        if not weight > 0:
-            raise ValueError(f"the weight has to stay positive, got {weight} at step {step}")
-        return weight
+        weight = value_at(self.rule, step)
+        check_number(f"weight at step {step}", weight, above=0.0)
+        return float(weight)
 
-    def follow(self, violation: float) -> None:
+    def adapt(self, violation: float) -> None:
         """Take a violation in; of no effect unless the weight is adaptive."""
         if isinstance(self.rule, Adaptive):
             self.state = (self.rule.next(self.state[0], violation, self.state[1]), violation)

@@ -1,4 +1,4 @@
-"""How multipliers follow the violation."""
+"""How violations move multipliers."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from optlayers.training.schedules.arguments import check_number
 from optlayers.training.schedules.schedules import Schedule, value_at
 
 
@@ -15,9 +16,8 @@ class PI:
 
     The error e is the constraint's value, s its moving average, ``s_t = smoothing s_{t-1} + (1 - smoothing) e_t``.
     Alone, the integral is gradient ascent, whose multipliers overshoot and oscillate; the proportional part damps them,
-    and
-    with ``proportional == integral`` and no smoothing the update is the optimistic gradient method. Since values, not
-    values minus level, are compared, a level that moves gives no jump.
+    and with ``proportional == integral`` and no smoothing the update is the optimistic gradient method. Since values,
+    not values minus level, are compared, a level that moves gives no jump.
 
     Sources: Stooke, Achiam, Abbeel, Responsive safety in reinforcement learning by PID Lagrangian methods, 2020;
     Sohrabi, Ramirez, Zhang, Lacoste-Julien, Gallego-Posada, On PI controllers for updating Lagrange multipliers in
@@ -37,12 +37,9 @@ class PI:
     smoothing: float = 0.0
 
     def __post_init__(self) -> None:
-        if not callable(self.integral) and not self.integral > 0:
-            raise ValueError(f"expected a positive integral gain, got {self.integral}")
-        if not callable(self.proportional) and not self.proportional >= 0:
-            raise ValueError(f"expected a proportional gain of at least 0, got {self.proportional}")
-        if not -1 < self.smoothing < 1:
-            raise ValueError(f"expected -1 < smoothing < 1, got {self.smoothing}")
+        check_number("integral gain", self.integral, above=0.0, or_schedule=True)
+        check_number("proportional gain", self.proportional, least=0.0, or_schedule=True)
+        check_number("smoothing", self.smoothing, above=-1.0, below=1.0)
 
     @property
     def remembers(self) -> bool:
@@ -55,7 +52,6 @@ class PI:
 
     def gains(self, step: int) -> tuple[float, float]:
         """Return the integral and proportional gains at a step."""
-        integral = float(value_at(self.integral, step))
-        if not integral > 0:
-            raise ValueError(f"the integral gain has to stay positive, got {integral} at step {step}")
-        return integral, float(value_at(self.proportional, step))
+        integral = value_at(self.integral, step)
+        check_number(f"integral gain at step {step}", integral, above=0.0)
+        return float(integral), float(value_at(self.proportional, step))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from optlayers.training.priced.lazy_buffers import LazyBuffers
+from optlayers.training.schedules.arguments import check_number
 
 
 class MovingAverage(LazyBuffers):
@@ -24,6 +25,7 @@ class MovingAverage(LazyBuffers):
 
     def __init__(self, weight: float) -> None:
         super().__init__("mean", "total")
+        check_number("weight", weight, least=0.0, below=1.0)
         self.weight = weight
 
     def peek(self, values: Tensor) -> Tensor:

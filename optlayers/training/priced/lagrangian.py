@@ -1,4 +1,4 @@
-"""The Lagrangian of a training problem: a loss with priced constraints, and prices that follow the violation."""
+"""The Lagrangian of a training problem: a loss with priced constraints, and prices that violations move."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from optlayers.training.priced.expectation import MovingAverage
 from optlayers.training.priced.kkt import KKT, gradient_size, largest
 from optlayers.training.priced.multipliers import Multiplier
 from optlayers.training.priced.relations import Relation
+from optlayers.training.schedules.arguments import check_count
+from optlayers.training.schedules.clock import Clock, Clocked
 from optlayers.training.schedules.schedules import Schedule
 
 Update = Literal["simultaneous", "alternating"]
@@ -28,7 +30,7 @@ class Seen:
     index: Tensor | None
 
 
-class Lagrangian(nn.Module):
+class Lagrangian(Clocked, nn.Module):
     """``objective + sum of <multiplier, constraint>``, minimised in the parameters, maximised in the multipliers.
 
     ``loss = lagrangian(objective, *inputs)`` is called in place of the objective; after the optimizer's step,
@@ -42,13 +44,15 @@ class Lagrangian(nn.Module):
     lr : positive number, or function of the step
         The step size of the multipliers.
     update : {"simultaneous", "alternating"}
-        Whether multipliers follow the constraints of the last calls (averaged, if there were several since the last
+        Whether multipliers take the constraints of the last calls (averaged, if there were several since the last
         step), at no cost, or those after the optimizer's step, evaluated again on the inputs of `step`. Optimizers that
         call their closure several times need "alternating".
     controller : PI, optional
         In place of `lr`.
     every : int
-        Multipliers move in one of so many calls of `step`.
+        Multipliers move in one of so many steps.
+    clock : Clock, optional
+        One that others read, too; else `step` counts. Levels, sets and step sizes are those of its step.
 
     Notes
     -----
@@ -62,6 +66,7 @@ class Lagrangian(nn.Module):
     >>> optimizer.step(), lagrangian.step()  # doctest: +SKIP
     """
 
+    _share = 1.0  # of the controller's step
     multipliers: nn.ModuleList
     averages: nn.ModuleDict
 
@@ -73,17 +78,17 @@ class Lagrangian(nn.Module):
         update: Update = "simultaneous",
         controller: PI | None = None,
         every: int = 1,
+        clock: Clock | None = None,
     ) -> None:
         super().__init__()
+        self.read(clock)
         check_choice("update", update, Update)
         if (lr is None) == (controller is None):
             raise ValueError("pass lr, the step size of the multipliers, or controller, one of the two")
-        if every < 1:
-            raise ValueError(f"expected every >= 1, got {every}")
         self.constraints = [constraints] if isinstance(constraints, Relation) else list(constraints)
         if not self.constraints or not all(isinstance(c, Relation) for c in self.constraints):
             raise ValueError(f"expected Inequality, Equality or InSet constraints, got {constraints!r}")
-        self.update, self.every, self.steps = update, every, 0
+        self.update, self.every, self._last_step = update, check_count("every", every), self.steps
         self._controller = PI(lr) if controller is None and lr is not None else controller
         self.multipliers = nn.ModuleList([Multiplier(c) for c in self.constraints])
         self.averages = nn.ModuleDict(
@@ -123,7 +128,7 @@ class Lagrangian(nn.Module):
         return [(relation, self._multiplier(k)) for k, relation in enumerate(self.constraints)]
 
     def _surrogate(self, k: int, inputs: tuple[Any, ...], values: Tensor) -> Tensor:
-        """Return values with the gradient that the parameters shall follow: averaged values, those of the proxy."""
+        """Return values with the gradient that the parameters shall take: averaged values, those of the proxy."""
         relation = self.constraints[k]
         if relation.proxy is None and relation.average is None:
             return values
@@ -149,33 +154,34 @@ class Lagrangian(nn.Module):
         *inputs, index
             With ``update="alternating"`` as for the call, computed with the new parameters.
         """
-        self.steps += 1
-        if self.steps % self.every == 0:
-            for k, found in enumerate(self._latest(inputs, index)):
-                self._move(k, found)
+        self._tick()
         for relation, multiplier in self._pairs():
-            if relation.moved != "carry" and relation.moves(self.steps - 1):
+            if relation.moved != "carry" and relation.differs(self._last_step, self.steps):
                 multiplier.scale(0.0 if isinstance(relation.moved, str) else relation.moved)
+        self._last_step = self.steps
+        if self.steps % self.every == 0:
+            for k, seen in enumerate(self._latest(inputs, index)):
+                self._move(k, seen)
 
     def _latest(self, inputs: tuple[Any, ...], index: Tensor | None) -> list[Seen]:
-        """Return the constraints that the multipliers follow, one item each."""
+        """Return the values that move the multipliers, one item for each constraint."""
         if self.update == "alternating":
-            found = [Seen(c.values(inputs), index if c.items is not None else None) for c in self.constraints]
+            latest = [Seen(c.values(inputs), index if c.items is not None else None) for c in self.constraints]
         elif inputs:
-            raise ValueError('step takes inputs with update="alternating"; this one follows those of the calls')
+            raise ValueError('step takes inputs with update="alternating"; this one takes those of the calls')
         elif not all(self._seen):
             raise ValueError(
                 "no constraint was evaluated since the last step: call it on a loss first, in training mode"
             )
         else:
-            found = [_together(seen) for seen in self._seen]
+            latest = [_together(seen) for seen in self._seen]
         self._seen = [[] for _ in self.constraints]
-        return found
+        return latest
 
     def _move(self, k: int, seen: Seen) -> None:
         """Take one step of the multipliers of a constraint."""
         values = self._average(k).update(seen.values) if str(k) in self.averages else seen.values
-        self._multiplier(k).update(values, seen.index, self.constraints[k], self._control(k), self.steps - 1)
+        self._multiplier(k).update(values, seen.index, self.constraints[k], self._control(k), self.steps, self._share)
 
     @torch.no_grad()
     def duals(self, *inputs: Any, index: Tensor | None = None) -> list[Any]:
@@ -225,10 +231,11 @@ class Lagrangian(nn.Module):
         return [d.max() if d.numel() else d.new_zeros(()) for d in distances]
 
     def get_extra_state(self) -> dict[str, Any]:
-        return {"steps": self.steps}
+        return {"clock": self.clock.state_dict(), "last_step": self._last_step}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.steps = state["steps"]
+        self.clock.load_state_dict(state["clock"])
+        self._last_step = state["last_step"]
 
 
 def _together(seen: list[Seen]) -> Seen:

@@ -52,6 +52,11 @@ class Multiplier(LazyBuffers):
                     f"{self._kind} with items={self._items}: expected an index of integers, one per row of the values "
                     f"{tuple(shape)}, got {index.dtype} {tuple(index.shape)}"
                 )
+            if len(index) and not 0 <= int(index.min()) <= int(index.max()) < self._items:
+                raise ValueError(
+                    f"{self._kind} with items={self._items}: expected an index from 0 to {self._items - 1}, got "
+                    f"{int(index.min())} to {int(index.max())}: number the samples of the data set, or raise items"
+                )
             shape = torch.Size((self._items, *shape[1:]))
         self.materialise(values, value=shape, anchor=shape, seen=shape[:1] if self._items is not None else ())
         if self.value.shape != shape:
@@ -70,8 +75,18 @@ class Multiplier(LazyBuffers):
         return self.value[index], self.anchor[index]
 
     @torch.no_grad()
-    def update(self, values: Tensor, index: Tensor | None, relation: Relation, controller: PI, step: int) -> None:
+    def update(
+        self,
+        values: Tensor,
+        index: Tensor | None,
+        relation: Relation,
+        controller: PI,
+        step: int,
+        share: float = 1.0,
+    ) -> None:
         """Take the controller's step, then the proximal step that keeps multipliers normals of K.
+
+        Only a share of the way is gone where that is less than 1.
 
         With z the multipliers after the controller's increment and a its integral gain, they become
         ``z - a P_K(z / a)``: for inequalities ``max(0, z - a level)``, for equalities ``z - a level``, for sets
@@ -92,7 +107,7 @@ class Multiplier(LazyBuffers):
             moved = moved + proportional * (now - last)
             self._store("smoothed", now, index)
         nearest = relation.project(moved / integral, step)
-        self._store("value", relation.clip(moved - integral * nearest), index)
+        self._store("value", before.lerp(relation.clip(moved - integral * nearest), share), index)
         self._store("anchor", nearest, index)
         self._store("seen", torch.ones_like(self.seen if self._items is None else self.seen[index]), index)
 
@@ -110,8 +125,8 @@ class Multiplier(LazyBuffers):
 
 def _merged(index: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
     """Return each sample once, with the mean of its values."""
-    unique, place, count = torch.unique(index, return_inverse=True, return_counts=True)
+    unique, position, count = torch.unique(index, return_inverse=True, return_counts=True)
     if len(unique) == len(index):
         return index, values
-    total = values.new_zeros((len(unique), *values.shape[1:])).index_add(0, place, values)
+    total = values.new_zeros((len(unique), *values.shape[1:])).index_add(0, position, values)
     return unique, total / count.to(values).reshape((-1, *[1] * (values.ndim - 1)))

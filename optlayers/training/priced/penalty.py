@@ -10,8 +10,10 @@ from torch import Tensor, nn
 from optlayers.declaration.declaration import check_choice
 from optlayers.training.priced.adaptive import Adaptive, Weight
 from optlayers.training.priced.barrier import Outside, cone_barrier, log_barrier
-from optlayers.training.priced.relations import Equality, Function, Inequality, InSet, Relation
+from optlayers.training.priced.in_set import InSet, first_input
+from optlayers.training.priced.relations import Equality, Function, Inequality, Relation
 from optlayers.training.priced.slacks import slacks
+from optlayers.training.schedules.clock import Clock, Clocked
 from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet
 from optlayers.training.schedules.schedules import Schedule
 
@@ -19,7 +21,7 @@ Kind = Literal["quadratic", "exact", "log_barrier"]
 Measure = Literal["distance", "residual"]
 
 
-class Penalty(nn.Module):
+class Penalty(Clocked, nn.Module):
     """A scalar to add to the loss: ``loss + penalty(*inputs)``; after the optimizer's step, ``penalty.step()``.
 
     Parameters
@@ -44,6 +46,8 @@ class Penalty(nn.Module):
         Over the members of a set and over values.
     outside : {"raise", "inf", "extend"}
         What a barrier does at points that are not strictly feasible, see `log_barrier`.
+    clock : Clock, optional
+        One that others read, too; else `step` counts.
 
     Notes
     -----
@@ -67,8 +71,10 @@ class Penalty(nn.Module):
         measure: Measure = "distance",
         reduction: Literal["sum", "mean"] = "sum",
         outside: Outside = "raise",
+        clock: Clock | None = None,
     ) -> None:
         super().__init__()
+        self.read(clock)
         check_choice("kind", kind, Kind)
         check_choice("measure", measure, Measure)
         check_choice("reduction", reduction, Literal["sum", "mean"])
@@ -77,7 +83,7 @@ class Penalty(nn.Module):
             raise ValueError("a barrier's weight has to fall, adaptive ones grow: pass geometric(start, factor < 1)")
         self.constraints: list[Relation] = []
         if constraints is not None:
-            self.constraints.append(InSet(lambda *inputs: inputs[0], constraints))
+            self.constraints.append(InSet(first_input, constraints))
         if inequality is not None:
             self.constraints.append(inequality if isinstance(inequality, Inequality) else Inequality(inequality))
         if equality is not None:
@@ -88,7 +94,6 @@ class Penalty(nn.Module):
             raise ValueError("items= and average= are for Lagrangians; penalties have no multipliers, and no memory")
         self.kind, self.measure, self.reduction = kind, measure, reduction
         self.outside: Outside = outside
-        self.steps = 0
         self._weight = Weight(weight)
         self._violation: Tensor | None = None
 
@@ -116,7 +121,7 @@ class Penalty(nn.Module):
 
     def _distance(self, relation: Relation, values: Tensor) -> Tensor:
         if isinstance(relation, InSet) and self.measure == "residual":
-            distances = torch.linalg.vector_norm(relation.set.at(self.steps).residual(values), dim=-1)
+            distances = torch.linalg.vector_norm(relation.scheduled_set.at(self.steps).residual(values), dim=-1)
         else:
             distances = relation.distances(values, self.steps)
         if self._weight.adapts and self.training and torch.is_grad_enabled() and distances.numel():
@@ -128,7 +133,7 @@ class Penalty(nn.Module):
     def _barrier(self, relation: Relation, values: Tensor) -> Tensor:
         count = values.numel()
         if isinstance(relation, InSet):
-            rows = slacks(relation.set.at(self.steps), values)
+            rows = slacks(relation.scheduled_set.at(self.steps), values)
             term = cone_barrier(rows, self.weight, self.outside) + rows.zero.square().sum() / (2 * self.weight)
             count = relation.norms(values.detach()).numel()
         elif isinstance(relation, Inequality):
@@ -143,9 +148,8 @@ class Penalty(nn.Module):
 
         In place of a term of the loss, for a set: after a step of plain gradient descent with this `lr`. Subgradients
         of an exact penalty jump across its kink, so decreasing steps are needed, and the error falls like the step;
-        this
-        converges linearly, to the constrained minimiser itself where the weight is large enough. Members move toward
-        their projections: all the way when nearer than ``lr weight``.
+        this converges linearly, to the constrained minimiser itself where the weight is large enough. Members move
+        toward their projections: all the way when nearer than ``lr weight``.
 
         Raises
         ------
@@ -159,7 +163,7 @@ class Penalty(nn.Module):
         if self.kind == "log_barrier" or self.measure != "distance" or self.reduction != "sum":
             raise ValueError('prox_ needs kind "quadratic" or "exact", measure="distance" and reduction="sum"')
         relation, reach = self.constraints[0], lr * self.weight
-        relation.set.check(tensor, "the parameter")
+        relation.scheduled_set.check(tensor, "the parameter")
         toward = relation.project(tensor, self.steps) - tensor
         distances = relation.norms(toward)
         if self._weight.adapts and distances.numel():
@@ -170,14 +174,15 @@ class Penalty(nn.Module):
         return tensor.add_(toward * share.reshape((*share.shape, *[1] * (tensor.ndim - share.ndim))))
 
     def step(self) -> None:
-        """Count a step: schedules go on, and adaptive weights grow if the violation has not fallen."""
-        self.steps += 1
+        """Count a step, unless the clock was given; adaptive weights grow if the violation has not fallen."""
+        self._tick()
         if self._violation is not None:
-            self._weight.follow(float(self._violation))
+            self._weight.adapt(float(self._violation))
             self._violation = None
 
     def get_extra_state(self) -> dict[str, Any]:
-        return {"steps": self.steps, "weight": self._weight.state}
+        return {"clock": self.clock.state_dict(), "weight": self._weight.state}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.steps, self._weight.state = state["steps"], tuple(state["weight"])
+        self.clock.load_state_dict(state["clock"])
+        self._weight.state = tuple(state["weight"])

@@ -1,4 +1,4 @@
-"""What penalties and Lagrangians hold: tensors that torch computes, in a closed convex set.
+"""What penalties and Lagrangians constrain: tensors that torch computes, in a closed convex set.
 
 An inequality, an equality and membership in a declared set are one thing, ``c(x) in K``, with K the numbers up to a
 level, one number, or the set. What follows is written with the projection onto K alone.
@@ -14,8 +14,7 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from optlayers.solution import Solution
-from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, scheduled
+from optlayers.training.schedules.arguments import check_count, check_number
 from optlayers.training.schedules.schedules import value_at
 
 Function = Callable[..., Tensor]
@@ -62,12 +61,14 @@ class Relation(ABC):
             raise ValueError(f"{self.kind}: expected functions that return tensors, got {function!r} and {proxy!r}")
         if items is not None and average is not None:
             raise ValueError(f"{self.kind}: pass items, for constraints on samples, or average, for an expectation")
-        if average is not None and not 0 <= average < 1:
-            raise ValueError(f"{self.kind}: expected 0 <= average < 1, got {average}")
-        if not limit > 0:
-            raise ValueError(f"{self.kind}: expected a positive limit, got {limit}")
-        if isinstance(moved, str) and moved not in ("carry", "reset"):
-            raise ValueError(f'{self.kind}: expected moved="carry", "reset" or a number, got {moved!r}')
+        if items is not None:
+            items = check_count("items", items)
+        if average is not None:
+            check_number("average", average, least=0.0, below=1.0)
+        if limit != math.inf:
+            check_number("limit", limit, above=0.0)
+        if moved not in ("carry", "reset"):
+            check_number('moved, unless it is "carry" or "reset"', moved)
         self.function, self.proxy, self.items, self.average = function, proxy, items, average
         self.limit, self.moved = limit, moved
 
@@ -104,8 +105,8 @@ class Relation(ABC):
         return (values - self.project(values.detach(), step)).abs()
 
     @abstractmethod
-    def moves(self, step: int) -> bool:
-        """Return whether K at the next step may be another one."""
+    def differs(self, before: int, after: int) -> bool:
+        """Return whether K at one step may be another one than at an earlier one."""
 
     def clip(self, multipliers: Tensor) -> Tensor:
         """Return multipliers that respect the limit."""
@@ -129,17 +130,25 @@ class _Numbers(Relation):
 
     def __init__(self, function: Function, *, level: Level = 0.0, **options: Any) -> None:
         super().__init__(function, **options)
+        if not callable(level):
+            try:
+                is_number = not bool(torch.as_tensor(level).isnan().any())
+            except (TypeError, ValueError, RuntimeError):
+                is_number = False
+            if not is_number:
+                raise ValueError(
+                    f"level: expected a number, a tensor, or a function of the step that returns one, got {level!r}"
+                )
         self.level = level
 
     def level_at(self, step: int, like: Tensor) -> Tensor:
         """Return the level at a step."""
         return torch.as_tensor(value_at(self.level, step), dtype=like.dtype, device=like.device)
 
-    def moves(self, step: int) -> bool:
+    def differs(self, before: int, after: int) -> bool:
         if not callable(self.level):
             return False
-        before, after = (torch.as_tensor(self.level(k)) for k in (step, step + 1))
-        return not torch.equal(before, after)
+        return not torch.equal(*(torch.as_tensor(self.level(step)) for step in (before, after)))
 
 
 class Inequality(_Numbers):
@@ -187,70 +196,3 @@ class Equality(_Numbers):
     @torch.no_grad()
     def project(self, values: Tensor, step: int) -> Tensor:
         return self.level_at(step, values).expand_as(values)
-
-
-class InSet(Relation):
-    """A tensor is in a declared set.
-
-    The multiplier has the shape of the tensor: it is a normal of the set where the tensor is, minus the gradient of
-    the objective at the optimum, whatever cones the set is made of. `duals` takes it apart into one dual variable per
-    CVXPY constraint.
-
-    Parameters
-    ----------
-    tensor : Tensor or callable
-        A parameter or what is computed from the inputs; dimensions before the variable's are independent members.
-    constraints : list of cvxpy.Constraint, FeasibleSet or ScheduledSet
-    proxy, items, average, limit, moved
-        As for `Relation`.
-    """
-
-    kind = "set"
-
-    def __init__(self, tensor: Tensor | Function, constraints: Constraints | ScheduledSet, **options: Any) -> None:
-        super().__init__((lambda *_: tensor) if isinstance(tensor, Tensor) else tensor, **options)
-        self.set = scheduled(constraints)
-        self._event = len(self.set.shape)
-
-    def _checked(self, values: object, what: str) -> Tensor:
-        tensor = super()._checked(values, what)
-        self.set.check(tensor, "the constrained tensor")
-        return tensor
-
-    def project(self, values: Tensor, step: int) -> Tensor:
-        return self.set.at(step).project(values.detach())
-
-    def distances(self, values: Tensor, step: int) -> Tensor:
-        return self.norms(values - self.project(values, step))
-
-    def norms(self, tensor: Tensor) -> Tensor:
-        """Return the Euclidean norm of each member."""
-        return tensor.abs() if self._event == 0 else torch.linalg.vector_norm(tensor.flatten(-self._event), dim=-1)
-
-    def moves(self, step: int) -> bool:
-        return self.set.moves
-
-    def clip(self, multipliers: Tensor) -> Tensor:
-        if math.isinf(self.limit):
-            return multipliers
-        size = self.norms(multipliers).clamp_min(torch.finfo(multipliers.dtype).tiny)
-        return multipliers * (self.limit / size).clamp_max(1.0).reshape((*size.shape, *[1] * self._event))
-
-    def dual_infeasibility(self, values: Tensor, multipliers: Tensor, step: int) -> Tensor:
-        """Return how far the nearest feasible points move along the multipliers; normals do not move them."""
-        nearest = self.project(values, step)
-        return self.norms(self.project(nearest + multipliers, step) - nearest)
-
-    def complementarity(self, values: Tensor, multipliers: Tensor, step: int) -> Tensor:
-        toward = self.project(values + multipliers, step)
-        product = multipliers * (toward - values)
-        return (product if self._event == 0 else product.flatten(-self._event).sum(-1)).abs()
-
-    def duals(self, values: Tensor, multipliers: Tensor, step: int) -> list[Tensor | tuple[Tensor, ...]]:
-        """Return one dual variable per CVXPY constraint, see `Solution.dual`.
-
-        A normal y at x is what projects ``x + y`` to x: the duals of that projection are those of the training.
-        """
-        nearest: Tensor = self.project(values, step)
-        solution: Solution = self.set.at(step).solve(nearest + multipliers)
-        return solution.dual

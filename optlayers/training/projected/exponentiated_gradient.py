@@ -10,7 +10,8 @@ from torch import Tensor
 
 from optlayers.oracles.entropy_projection import nearest_by_entropy
 from optlayers.training.projected.member_optimizer import MemberOptimizer
-from optlayers.training.projected.members import members_of
+from optlayers.training.schedules.arguments import check_number
+from optlayers.training.schedules.clock import Clock
 from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet
 
 
@@ -27,6 +28,8 @@ class ExponentiatedGradient(MemberOptimizer):
         of any total, capped and weighted ones, and boxes from zero. A variable's shape is the parameter's or that of
         its last dimensions. Parameters start positive, and are brought into their sets at once.
     lr : float
+    clock : Clock, optional
+        One that others read, too; it is attached to this optimizer.
 
     Raises
     ------
@@ -34,26 +37,29 @@ class ExponentiatedGradient(MemberOptimizer):
         If a set is another one, a shape does not fit, or a parameter does not start positive.
     """
 
-    def __init__(self, constraints: Mapping[Tensor, Constraints | ScheduledSet], lr: float = 0.1) -> None:
-        if not lr > 0:
-            raise ValueError(f"expected lr > 0, got {lr}")
-        self._sets = members_of(constraints, "ExponentiatedGradient")
+    def __init__(
+        self,
+        constraints: Mapping[Tensor, Constraints | ScheduledSet],
+        lr: float = 0.1,
+        *,
+        clock: Clock | None = None,
+    ) -> None:
+        check_number("lr", lr, above=0.0)
+        super().__init__(constraints, {"lr": lr}, clock)
         for number, parameter in enumerate(self._sets):
             if not bool((parameter > 0).all()):
                 raise ValueError(
                     f"parameter {number} of ExponentiatedGradient has entries that are not positive, and would stay "
                     "zero: start inside the set, with nn.Parameter(torch.full(shape, 1 / n)) say"
                 )
-        super().__init__(list(self._sets), {"lr": lr})
         with torch.no_grad():
-            for parameter, moving in self._sets.items():
-                parameter.copy_(nearest_by_entropy(moving.at(0), parameter.log()))
+            for parameter, scheduled_set in self._sets.items():
+                parameter.copy_(nearest_by_entropy(scheduled_set.at(self.clock.steps), parameter.log()))
 
     def _move(self, members: list[tuple[Tensor, dict[str, Any]]]) -> None:
         for parameter, group in members:
-            state, gradient = self.state[parameter], parameter.grad
+            gradient = parameter.grad
             assert gradient is not None
-            state["step"] = state.get("step", 0) + 1
             dtype, tiny = torch.promote_types(parameter.dtype, torch.float32), torch.finfo(parameter.dtype).tiny
             logarithm = parameter.to(dtype).clamp_min(tiny).log() - group["lr"] * gradient.to(dtype)
-            parameter.copy_(nearest_by_entropy(self._sets[parameter].at(state["step"]), logarithm))
+            parameter.copy_(nearest_by_entropy(self._sets[parameter].at(self.clock.steps + 1), logarithm))

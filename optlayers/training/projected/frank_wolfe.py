@@ -11,7 +11,8 @@ from torch import Tensor
 from optlayers.oracles.linear_minimisation import minimise_linear
 from optlayers.training.projected.in_place import project_in_place
 from optlayers.training.projected.member_optimizer import MemberOptimizer
-from optlayers.training.projected.members import members_of
+from optlayers.training.schedules.arguments import check_number
+from optlayers.training.schedules.clock import Clock
 from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet
 from optlayers.training.schedules.schedules import Schedule, value_at
 
@@ -39,13 +40,15 @@ class FrankWolfe(MemberOptimizer):
     ----------
     constraints : dict of Parameter to (list of cvxpy.Constraint, FeasibleSet or ScheduledSet)
         Bounded sets; a variable's shape is the parameter's or that of its last dimensions. Parameters are projected
-        onto their sets at once; where a set moves, before each step.
+        onto their sets at once, and before each step where the set is scheduled.
     lr : float or function of the step, optional
         Between 0 and 1; the default is ``2 / (step + 2)``, steps counted from zero. A number may be changed by torch's
         schedulers.
     momentum : float or function of the step
         The direction is averaged, ``d <- momentum * d + (1 - momentum) * gradient``; `stochastic_momentum` for
         mini-batches.
+    clock : Clock, optional
+        One that others read, too; it is attached to this optimizer.
 
     Raises
     ------
@@ -58,19 +61,18 @@ class FrankWolfe(MemberOptimizer):
         constraints: Mapping[Tensor, Constraints | ScheduledSet],
         lr: float | Schedule | None = None,
         momentum: float | Schedule = 0.0,
+        *,
+        clock: Clock | None = None,
     ) -> None:
-        self._sets = members_of(constraints, "FrankWolfe")
         options: dict[str, float | Schedule] = {"lr": _classical if lr is None else lr, "momentum": momentum}
         self._schedules = {name: value for name, value in options.items() if callable(value)}
-        defaults = {name: float(value_at(value, 0)) for name, value in options.items()}
+        defaults = {name: value_at(value, 0) for name, value in options.items()}
         for name, value in defaults.items():
-            if not 0 <= value <= 1:
-                raise ValueError(f"expected a {name} between 0 and 1, got {value}")
-        super().__init__(list(self._sets), defaults)
+            check_number(name, value, least=0.0, most=1.0)
+        super().__init__(constraints, {name: float(value) for name, value in defaults.items()}, clock)
         self._gaps: list[Tensor] = []
-        for parameter, moving in self._sets.items():
-            with torch.no_grad():
-                parameter.copy_(moving.at(0).project(parameter.detach()))
+        for parameter, scheduled_set in self._sets.items():
+            project_in_place(scheduled_set.at(self.clock.steps), parameter)
 
     @property
     def gap(self) -> float:
@@ -82,21 +84,19 @@ class FrankWolfe(MemberOptimizer):
 
     def _move_one(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
         """Make the step of one parameter, and return its gap."""
-        state = self.state[parameter]
-        step = state.get("step", 0)
+        step = self.clock.steps
         group |= {name: float(value_at(schedule, step)) for name, schedule in self._schedules.items()}
         direction = parameter.grad
         assert direction is not None
         if group["momentum"] > 0 or "momentum" in self._schedules:
-            average = state.setdefault("average", direction.clone())
+            average = self.state[parameter].setdefault("average", direction.clone())
             direction = average.lerp_(direction, 1 - group["momentum"])
-        moving = self._sets[parameter]
-        feasible_set = moving.at(step)
-        if moving.moves:
+        scheduled_set = self._sets[parameter]
+        feasible_set = scheduled_set.at(step + 1)
+        if scheduled_set.moves:
             project_in_place(feasible_set, parameter)
         vertex = minimise_linear(feasible_set, direction)
         dtype = torch.promote_types(parameter.dtype, torch.float32)
         gap = (direction.to(dtype) * (parameter - vertex).to(dtype)).sum()
         parameter.lerp_(vertex, group["lr"])
-        state["step"] = step + 1
         return gap

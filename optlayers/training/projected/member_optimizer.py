@@ -1,18 +1,45 @@
-"""An optimizer whose parameters are held to sets by its steps themselves."""
+"""An optimizer whose own steps keep parameters in their sets."""
 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, overload
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from optlayers.training.projected.members import members_of
+from optlayers.training.schedules.clock import Clock
+from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet
+
 
 class MemberOptimizer(Optimizer):
-    """What steps have in common: the closure, and the parameters that have a gradient."""
+    """What such optimizers have in common: sets, the clock, the closure, the parameters that have a gradient.
+
+    The (k+1)-th step ends in the sets of step k + 1; the clock, which it advances, is in the state dict.
+    """
+
+    def __init__(
+        self,
+        constraints: Mapping[Tensor, Constraints | ScheduledSet],
+        defaults: dict[str, Any],
+        clock: Clock | None = None,
+    ) -> None:
+        self._sets = members_of(constraints, type(self).__name__)
+        super().__init__(list(self._sets), defaults)
+        self.clock = Clock() if clock is None else clock
+        self.clock.attach(self)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return torch's state, and that of the clock."""
+        return super().state_dict() | {"clock": self.clock.state_dict()}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Go on from a saved state."""
+        super().load_state_dict(state_dict)
+        self.clock.load_state_dict(state_dict["clock"])
 
     @overload
     def step(self, closure: None = None) -> None: ...

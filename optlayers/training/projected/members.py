@@ -1,12 +1,13 @@
-"""The parameters of an optimizer and the sets that they are held to."""
+"""Parameters and the sets that they are kept to: given as tensors, or by their names in a module."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from fnmatch import fnmatchcase
 
-from torch import Tensor
+from torch import Tensor, nn
 
-from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, scheduled
+from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, as_scheduled_set
 
 
 def members_of(constraints: Mapping[Tensor, Constraints | ScheduledSet], owner: str) -> dict[Tensor, ScheduledSet]:
@@ -14,9 +15,31 @@ def members_of(constraints: Mapping[Tensor, Constraints | ScheduledSet], owner: 
     if not isinstance(constraints, Mapping):
         raise ValueError(f"{owner}: expected a dict {{parameter: constraints}}, got {type(constraints).__name__}")
     members = {}
-    for number, (parameter, own) in enumerate(constraints.items()):
+    for number, (parameter, its_constraints) in enumerate(constraints.items()):
         if not isinstance(parameter, Tensor):
             raise ValueError(f"expected parameters as keys, got {parameter!r}: pass {{model.weight: constraints}}")
-        members[parameter] = scheduled(own)
+        members[parameter] = as_scheduled_set(its_constraints)
         members[parameter].check(parameter, f"parameter {number} of {owner}")
     return members
+
+
+def members_by_name(module: nn.Module, sets: Mapping[str, ScheduledSet]) -> dict[str, ScheduledSet]:
+    """Return the sets of a module's parameters, from names or patterns such as ``"layers.*.weight"``.
+
+    Raises
+    ------
+    ValueError
+        If a pattern fits no parameter, two patterns fit the same one, or shapes do not fit.
+    """
+    names = [name for name, _ in module.named_parameters()]
+    chosen: dict[str, str] = {}
+    for pattern, scheduled_set in sets.items():
+        fitting = [name for name in names if fnmatchcase(name, pattern)]
+        if not fitting:
+            raise ValueError(f"no parameter is called {pattern!r}; there are {', '.join(names) or 'none'}")
+        for name in fitting:
+            if name in chosen:
+                raise ValueError(f"{name!r} fits both {chosen[name]!r} and {pattern!r}: keep it to one set")
+            scheduled_set.check(module.get_parameter(name), name)
+            chosen[name] = pattern
+    return {name: sets[pattern] for name, pattern in chosen.items()}

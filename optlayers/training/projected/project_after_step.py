@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Literal
+from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from optlayers.declaration.declaration import check_choice
-from optlayers.feasible_set import FeasibleSet
-from optlayers.oracles.weighted_projection import project_weighted
-from optlayers.training.projected.in_place import project_in_place
 from optlayers.training.projected.members import members_of
-from optlayers.training.projected.optimizer_state import diagonal_metric, has_momentum, momentum_of
+from optlayers.training.projected.projector import Callback, Metric, Projector
+from optlayers.training.schedules.clock import Clock, was_skipped
 from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet
-
-Metric = Literal["euclidean", "optimizer"]
-Callback = Callable[[Tensor, Tensor, Tensor, FeasibleSet, int], None]
 
 
 def project_after_step(
@@ -30,8 +23,9 @@ def project_after_step(
     metric: Metric = "euclidean",
     clear_momentum: bool = False,
     project_now: bool = True,
+    clock: Clock | None = None,
 ) -> ProjectedParameters:
-    """Hold parameters to sets: from now on, a step of the optimizer ends with a projection.
+    """Keep parameters to sets: from now on, a step of the optimizer ends with a projection.
 
     With gradient descent that is the projected gradient method. Steps that a `GradScaler` skips project nothing.
 
@@ -41,7 +35,7 @@ def project_after_step(
         Any of torch's. (L-BFGS works, but its curvature pairs and line search do not see the projection.)
     constraints : dict of Parameter to (list of cvxpy.Constraint, FeasibleSet or ScheduledSet)
         Each on one variable, whose shape is the parameter's or that of its last dimensions: each row is then held to
-        its own copy of the set. Steps of schedules are counted from zero, which is before the first step.
+        its own copy of the set. The k-th step ends in the sets of step k; the start is in those of step 0.
     every : int
         Project after so many steps; `handle.project()` does it in between, before an evaluation say.
     metric : {"euclidean", "optimizer"}
@@ -59,6 +53,8 @@ def project_after_step(
         polyhedra it is the component along the face that `v` is projected onto.
     project_now : bool
         Whether to project at once, so that training starts in the set.
+    clock : Clock, optional
+        One that others read, too; it is attached to the optimizer.
 
     Returns
     -------
@@ -68,24 +64,16 @@ def project_after_step(
     Raises
     ------
     ValueError
-        If a parameter is not the optimizer's, a shape does not fit, or the optimizer cannot do what is asked.
+        If a parameter is not the optimizer's, a shape does not fit, the optimizer cannot do what is asked, or the
+        clock counts the steps of another one.
     """
-    check_choice("metric", metric, Metric)
-    if every < 1:
-        raise ValueError(f"expected every >= 1, got {every}")
-    if clear_momentum and not has_momentum(optimizer):
-        raise ValueError(f"clear_momentum=True, but {type(optimizer).__name__} keeps no momentum: leave it out")
-    groups = {parameter: group for group in optimizer.param_groups for parameter in group["params"]}
     members = members_of(constraints, "project_after_step")
-    for number, parameter in enumerate(members):
-        if parameter not in groups:
-            raise ValueError(
-                f"parameter {number} of project_after_step, of shape {tuple(parameter.shape)}, is not one of this "
-                "optimizer's: pass the very tensor that the optimizer was given"
-            )
-        if metric == "optimizer":
-            diagonal_metric(optimizer, parameter, groups[parameter])
-    handle = ProjectedParameters(optimizer, members, every, metric, clear_momentum)
+    clock = Clock() if clock is None else clock
+    named = {f"parameter {k} of project_after_step": member for k, member in enumerate(members.items())}
+    projector = Projector(named, clock, every=every, metric=metric, clear_momentum=clear_momentum)
+    projector.check([optimizer])
+    clock.attach(optimizer)
+    handle = ProjectedParameters(optimizer, projector)
     if project_now:
         handle.project()
     return handle
@@ -96,62 +84,38 @@ class ProjectedParameters:
 
     Attributes
     ----------
-    step : int
-        How many steps the optimizer has made.
+    clock : Clock
+        Which counts the optimizer's steps.
     """
 
-    def __init__(
-        self,
-        optimizer: Optimizer,
-        members: Mapping[Tensor, ScheduledSet],
-        every: int,
-        metric: Metric,
-        clear_momentum: bool,
-    ) -> None:
-        self.step = 0
-        self._optimizer, self._members = optimizer, members
-        self._every, self._metric, self._clear_momentum = every, metric, clear_momentum
-        self._callbacks: list[Callback] = []
+    def __init__(self, optimizer: Optimizer, projector: Projector) -> None:
+        self.clock = projector.clock
+        self._optimizer, self._projector = optimizer, projector
         self._hook = optimizer.register_step_post_hook(self._after_step)
 
     def remove(self) -> None:
         """Stop projecting; the weights stay as they are."""
         self._hook.remove()
 
-    def on_project(self, callback: Callback) -> Callable[[], None]:
+    def on_project(self, callback: Callback, is_wanted: Callable[[], bool] | None = None) -> Callable[[], None]:
         """Call ``callback(parameter, before, after, feasible_set, step)`` at each projection of each parameter.
 
-        `before` is a copy, `after` the parameter's own memory. Returns a function that ends it; without callbacks no
-        copies are made.
+        `before` is a copy, `after` the parameter's own memory. Returns a function that ends it; without callbacks,
+        and where `is_wanted` says no, no copies are made.
         """
-        self._callbacks.append(callback)
-        return lambda: self._callbacks.remove(callback)
+        return self._projector.on_project(callback, is_wanted)
 
-    @torch.no_grad()
     def project(self) -> None:
         """Project all parameters now."""
-        groups = {p: group for group in self._optimizer.param_groups for p in group["params"]}
-        for number, (parameter, moving) in enumerate(self._members.items()):
-            feasible_set = moving.at(self.step)
-            before = parameter.detach().clone() if self._callbacks else None
-            try:
-                self._project(parameter, feasible_set, groups[parameter])
-            except (ValueError, RuntimeError) as error:
-                error.add_note(
-                    f"(parameter {number} of project_after_step, of shape {tuple(parameter.shape)}, step {self.step})"
-                )
-                raise
-            if before is not None:
-                for callback in self._callbacks:
-                    callback(parameter, before, parameter.detach(), feasible_set, self.step)
+        self._projector.project([self._optimizer])
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what goes on when training is resumed: the step, which schedules and `every` count."""
-        return {"step": self.step}
+        """Return what goes on when training is resumed: the clock."""
+        return self.clock.state_dict()
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on from a saved state."""
-        self.step = int(state["step"])
+        self.clock.load_state_dict(state)
 
     def __enter__(self) -> ProjectedParameters:
         return self
@@ -162,37 +126,5 @@ class ProjectedParameters:
         self.remove()
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        if _was_skipped(optimizer):
-            return
-        self.step += 1
-        if self.step % self._every == 0:
-            self.project()
-
-    def _project(self, parameter: Tensor, feasible_set: FeasibleSet, group: dict[str, Any]) -> None:
-        target = parameter.detach()
-        metric = diagonal_metric(self._optimizer, parameter, group) if self._metric == "optimizer" else None
-        momentum = momentum_of(self._optimizer, parameter) if self._clear_momentum else None
-        if metric is None and momentum is None:
-            project_in_place(feasible_set, target)
-            return
-        if momentum is None:
-            target.copy_(_nearest(feasible_set, target, metric))
-            return
-        with torch.enable_grad():
-            v = target.to(torch.promote_types(target.dtype, torch.float32), copy=True).requires_grad_()
-            y = _nearest(feasible_set, v, metric)
-        own = momentum.buffer.to(v.dtype)
-        weight = metric if momentum.is_of_steps and metric is not None else torch.ones_like(v)
-        (kept,) = torch.autograd.grad(y, v, own * weight)
-        momentum.buffer.copy_(kept / weight)
-        target.copy_(y.detach())
-
-
-def _nearest(feasible_set: FeasibleSet, v: Tensor, metric: Tensor | None) -> Tensor:
-    return feasible_set.project(v) if metric is None else project_weighted(feasible_set, v, metric)
-
-
-def _was_skipped(optimizer: Optimizer) -> bool:
-    """Whether a GradScaler found gradients that are not finite, and left it to a fused optimizer to skip the step."""
-    found = getattr(optimizer, "found_inf", None)
-    return found is not None and bool(found)
+        if not was_skipped(optimizer):
+            self._projector.after_step([optimizer])

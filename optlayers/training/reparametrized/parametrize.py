@@ -1,4 +1,4 @@
-"""A module's tensor held to a set by torch's own parametrizations: a projection, or a smooth map, of free entries."""
+"""A module's tensor kept to a set by torch's own parametrizations: a projection, or a smooth map, of free entries."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ from torch import Tensor, nn
 from torch.nn.utils.parametrize import register_parametrization
 
 from optlayers.declaration.declaration import check_choice
+from optlayers.feasible_set import FeasibleSet
 from optlayers.layer import Gradient, ProjectionLayer
 from optlayers.oracles.smooth_set import SmoothSet
-from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, scheduled
+from optlayers.training.schedules.arguments import check_number
+from optlayers.training.schedules.clock import Clock, Clocked
+from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, as_scheduled_set
 
 How = Literal["projection", "smooth"]
 
@@ -25,8 +28,9 @@ def parametrize(
     gradient: Gradient = "exact",
     pull: float = 0.0,
     margin: float = 1e-6,
+    clock: Clock | None = None,
 ) -> SetParametrization:
-    """Hold ``module.name`` to a set: it becomes a function of a free tensor, which the optimizer moves instead.
+    """Keep ``module.name`` to a set: it becomes a function of a free tensor, which the optimizer moves instead.
 
     The free tensor is the same `nn.Parameter` as before, now ``module.parametrizations[name].original``, so that an
     optimizer that has it keeps it. The value at the start is the projection of what was there. Assigning a feasible
@@ -52,11 +56,13 @@ def parametrize(
     margin : float
         For "smooth": how far assigned points on the boundary are moved inside, relative to the size of the set where
         it is bounded, else absolute. The map is flat there: a larger margin (1e-2) for a start that is meant to move.
+    clock : Clock, optional
+        One that others read, too.
 
     Returns
     -------
     SetParametrization
-        Call its `step` after each training step if the set moves.
+        Call its `step` after each step of the optimizer if the set moves and no clock is given.
 
     Raises
     ------
@@ -67,49 +73,50 @@ def parametrize(
     tensor = getattr(module, name, None)
     if not isinstance(tensor, Tensor):
         raise ValueError(f"{type(module).__name__} has no parameter or buffer {name!r}")
-    held = scheduled(constraints)
-    held.check(tensor, name)
+    scheduled_set = as_scheduled_set(constraints)
+    scheduled_set.check(tensor, name)
     if how == "projection":
-        parametrization: SetParametrization = ProjectionParametrization(held, gradient, pull)
+        parametrization: SetParametrization = ProjectionParametrization(scheduled_set, gradient, pull, clock)
     elif gradient != "exact" or pull:
         raise ValueError('gradient and pull are options of how="projection": a smooth map has one gradient, its own')
     else:
-        parametrization = SmoothParametrization(held, tensor, margin)
+        parametrization = SmoothParametrization(scheduled_set, tensor, margin, clock)
     parametrization.to(tensor.device)
     register_parametrization(module, name, parametrization)
     parametrization.accepts_any = False
     return parametrization
 
 
-class SetParametrization(nn.Module):
-    """What both parametrizations share: the set, and the step that it is at.
+class SetParametrization(Clocked, nn.Module):
+    """What both parametrizations share: the set, at the step of the clock, which is in the state dict if the set moves.
 
     Attributes
     ----------
-    feasible_set : FeasibleSet
-        At this step.
-    steps : Tensor of int64, shape ()
-        How often `step` was called; in the state dict if the set moves.
+    clock : Clock
     """
 
-    steps: Tensor
+    saved_steps: Tensor
 
-    def __init__(self, constraints: ScheduledSet) -> None:
+    def __init__(self, scheduled_set: ScheduledSet, clock: Clock | None = None) -> None:
         super().__init__()
-        self.scheduled = constraints
-        self.feasible_set = constraints.at(0)
+        self.read(clock)
+        self.scheduled_set = scheduled_set
         self.accepts_any = True  # until it is registered
-        self.register_buffer("steps", torch.tensor(0), persistent=constraints.moves)
-        self.register_load_state_dict_post_hook(_follow)
+        self._last = (self.steps, scheduled_set.at(self.steps))
+        self.register_buffer("saved_steps", torch.tensor(0), persistent=scheduled_set.moves)
+        self.register_state_dict_pre_hook(_save_clock)
+        self.register_load_state_dict_post_hook(_load_clock)
+
+    @property
+    def feasible_set(self) -> FeasibleSet:
+        """The set at this step."""
+        if self.scheduled_set.moves and self._last[0] != self.steps:
+            self._last = (self.steps, self.scheduled_set.at(self.steps))
+        return self._last[1]
 
     def step(self) -> None:
-        """Go on to the set of the next step."""
-        self.steps += 1
-        self.update()
-
-    def update(self) -> None:
-        if self.scheduled.moves:
-            self.feasible_set = self.scheduled.at(int(self.steps))
+        """Count a step of the optimizer, unless the clock was given."""
+        self._tick()
 
     def extra_repr(self) -> str:
         return repr(self.feasible_set)
@@ -118,15 +125,18 @@ class SetParametrization(nn.Module):
 class ProjectionParametrization(SetParametrization):
     """The nearest feasible point of the free tensor; `gradient` and `pull` are those of `ProjectionLayer`."""
 
-    def __init__(self, constraints: ScheduledSet, gradient: Gradient = "exact", pull: float = 0.0) -> None:
-        super().__init__(constraints)
+    def __init__(
+        self,
+        scheduled_set: ScheduledSet,
+        gradient: Gradient = "exact",
+        pull: float = 0.0,
+        clock: Clock | None = None,
+    ) -> None:
+        super().__init__(scheduled_set, clock)
         self._layer = ProjectionLayer(self.feasible_set, gradient=gradient, pull=pull)
 
-    def update(self) -> None:
-        super().update()
-        self._layer.feasible_set = self.feasible_set
-
     def forward(self, raw: Tensor) -> Tensor:
+        self._layer.feasible_set = self.feasible_set
         return self._layer(raw)
 
     def right_inverse(self, value: Tensor) -> Tensor:
@@ -137,19 +147,16 @@ class ProjectionParametrization(SetParametrization):
 class SmoothParametrization(SetParametrization):
     """A smooth map of the free tensor onto the interior of the set."""
 
-    def __init__(self, constraints: ScheduledSet, like: Tensor, margin: float = 1e-6) -> None:
-        super().__init__(constraints)
-        if not 0 < margin < 0.5:
-            raise ValueError(f"margin: expected a number between 0 and 0.5, got {margin}")
+    def __init__(
+        self, scheduled_set: ScheduledSet, like: Tensor, margin: float = 1e-6, clock: Clock | None = None
+    ) -> None:
+        super().__init__(scheduled_set, clock)
+        check_number("margin", margin, above=0.0, below=0.5)
         self.margin = margin
         self._map = SmoothSet.of(self.feasible_set, like)
 
-    def update(self) -> None:
-        super().update()
-        self._map = self._map.at(self.feasible_set)
-
     def forward(self, raw: Tensor) -> Tensor:
-        return self._map.forward(raw)
+        return self._map.at(self.feasible_set).forward(raw)
 
     def right_inverse(self, value: Tensor) -> Tensor:
         """Return the free tensor of a feasible value.
@@ -167,10 +174,15 @@ class SmoothParametrization(SetParametrization):
                     f"expected a feasible value, got one that violates the set by {violation:.3g} (at most {most:.1g} "
                     "is taken for rounding): assign feasible_set.project(value)"
                 )
-        return self._map.inverse(self.feasible_set.project(value), self.margin)
+        return self._map.at(self.feasible_set).inverse(self.feasible_set.project(value), self.margin)
 
 
-def _follow(parametrization: nn.Module, _: Any) -> None:
-    """Bring the set to the step that was loaded."""
+def _save_clock(parametrization: nn.Module, *_: Any) -> None:
     assert isinstance(parametrization, SetParametrization)
-    parametrization.update()
+    parametrization.saved_steps.fill_(parametrization.steps)
+
+
+def _load_clock(parametrization: nn.Module, *_: Any) -> None:
+    assert isinstance(parametrization, SetParametrization)
+    if parametrization.scheduled_set.moves:
+        parametrization.clock.steps = int(parametrization.saved_steps)

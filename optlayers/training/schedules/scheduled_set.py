@@ -1,4 +1,4 @@
-"""The set that a tensor is held to, at each step of the training."""
+"""A feasible set whose values are schedules."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ Constraints = FeasibleSet | cp.Constraint | Sequence[cp.Constraint | bool]
 
 
 class ScheduledSet:
-    """A feasible set whose parameters follow the training.
+    """A feasible set whose parameters are functions of the training's step, see `Clock`.
 
     Parameters
     ----------
     constraints : list of cvxpy.Constraint, or FeasibleSet
         On one variable.
     **parameters : number, Tensor, or function of the step that returns one
-        Values of the CVXPY parameters, by name; steps are counted from zero.
+        Values of the CVXPY parameters, by name.
 
     Raises
     ------
@@ -63,16 +63,16 @@ class ScheduledSet:
 
     def check(self, tensor: Tensor, name: str) -> None:
         """Raise ValueError unless the variable's shape is that of the tensor, or of a trailing part of it."""
-        shape, own = self.shape, tuple(tensor.shape)
-        if own[len(own) - len(shape) :] != shape:
+        shape, arrived = self.shape, tuple(tensor.shape)
+        if arrived[len(arrived) - len(shape) :] != shape:
             raise ValueError(
-                f"{name} has the shape {own}, the variable {shape}: expected the same shape, or that of the tensor's "
-                "last dimensions (each row is then held to its own copy of the set)"
+                f"{name} has the shape {arrived}, the variable {shape}: expected the same shape, or that of the "
+                "tensor's last dimensions (each row then gets its own copy of the set)"
             )
         if not tensor.is_floating_point():
             raise ValueError(f"{name}: expected a floating-point tensor, got {tensor.dtype}")
 
 
-def scheduled(constraints: Constraints | ScheduledSet) -> ScheduledSet:
+def as_scheduled_set(constraints: Constraints | ScheduledSet) -> ScheduledSet:
     """Return constraints, a feasible set or a scheduled set as a scheduled set."""
     return constraints if isinstance(constraints, ScheduledSet) else ScheduledSet(constraints)

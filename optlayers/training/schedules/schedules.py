@@ -1,9 +1,12 @@
-"""Numbers and parameter values that follow the training: constants, or functions of the step."""
+"""Numbers and parameter values that change in training: constants, or functions of the step."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
+
+from optlayers.training.schedules.arguments import check_count, check_number
 
 Schedule = Callable[[int], Any]
 
@@ -13,22 +16,51 @@ def value_at(value: Any, step: int) -> Any:
     return value(step) if callable(value) else value
 
 
+@dataclass(frozen=True)
+class Geometric:
+    """See `geometric`."""
+
+    start: float
+    factor: float
+    every: int
+    limit: float | None
+
+    def __post_init__(self) -> None:
+        check_number("start", self.start, above=0.0)
+        check_number("factor", self.factor, above=0.0)
+        check_count("every", self.every)
+        if self.limit is not None:
+            check_number("limit", self.limit)
+
+    def __call__(self, step: int) -> float:
+        value = self.start * self.factor ** (step // self.every)
+        if self.limit is None:
+            return value
+        return min(value, self.limit) if self.factor >= 1 else max(value, self.limit)
+
+
 def geometric(start: float, factor: float, *, every: int = 1, limit: float | None = None) -> Schedule:
     """Return the schedule ``start * factor^(step // every)``, which stops at the limit."""
-    if not start > 0 or not factor > 0 or every < 1:
-        raise ValueError(f"expected start > 0, factor > 0 and every >= 1, got {start}, {factor} and {every}")
+    return Geometric(start, factor, every, limit)
 
-    def at(step: int) -> float:
-        value = start * factor ** (step // every)
-        if limit is None:
-            return value
-        return min(value, limit) if factor >= 1 else max(value, limit)
 
-    return at
+@dataclass(frozen=True)
+class Linear:
+    """See `linear`."""
+
+    start: float
+    end: float
+    steps: int
+
+    def __post_init__(self) -> None:
+        check_count("steps", self.steps)
+        check_number("start", self.start)
+        check_number("end", self.end)
+
+    def __call__(self, step: int) -> float:
+        return self.start + (self.end - self.start) * min(step / self.steps, 1.0)
 
 
 def linear(start: float, end: float, steps: int) -> Schedule:
     """Return the schedule that goes from `start` to `end` in so many steps, and stays there."""
-    if steps < 1:
-        raise ValueError(f"expected steps >= 1, got {steps}")
-    return lambda step: start + (end - start) * min(step / steps, 1.0)
+    return Linear(start, end, steps)
