@@ -141,7 +141,8 @@ class BoundSet:
         """Return ``function(v, self)``, with its derivatives, outside autocast; both may become more precise for it."""
 
         def run(v: Tensor, *tensors: Tensor) -> Tensor:
-            values = Values(tensors, torch.promote_types(v.dtype, self.values.dtype), self.values.device)
+            dtype = torch.promote_types(v.dtype, self.values.dtype)
+            values = dataclasses.replace(self.values, tensors=tensors, dtype=dtype)
             return function(v, BoundSet(self.compiled, values, self.problems, looks=self.looks))
 
         if not torch.is_autocast_enabled(v.device.type):
@@ -170,9 +171,9 @@ class BoundSet:
         answered = valid if relax else solved
         if found.status is not None:
             status = torch.where(status == _SOLVED, found.status, status)
-            answered = answered & ((found.status == _SOLVED) | ((found.status == _INFEASIBLE) & relax))
+            answered = answered & ((found.status == _SOLVED) | relax)
         y = torch.where(answered.unsqueeze(-1), y, torch.nan)
-        return Outcome(y, status, found.steps, found.violation, found.state)
+        return dataclasses.replace(found, value=y, status=status)
 
     def _project_some(self, v: Tensor, start: Sequence[Tensor] | None, samples: Tensor, *, relax: bool) -> Outcome:
         """Project some samples alone, so that the others, invalid ones, spoil neither them nor their gradients."""
@@ -185,7 +186,7 @@ class BoundSet:
         def take(tensor: Tensor, event: int = 1) -> Tensor:
             return tensor.expand(*batch, *tensor.shape[tensor.ndim - event :])[samples]
 
-        values = Values(tuple(map(take, self.values.tensors)), self.values.dtype, self.values.device)
+        values = dataclasses.replace(self.values, tensors=tuple(map(take, self.values.tensors)))
         start = None if start is None else [take(part, 2) for part in start]
         found = BoundSet(self.compiled, values, looks=True).project(take(v), start, relax=relax)
         index = samples.nonzero(as_tuple=True)
@@ -199,6 +200,7 @@ class BoundSet:
             None if found.steps is None else spread(found.steps, 0),
             None if found.violation is None else spread(found.violation, torch.nan),
             tuple(spread(part, torch.nan) for part in found.state),
+            None if found.error is None else spread(found.error, torch.nan),
         )
 
 

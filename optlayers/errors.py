@@ -42,12 +42,14 @@ class NotSolvedError(RuntimeError):
     ----------
     rows : tuple of int
         The samples at fault, as indices into the flattened batch.
+    residuals : tuple of float
+        The relative KKT residual of each.
     """
 
-    def __init__(self, message: str, rows: Sequence[int] = ()) -> None:
+    def __init__(self, message: str, rows: Sequence[int] = (), residuals: Sequence[float] = ()) -> None:
         super().__init__(message)
-        self.rows = tuple(rows)
+        self.rows, self.residuals = tuple(rows), tuple(residuals)
 
-    def __reduce__(self) -> tuple[type, tuple[str, tuple[int, ...]]]:
-        """Keep the rows through pickling."""
-        return type(self), (str(self), self.rows)
+    def __reduce__(self) -> tuple[type, tuple[str, tuple[int, ...], tuple[float, ...]]]:
+        """Keep the attributes through pickling."""
+        return type(self), (str(self), self.rows, self.residuals)

@@ -296,5 +296,5 @@ class FeasibleSet:
         """Return the projection and each sample's status; on failure, do what `on_failure` says."""
         found = bound.project(v, start, relax=self.on_failure == "nearest")
         if self.validate and bound.looks and found.status is not None and bool(found.status.any()):
-            Failures(bound, self._emptiness, found.status).report(self.on_failure)
+            Failures(bound, self._emptiness, found.status, found.error).report(self.on_failure)
         return found

@@ -68,7 +68,8 @@ def prepare(
     if validate:
         for parameter, value in zip(parameters, values, strict=True):
             problems += broken_attributes(parameter, value)
-    return v, Values(tuple(flat), dtype, points[0].device), problems
+    precision = 0.0 if all(own == torch.float64 for own in floating) else torch.finfo(torch.float32).eps
+    return v, Values(tuple(flat), dtype, points[0].device, precision), problems
 
 
 def _flatten(tensor: Tensor, event: int, dtype: torch.dtype) -> Tensor:

@@ -28,6 +28,7 @@ class Failures:
     bound: BoundSet
     emptiness: Emptiness
     status: Tensor
+    error: Tensor | None = None
 
     def report(self, policy: str) -> None:
         """Raise or warn, as the policy says; "nan" is silent, and so is "nearest" but for invalid samples.
@@ -51,11 +52,17 @@ class Failures:
         unsolved = self.status == int(Status.UNSOLVED)
         if bool(unsolved.any()):
             message = f"the solver did not reach its accuracy for {name_rows(unsolved)}"
+            residuals = [] if self.error is None else self.error[unsolved].tolist()
+            if residuals:
+                message += f": relative residuals of up to {max(residuals):.0e}"
             if policy == "raise":
-                raise NotSolvedError(message, unsolved.flatten().nonzero().flatten().tolist())
-            messages.append(message)
+                raise NotSolvedError(message, unsolved.flatten().nonzero().flatten().tolist(), residuals)
+            if policy == "nearest":
+                _warn(f"{message}. Their best iterates are returned.")
+            else:
+                messages.append(message)
         if messages and policy != "nan":
-            warnings.warn("; ".join(messages) + ". These samples are NaN.", RuntimeWarning, stacklevel=_user_level())
+            _warn("; ".join(messages) + ". These samples are NaN.")
 
     def _invalid(self) -> list[str]:
         invalid = self.status == int(Status.INVALID)
@@ -83,6 +90,10 @@ class Failures:
             labels |= dict.fromkeys(constraints)
             parts.append(f"the set is empty for {name_rows(own)}: no point satisfies {together(constraints)}")
         return tuple(labels), "; ".join(parts)
+
+
+def _warn(message: str) -> None:
+    warnings.warn(message, RuntimeWarning, stacklevel=_user_level())
 
 
 def _user_level() -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -14,15 +14,19 @@ from optlayers.parametric.constants import Constant
 
 @dataclass(frozen=True)
 class Values:
-    """Parameter values of one call: one tensor ``(*batch, size)`` per parameter, all of one dtype and device."""
+    """Parameter values of one call: one tensor ``(*batch, size)`` per parameter, all of one dtype and device.
+
+    The `precision` is the relative rounding of the least precise data, points included; 0 for double precision.
+    """
 
     tensors: tuple[Tensor, ...]
     dtype: torch.dtype
     device: torch.device
+    precision: float = 0.0
 
     def detached(self) -> Values:
         """Return the values without derivatives."""
-        return Values(tuple(t.detach() for t in self.tensors), self.dtype, self.device)
+        return replace(self, tensors=tuple(t.detach() for t in self.tensors))
 
 
 class Term:

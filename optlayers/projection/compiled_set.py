@@ -141,6 +141,7 @@ class CompiledSet:
             _largest([f.steps for f in found]),
             _largest([f.violation for f in found]),
             tuple(f.state.expand(*status.shape, *f.state.shape[-2:]) for f in found),
+            _largest([f.error for f in found if f.error is not None]) if found[0].error is not None else None,
         )
 
     @torch.no_grad()

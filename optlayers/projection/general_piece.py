@@ -15,6 +15,7 @@ from optlayers.autograd.follow import follow
 from optlayers.autograd.primal import primal
 from optlayers.autograd.tracing import has_tangent, is_traced
 from optlayers.differentiation.reattach import is_polyhedral, reattach, tangent
+from optlayers.differentiation.relaxed import reattach_relaxed
 from optlayers.parametric.constants import Constant
 from optlayers.parametric.maps import Map, Values
 from optlayers.parametric.symbolic import Affine, stack
@@ -22,7 +23,7 @@ from optlayers.projection.conditions import tolerance
 from optlayers.projection.rows import BlockRows
 from optlayers.recognition.block import Block
 from optlayers.solvers.formulation import Bounds, Formulation
-from optlayers.solvers.geometry import Geometry
+from optlayers.solvers.geometry import Geometry, row_norms
 from optlayers.solvers.nearest import Nearest, nearest
 from optlayers.solvers.operator import nearest_point, pack_constants, unpack_constants
 from optlayers.solvers.splitting import SplittingMap
@@ -39,8 +40,8 @@ class Projected:
     ----------
     value : Tensor, shape (*batch, blocks, n)
         Of any value where the status is not 0, unless the least-infeasible points were asked for.
-    status, violation, steps : Tensor, shape (*batch,)
-        The largest over the blocks.
+    status, violation, steps, error : Tensor, shape (*batch,)
+        The largest over the blocks; `error` is the relative KKT residual, None where another method ran.
     duals : Tensor, shape (*batch, blocks, slacks)
         Of the slacks, in the user's units.
     state : Tensor, shape (*batch, blocks, slacks + entries)
@@ -53,6 +54,7 @@ class Projected:
     steps: Tensor
     duals: Tensor
     state: Tensor
+    error: Tensor | None = None
 
 
 class GeneralPiece:
@@ -92,11 +94,11 @@ class GeneralPiece:
         formulation: Formulation | None = None
         if constants and not is_traced() and not has_tangent(*data):
             formulation, splitting = self._formulate(constants, *data)
-            found = nearest(formulation, splitting, began, relax=relax)
+            found = nearest(formulation, splitting, began, relax=relax, precision=values.precision)
         else:
-            found = nearest_point(self.code, constants, *data, began, relax=relax)
+            found = nearest_point(self.code, constants, *data, began, relax=relax, precision=values.precision)
         status = found.status if crossed is None else torch.where(crossed, int(Status.INFEASIBLE), found.status)
-        x = self._attached(found, formulation, constants, *data) if _has_derivatives(*data) else found.x
+        x = self._attached(found, formulation, constants, *data, relax=relax) if _has_derivatives(*data) else found.x
         return Projected(
             x[:, : self.structure.size].to(v.dtype).reshape(*shape, self.structure.size),
             worst(status.reshape(shape)),
@@ -104,6 +106,7 @@ class GeneralPiece:
             found.steps.reshape(shape).amax(-1),
             found.y.reshape(*shape, self.structure.slacks),
             torch.cat([found.y, found.x], -1).reshape(*shape, self.structure.slacks + self.structure.columns),
+            found.error.reshape(shape).amax(-1),
         )
 
     @property
@@ -172,6 +175,8 @@ class GeneralPiece:
         matrix: Tensor,
         lower: Tensor,
         upper: Tensor,
+        *,
+        relax: bool,
     ) -> Tensor:
         """Return the points as functions of the data; those of samples without answer are of no use, but finite."""
         if formulation is not None and found.of_work is not None and not bool(found.status.any()):
@@ -180,12 +185,19 @@ class GeneralPiece:
                 return follow(found.x, v, functools.partial(_tangent, formulation, x, y))
             return formulation.user_points(reattach(formulation.work, x, y, None))
         geometry, _ = unpack_constants(constants)
-        lower, upper = lower - found.shift, upper - found.shift
         formulation = Formulation.of(self.structure, geometry, matrix, lower, upper, v)
-        usable = ((found.status == int(Status.SOLVED)) | (found.shift != 0).any(-1)).unsqueeze(-1)
+        relaxed = (found.shift != 0).any(-1)
+        usable = ((found.status == int(Status.SOLVED)) | (~relaxed & relax)).unsqueeze(-1)
         x, y = formulation.enter(found.x, found.y)
         x = torch.where(usable, primal(x), primal(formulation.work.v))
-        return formulation.user_points(reattach(formulation.work, x, primal(y), usable))
+        result = formulation.user_points(reattach(formulation.work, x, primal(y), usable))
+        if not relax or not (is_traced() or bool(relaxed.any())):
+            return result
+        norms = row_norms(matrix, self.structure)
+        formulation = Formulation.of(self.structure, None, matrix, lower, upper, v, norms=norms)
+        x, y = formulation.enter(found.x, found.y)
+        nearest_to = formulation.user_points(reattach_relaxed(formulation.whole, primal(x), primal(y)))
+        return torch.where(relaxed.unsqueeze(-1), nearest_to, result)
 
 
 def _tangent(formulation: Formulation, x: Tensor, y: Tensor, change: Tensor) -> Tensor:

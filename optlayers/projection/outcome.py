@@ -16,6 +16,8 @@ class Outcome:
     value : Tensor, shape (*batch, n)
     status, steps : Tensor of int, shape (*batch,), or None
     violation : Tensor, shape (*batch,), or None
+    error : Tensor, shape (*batch,), or None
+        The general solver's relative KKT residual.
     state : tuple of Tensor
         One per iterative piece, to start from next time.
     """
@@ -25,3 +27,4 @@ class Outcome:
     steps: Tensor | None = None
     violation: Tensor | None = None
     state: tuple[Tensor, ...] = ()
+    error: Tensor | None = None

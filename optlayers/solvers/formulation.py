@@ -40,7 +40,7 @@ class Bounds:
     def of(structure: Structure, reduction: Reduction | None, norms: Tensor, lower: Tensor, upper: Tensor) -> Bounds:
         """Scale the user's bounds ``(samples, slacks)``, and take the equalities out."""
         count = len(structure.bounded)
-        lower, upper = _scaled(lower, count, 1 / norms), _scaled(upper, count, 1 / norms)
+        lower, upper = _divided(lower, count, norms), _divided(upper, count, norms)
         sizes = primal(torch.cat([lower, upper], -1)).abs()
         size = largest(torch.where(sizes.isfinite(), sizes, 0.0)).unsqueeze(-1)
         whole = _spread(lower, structure, -torch.inf), _spread(upper, structure, torch.inf)
@@ -214,6 +214,12 @@ def _unit(bounds: Tensor, points: Tensor) -> Tensor:
     """Return the smaller of the two sizes, neither zero nor far below the bounds, as a power of two."""
     size = torch.where(bounds > 0, torch.minimum(bounds, torch.maximum(points, _SMALLEST_UNIT * bounds)), points)
     return torch.where(size > 0, size, 1.0).log2().floor().exp2()
+
+
+def _divided(bounds: Tensor, bounded: int, norms: Tensor) -> Tensor:
+    """Divide the bounds of the matrix's rows; infinite ones, whose derivatives would be NaN, stay."""
+    finite = bounds.isfinite()
+    return torch.where(finite, _scaled(torch.where(finite, bounds, 0.0), bounded, 1 / norms), bounds)
 
 
 def _scaled(slacks: Tensor, bounded: int, factor: Tensor) -> Tensor:
