@@ -7,8 +7,13 @@ PIP    := $(BIN)/python -m pip --disable-pip-version-check -qq
 # One thread a worker: the workers already fill the cores.
 PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses auto --maxprocesses 8 --dist worksteal
 
+OLDEST := .venv-oldest
+CORE   := $(patsubst %,tests/test_%.py,laws general_laws layer torch_internals random_sets training_constrain)
+# Where CPU builds of old versions of torch are.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
 .DEFAULT_GOAL := help
-.PHONY: demo test test-all lint types format clean help
+.PHONY: demo test test-all test-oldest lint types format clean help
 
 demo: $(STAMP)  ## Train the example on handwritten digits
 	$(BIN)/python examples/digits.py
@@ -18,6 +23,11 @@ test: $(STAMP)  ## Run the tests, without the slow ones
 
 test-all: $(STAMP)  ## Run every test
 	$(PYTEST) -m ""
+
+test-oldest:  ## Test the core on the oldest supported torch, where that installs
+	@if $(MAKE) --no-print-directory $(OLDEST)/.installed; then \
+	    OMP_NUM_THREADS=1 $(OLDEST)/bin/python -m pytest --quiet --numprocesses auto --maxprocesses 8 $(CORE); \
+	else echo "Skipped: the oldest supported torch cannot be installed here."; fi
 
 lint: $(STAMP)  ## Check style and formatting
 	$(BIN)/ruff check
@@ -31,11 +41,11 @@ format: $(STAMP)  ## Fix what can be fixed, then format
 	$(BIN)/ruff format
 
 clean:  ## Remove the environment, the caches and everything built
-	rm -rf $(VENV) build dist examples/output .hypothesis .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(OLDEST) build dist examples/output .hypothesis .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## Show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-9s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # torch goes first and alone, so that a local build of the pinned version is taken where there is one.
 $(STAMP): pyproject.toml constraints.txt
@@ -43,4 +53,10 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)
 	$(PIP) install -c constraints.txt torch
 	$(PIP) install -c constraints.txt -e ".[dev]"
+	@touch $@
+
+$(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
+	$(PYTHON) -m venv $(OLDEST)
+	$(OLDEST)/bin/python -m pip -qq install -c constraints-oldest.txt --index-url $(TORCH_INDEX) torch
+	$(OLDEST)/bin/python -m pip -qq install -c constraints-oldest.txt -e ".[fast]" clarabel hypothesis pytest pytest-xdist
 	@touch $@

@@ -2,13 +2,13 @@
 
 import pytest
 
-from optlayers.testing import LAWS, general_cases
+from optlayers.testing import general_cases, laws_for
 
 CASES = list(general_cases())
 COMPILED = ("polytope", "ball_and_polyhedron")  # `torch.compile` takes seconds
 TRIPLES = ("relative_entropy_ball", "power_cone")  # so do the searches for roots that their cones need
 QUICK = (
-    *("is_recognised", "is_feasible", "is_nonexpansive", "agrees_with_cvxpy", "has_adjoint_derivatives"),
+    *("is_recognised", "is_feasible", "is_nonexpansive", "agrees_with_general_solver", "has_adjoint_derivatives"),
     *("takes_batched_parameters", "passes_gradgradcheck"),
 )
 
@@ -25,7 +25,7 @@ def is_slow(case, law):
 PAIRS = [
     pytest.param(case, law, id=f"{case.name}-{name}", marks=[pytest.mark.slow] if is_slow(case, name) else [])
     for case in CASES
-    for name, law in LAWS.items()
+    for name, law in laws_for(case).items()
     if (case.name, name) not in LEFT_OUT
 ]
 

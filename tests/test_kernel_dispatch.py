@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from optlayers import FeasibleSet
-from optlayers.kernels import cpu, gpu
+from optlayers.kernels import cpu, dispatch, gpu
 from optlayers.kernels.dispatch import find
 
 
@@ -40,3 +40,39 @@ def test_traced_and_parametric_data_take_the_plain_form(monkeypatch):
     seen = []
     torch.func.vmap(lambda row: (seen.append(find("box_section", row)), row)[1])(v)
     assert seen == [None]
+
+
+def broken(*arguments):
+    raise TypeError("numba has changed")
+
+
+def test_kernels_do_without_numbas_internals(monkeypatch):
+    threads = pytest.importorskip("optlayers.kernels.cpu.threads")
+    monkeypatch.setattr(threads.team, "in_team", broken)
+    monkeypatch.setattr(threads.team, "is_available", lambda: True)
+    monkeypatch.setattr(threads, "_broken", [])
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 2)
+    v = torch.randn(2000, 64, dtype=torch.float64)
+    x = cp.Variable(64)
+    simplex = FeasibleSet([x >= 0, cp.sum(x) == 1])
+    with pytest.warns(RuntimeWarning, match="numba has changed") as caught:
+        y, again = (simplex.project(v) for _ in range(2))
+    assert len(caught) == 1
+    assert torch.equal(y, again)
+    torch.testing.assert_close(y[:5], simplex.project(v[:5]), rtol=0, atol=1e-12)
+
+
+def test_the_plain_form_serves_where_kernels_cannot_be_imported(monkeypatch):
+    pytest.importorskip("numba")
+    v = torch.randn(2000, 64, dtype=torch.float64)
+    x = cp.Variable(64)
+    simplex = FeasibleSet([x >= 0, cp.sum(x) == 1])
+    expected = simplex.project(v)
+    dispatch.module_of.cache_clear()
+    monkeypatch.setattr(dispatch, "import_module", broken)
+    with pytest.warns(RuntimeWarning, match="plain form") as caught:
+        y, again = (simplex.project(v) for _ in range(2))
+    dispatch.module_of.cache_clear()
+    assert len(caught) == 1
+    assert torch.equal(y, again)
+    torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)

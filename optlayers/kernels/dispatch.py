@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -30,14 +31,20 @@ def find(family: str | None, v: Tensor, *data: Tensor | None) -> ModuleType | No
         return None
     if has_tangent(v, *tensors):
         return None
-    return load_module(package.__name__, family)
+    return module_of(package.__name__, family)
 
 
 @cache
-def load_module(package: str, family: str) -> ModuleType | None:
-    """Return a family's module; not every package has all."""
+def module_of(package: str, family: str) -> ModuleType | None:
+    """Return a family's module; not every package has all. One that cannot be imported is done without."""
     name = f"{package}.{family}"
-    return None if find_spec(name) is None else import_module(name)
+    if find_spec(name) is None:
+        return None
+    try:
+        return import_module(name)
+    except Exception as error:  # the compilers' internals change between their versions
+        warnings.warn(f"the plain form is used, for {name} cannot be imported: {error}", RuntimeWarning, 2)
+        return None
 
 
 def is_batched(gradient: Tensor) -> bool:

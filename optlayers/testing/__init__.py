@@ -10,14 +10,14 @@ from __future__ import annotations
 from optlayers.sets.base import ClosedFormSet
 from optlayers.testing.cases import Case, cases
 from optlayers.testing.general_sets import general_cases
-from optlayers.testing.laws import LAWS
+from optlayers.testing.laws import LAWS, laws_for
 from optlayers.testing.oracle_laws import check_oracle, oracles_of
 
-__all__ = ["LAWS", "Case", "cases", "check_set", "general_cases"]
+__all__ = ["LAWS", "Case", "cases", "check_set", "general_cases", "laws_for"]
 
 
 def check_set(kind: type[ClosedFormSet]) -> None:
-    """Check a closed-form set against every law, on each of its examples, as constants and as parameters.
+    """Check a closed-form set against every law, on each of its examples, with data as constants and as parameters.
 
     So are the oracles that have a formula for it, see `optlayers.oracles`.
 
@@ -32,7 +32,7 @@ def check_set(kind: type[ClosedFormSet]) -> None:
         Naming the law, the example and what was found.
     """
     for case in cases(kind):
-        for name, law in LAWS.items():
+        for name, law in laws_for(case).items():
             try:
                 law(case)
             except Exception as error:

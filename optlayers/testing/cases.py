@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
+from typing import Literal
 
 import cvxpy as cp
 import numpy as np
@@ -14,6 +14,7 @@ from torch import Tensor
 
 from optlayers.feasible_set import FeasibleSet, Method, OnFailure
 from optlayers.sets.base import ClosedFormSet
+from optlayers.testing.outside import farthest_points
 
 _SEED = 0
 
@@ -41,6 +42,10 @@ class Case:
         Whether the set has no curved part, so that the general solver has exact second derivatives.
     huge : float
         The size of the largest points.
+    data : str
+        "constants" or "parameters" of the two cases of an example; "any" of a case alone.
+    constants : Case or None
+        The case with constants, of a case with the same data as parameters.
     """
 
     kind: type[ClosedFormSet] | None
@@ -53,6 +58,8 @@ class Case:
     repeatability: float = 1e-12
     is_polyhedral: bool = True
     huge: float = 1e9
+    data: Literal["any", "constants", "parameters"] = "any"
+    constants: Case | None = None
 
     @cached_property
     def feasible_set(self) -> FeasibleSet:
@@ -85,10 +92,20 @@ class Case:
         return scale * torch.randn(count, *self.shape, dtype=torch.float64, generator=generator)
 
     def feasible_points(self, count: int = 6) -> Tensor:
-        """Return points on the boundary and convex combinations of them, which lie inside."""
-        on = self.project(self.random_points(count))
+        """Return points of the set near its boundary, and convex combinations of them, which lie inside.
+
+        They are made from the constraints alone: the farthest points in random directions (up to a distance, should the
+        set be unbounded), by CVXPY with Clarabel, moved a little towards their mean, and onto the equalities.
+        """
+        if self.constants is not None:
+            return self.constants.feasible_points(count)
+        near = self._farthest[:count]
         weights = torch.softmax(torch.linspace(-1, 1, count * count, dtype=torch.float64).reshape(count, count), -1)
-        return torch.cat([on, (weights @ on.reshape(count, -1)).reshape(on.shape)])
+        return torch.cat([near, (weights @ near.reshape(count, -1)).reshape(near.shape)])
+
+    @cached_property
+    def _farthest(self) -> Tensor:
+        return torch.as_tensor(farthest_points(self.constraints, self.variable, self.random_points().numpy()))
 
     def special_points(self) -> Tensor:
         """Return points that break naive code: zero, ties, huge, tiny, feasible, on the boundary."""
@@ -97,24 +114,21 @@ class Case:
         mixed = random * torch.where(random > 0, self.huge, 1e-9)
         huge = [self.huge * random, self.huge + random]
         points = [zero, zero + 1, zero - 0.5, random.round(), 1e-9 * random, mixed, *huge]
-        return torch.cat([*points, self.feasible_points(3)])
+        return torch.cat([*points, self.project(self.random_points(3)), self.feasible_points(3)])
 
 
 def cases(kind: type[ClosedFormSet]) -> Iterator[Case]:
-    """Yield each example of a set twice: with constants, and with all data as parameters that may be."""
+    """Yield each example of a set with constants, and then with all data as parameters that may be."""
     for number, example in enumerate(kind.examples()):
         data = {key: value for key, value in example.items() if key not in ("size", "fixed")}
-        variable = cp.Variable(example["size"], name="x")
-        yield Case(kind, f"{kind.__name__}-{number}", variable, kind.constraints(variable, **data), [])
         free = {key: value for key, value in data.items() if key not in example.get("fixed", ())}
-        if free:
-            yield _parametric(kind, f"{kind.__name__}-{number}-parametric", example["size"], data, free)
-
-
-def _parametric(
-    kind: type[ClosedFormSet], name: str, size: tuple[int, ...], data: Mapping[str, Any], free: Mapping[str, Any]
-) -> Case:
-    variable = cp.Variable(size, name="x")
-    parameters = {key: cp.Parameter(np.shape(value), name=key, value=value) for key, value in free.items()}
-    constraints = kind.constraints(variable, **{**data, **parameters})
-    return Case(kind, name, variable, constraints, list(parameters.values()))
+        name, variable = f"{kind.__name__}-{number}", cp.Variable(example["size"], name="x")
+        case = Case(kind, name, variable, kind.constraints(variable, **data), [])
+        if not free:
+            yield case
+            continue
+        yield (case := replace(case, data="constants"))
+        parameters = {key: cp.Parameter(np.shape(value), name=key, value=value) for key, value in free.items()}
+        constraints = kind.constraints(variable, **{**data, **parameters})
+        given = list(parameters.values())
+        yield Case(kind, f"{name}-parametric", variable, constraints, given, data="parameters", constants=case)

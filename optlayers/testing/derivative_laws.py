@@ -10,7 +10,7 @@ from optlayers.testing.cases import Case
 from optlayers.testing.law import assert_close, law, scale_of
 
 
-@law
+@law("parameters")
 def passes_gradcheck(case: Case) -> None:
     """Reverse and forward derivatives, in the point and every parameter, are those of finite differences."""
     v = case.random_points(2).requires_grad_()
@@ -22,7 +22,7 @@ def passes_gradcheck(case: Case) -> None:
     )
 
 
-@law
+@law("parameters")
 def passes_gradgradcheck(case: Case) -> None:
     """Second derivatives are those of finite differences, or refused; the general solver has them for polyhedra."""
     if case.feasible_set.method == "general" and not case.is_polyhedral:
@@ -42,7 +42,7 @@ def passes_gradgradcheck(case: Case) -> None:
     torch.autograd.gradgradcheck(case.project, (v, *values), atol=1e-4, fast_mode=fast)
 
 
-@law
+@law("constants")
 def has_adjoint_derivatives(case: Case) -> None:
     """``<u, J w> = <J' u, w>``."""
     v, w, u = case.random_points(3)
@@ -52,7 +52,7 @@ def has_adjoint_derivatives(case: Case) -> None:
     assert_close((u * forward).sum(), (backward * w).sum(), scale_of(u) * scale_of(w), case.accuracy)
 
 
-@law
+@law("constants")
 def has_projection_jacobian(case: Case) -> None:
     """The Jacobian in the point is symmetric, with eigenvalues in [0, 1], and finite, at kinks too."""
     n = max(1, int(np.prod(case.shape)))
@@ -67,7 +67,7 @@ def has_projection_jacobian(case: Case) -> None:
         assert float(outside.max()) <= 1e-7, f"eigenvalues {eigenvalues} at {row}"
 
 
-@law
+@law("parameters")
 def has_finite_gradients(case: Case) -> None:
     """Gradients in the point and every parameter are finite everywhere."""
     v = case.special_points().requires_grad_()
@@ -77,7 +77,7 @@ def has_finite_gradients(case: Case) -> None:
         assert bool(gradient.isfinite().all())
 
 
-@law
+@law("parameters")
 def keeps_derivatives_under_autocast(case: Case) -> None:
     """Derivatives of single precision are the same inside an autocast region, in all modes."""
     weight, *points = case.random_points(3).float()

@@ -1,8 +1,9 @@
-"""What a law is, the list of them, and how closely numbers must agree."""
+"""What a law is, the list of them, which cases they are for, and how closely numbers must agree."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 from torch import Tensor
 
@@ -10,12 +11,27 @@ from optlayers.testing.cases import Case
 
 Law = Callable[[Case], None]
 LAWS: dict[str, Law] = {}
+_DATA: dict[str, str] = {}
 
 
-def law(function: Law) -> Law:
-    """Add a law to the list."""
-    LAWS[function.__name__] = function
-    return function
+def law(data: Literal["any", "constants", "parameters"] = "any") -> Callable[[Law], Law]:
+    """Add a law to the list.
+
+    Of an example that comes with its data as constants and as parameters, "constants" and "parameters" take only that
+    one: what `agrees_with_constants` holds to be equal is not tested twice.
+    """
+
+    def add(function: Law) -> Law:
+        LAWS[function.__name__], _DATA[function.__name__] = function, data
+        return function
+
+    return add
+
+
+def laws_for(case: Case) -> dict[str, Law]:
+    """Return the laws that are to be tested on a case."""
+    other = {"constants": "parameters", "parameters": "constants"}.get(case.data)
+    return {name: function for name, function in LAWS.items() if _DATA[name] != other}
 
 
 def scale_of(*tensors: Tensor) -> float:

@@ -31,7 +31,7 @@ def _holds(constraint: cp.Constraint, slack: float) -> bool:
     return float(np.max(constraint.violation())) <= slack
 
 
-@law
+@law()
 def is_recognised(case: Case) -> None:
     """The set is recognised from its own constraints, and no other set claims it; or it runs on the general solver."""
     pieces = case.feasible_set.compiled.pieces
@@ -46,7 +46,7 @@ def is_recognised(case: Case) -> None:
     assert case.kind in {piece.kind for piece in pieces}, case.feasible_set.explain()
 
 
-@law
+@law("constants")
 def is_idempotent(case: Case) -> None:
     """``P(P(v)) = P(v)``."""
     v = torch.cat([case.random_points(), case.special_points()])
@@ -55,14 +55,14 @@ def is_idempotent(case: Case) -> None:
         assert_close(again, y, scale_of(row), case.repeatability if scale_of(row) < 1e6 else case.accuracy)
 
 
-@law
+@law("constants")
 def fixes_feasible_points(case: Case) -> None:
     """``P(z) = z`` for feasible `z`."""
     z = case.feasible_points()
     assert_close(case.project(z), z, scale_of(z), case.accuracy)
 
 
-@law
+@law("constants")
 def is_feasible(case: Case) -> None:
     """CVXPY finds the constraints satisfied at the projection."""
     v = torch.cat([case.random_points(), case.special_points()])
@@ -73,7 +73,7 @@ def is_feasible(case: Case) -> None:
             assert _holds(constraint, case.accuracy * size), f"violates {constraint} at {row}"
 
 
-@law
+@law()
 def agrees_with_own_residual(case: Case) -> None:
     """The library's residual vanishes at the projection and does not elsewhere."""
     bound = case.feasible_set.bind(*case.values())
@@ -84,7 +84,7 @@ def agrees_with_own_residual(case: Case) -> None:
     assert bool((bound.violation(v) > 0)[moved].all())
 
 
-@law
+@law("constants")
 def is_nonexpansive(case: Case) -> None:
     """``||P(u) - P(v)|| <= ||u - v||``."""
     u = case.random_points(8)
@@ -93,7 +93,7 @@ def is_nonexpansive(case: Case) -> None:
     assert bool((moved <= (flat(u, case) - flat(v, case)).norm(dim=-1) * (1 + case.accuracy)).all())
 
 
-@law
+@law("constants")
 def obeys_variational_inequality(case: Case) -> None:
     """``<v - P(v), z - P(v)> <= 0`` for all feasible `z`: the definition of the nearest point."""
     z = flat(case.feasible_points(), case)
@@ -103,7 +103,7 @@ def obeys_variational_inequality(case: Case) -> None:
         assert float(products.max()) <= case.accuracy * scale_of(row) * scale_of(row, z) * len(row)
 
 
-@law
+@law()
 def keeps_to_units(case: Case) -> None:
     """``P_sK(s v) = s P_K(v)``: the set in other units has the same projections and derivatives, in both precisions."""
     if case.feasible_set.method == "general":

@@ -12,7 +12,7 @@ from optlayers.testing.cases import Case
 from optlayers.testing.law import assert_close, law, scale_of
 
 
-@law
+@law("constants")
 def takes_batches(case: Case) -> None:
     """Any batch dimensions and strides: each sample is projected alone."""
     v = case.random_points(6)
@@ -25,7 +25,7 @@ def takes_batches(case: Case) -> None:
     assert_close(case.project(v.movedim(0, -1).contiguous().movedim(-1, 0)), loop, 1.0, case.repeatability)
 
 
-@law
+@law("parameters")
 def takes_batched_parameters(case: Case) -> None:
     """Parameters that carry the batch give what each sample's own parameters give."""
     v = case.random_points(3)
@@ -37,7 +37,7 @@ def takes_batched_parameters(case: Case) -> None:
         assert_close(case.project(v[0], *values)[:1], loop[:1], 1.0, case.repeatability)
 
 
-@law
+@law()
 def keeps_dtypes(case: Case) -> None:
     """The result has the input's dtype; float32 is accurate to 1e-5, half types are computed in float32."""
     v = case.random_points()
@@ -53,24 +53,7 @@ def keeps_dtypes(case: Case) -> None:
         assert_close(case.project(v.float()).double(), exact, scale_of(v, exact), 1e-5)
 
 
-@law
-def ignores_the_default_dtype(case: Case) -> None:
-    """Values and gradients of float32 points do not depend on `torch.set_default_dtype`."""
-    v = case.random_points().float().requires_grad_()
-    bound = case.feasible_set.bind(*case.values(torch.float32))
-    expected, default = bound.project(v), torch.get_default_dtype()
-    torch.set_default_dtype(torch.float32 if default == torch.float64 else torch.float64)
-    try:
-        y = bound.project(v)
-        (gradient,) = torch.autograd.grad(y.square().sum(), v)
-        violation = bound.violation(v)
-    finally:
-        torch.set_default_dtype(default)
-    assert {y.dtype, gradient.dtype, violation.dtype} == {torch.float32}
-    assert_close(y, expected, scale_of(v), 1e-6)
-
-
-@law
+@law("parameters")
 def maps_under_vmap(case: Case) -> None:
     """`torch.func.vmap` over points and parameters gives what the batch gives; so do Jacobians under it."""
     v = case.random_points(3)
@@ -85,7 +68,7 @@ def maps_under_vmap(case: Case) -> None:
         )
 
 
-@law
+@law("parameters")
 def compiles(case: Case) -> None:
     """`torch.compile(fullgraph=True)` gives what eager mode gives, forward and backward."""
     v = case.random_points(3).requires_grad_()
@@ -108,9 +91,30 @@ def compiles(case: Case) -> None:
         assert_close(one, other, scale_of(other), max(1e-10, case.repeatability))
 
 
-@law
+@law("parameters")
 def copies(case: Case) -> None:
     """Deep copies and pickles project alike."""
     v, values = case.random_points(2), case.values()
     for other in (copy.deepcopy(case.feasible_set), pickle.loads(pickle.dumps(case.feasible_set))):
         assert_close(other.bind(*values).project(v), case.project(v), 1.0, 0.0)
+
+
+@law("parameters")
+def ignores_the_default_dtype(case: Case) -> None:
+    """Values and gradients are the same whatever torch's default dtype is, and the set is made under it."""
+    default, results = torch.get_default_dtype(), []
+    try:
+        for other in (torch.float32, torch.float64):
+            torch.set_default_dtype(other)
+            feasible_set, outcome = case.make(), []
+            for dtype in (torch.float32, torch.float64):
+                v = case.random_points(3).to(dtype).requires_grad_()
+                bound = feasible_set.bind(*case.values(dtype))
+                y = bound.project(v)
+                outcome += [y, *torch.autograd.grad(y.square().sum(), v), bound.violation(v)]
+            results.append(outcome)
+    finally:
+        torch.set_default_dtype(default)
+    for one, other in zip(*results, strict=True):
+        assert one.dtype == other.dtype
+        assert_close(one.double(), other.double(), scale_of(one), max(case.repeatability, torch.finfo(one.dtype).eps))

@@ -7,6 +7,7 @@ interpreter's lock. Both may be called from any thread, and after a fork, which 
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
@@ -18,6 +19,7 @@ import torch
 from optlayers.kernels.cpu import team
 
 _GRAIN = 1 << 14  # entries for which another thread is worth waking
+_broken: list[Exception] = []  # why `team`, which is written against numba's internals, does not work
 
 
 def over_rows(kernel: Callable[..., None], rows: int, n: int, *arguments: Any) -> None:
@@ -26,11 +28,23 @@ def over_rows(kernel: Callable[..., None], rows: int, n: int, *arguments: Any) -
     count = min(threads, rows, max(1, rows * n // _GRAIN))
     if count <= 1:
         kernel(0, rows, *arguments)
-    elif team.is_available():
-        if team.in_team(kernel)(threads, count, rows, *arguments):
-            raise RuntimeError(f"the kernel {kernel.__name__} failed")
-    else:
+    elif not _by_team(kernel, threads, count, rows, *arguments):
         _by_own_threads(kernel, rows, count, *arguments)
+
+
+def _by_team(kernel: Callable[..., None], threads: int, count: int, rows: int, *arguments: Any) -> bool:
+    """Run on torch's threads; return whether that was possible."""
+    if _broken or not team.is_available():
+        return False
+    try:
+        failed = team.in_team(kernel)(threads, count, rows, *arguments)
+    except Exception as error:
+        _broken.append(error)
+        warnings.warn(f"numba cannot compile for torch's threads; kernels run on others: {error}", RuntimeWarning, 3)
+        return False
+    if failed:
+        raise RuntimeError(f"the kernel {kernel.__name__} failed")
+    return True
 
 
 def _by_own_threads(kernel: Callable[..., None], rows: int, count: int, *arguments: Any) -> None:
