@@ -9,8 +9,6 @@ PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest --quiet --numprocesses auto 
 
 OLDEST := .venv-oldest
 CORE   := $(patsubst %,tests/test_%.py,laws general_laws layer torch_internals random_sets training_constrain)
-# Where CPU builds of old versions of torch are.
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
 .DEFAULT_GOAL := help
 .PHONY: demo test test-all test-oldest lint types format clean help
@@ -57,6 +55,6 @@ $(STAMP): pyproject.toml constraints.txt
 
 $(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
-	$(OLDEST)/bin/python -m pip -qq install -c constraints-oldest.txt --index-url $(TORCH_INDEX) torch
+	$(OLDEST)/bin/python -m pip -qq install -c constraints-oldest.txt torch
 	$(OLDEST)/bin/python -m pip -qq install -c constraints-oldest.txt -e ".[fast]" clarabel hypothesis pytest pytest-xdist
 	@touch $@
