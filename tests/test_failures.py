@@ -52,6 +52,13 @@ def with_auxiliary(constraints):
         (lambda w: with_auxiliary(lambda t: [cp.norm(w) <= t, t >= 2, t <= 1]), ["constraint 1", "constraint 2"]),
         (lambda w: with_auxiliary(lambda t: [w >= 0, cp.norm(t) <= 1, t >= 10]), ["constraint 1", "constraint 2"]),
         (lambda w: [w >= 1, cp.norm1(w) <= 1], ["constraint 0", "constraint 1"]),
+        (lambda w: [w >= 0, w <= 1, cp.norm(w - 5) <= 1], ["constraint 1", "constraint 2"]),
+        (lambda w: [w >= 0, w[0] >= 2, cp.norm(w) <= 1], ["constraint 1", "constraint 2"]),
+        (lambda w: [w >= 0, w <= 1, cp.norm(w) <= -1], ["constraint 2"]),
+        (lambda w: [cp.sum(w) >= 5, cp.sum(w) <= 9, cp.norm(w) <= 1], ["constraint 0", "constraint 2"]),
+        (lambda w: [cp.sum(w) >= 1, cp.sum(w) <= 9, cp.norm(w) <= -1], ["constraint 2"]),
+        (lambda w: [w[0] + w[1] == 1, w[1] + w[2] == 1, cp.norm(w) <= -1], ["constraint 2"]),
+        (lambda w: [w >= 0, w <= 1, cp.sum(w) >= 4, cp.sum(w) <= 5], ["constraint 1", "constraint 2"]),
     ],
 )
 def test_empty_sets_name_the_constraints_at_fault(w, constraints, named):

@@ -48,6 +48,11 @@ class Range(Generic[T]):
         both = (self.lower,) if self.is_fixed else (self.lower, self.upper)
         return tuple(bound for bound in both if bound is not None)
 
+    @property
+    def sides(self) -> list[tuple[float, T]]:
+        """The bounds that there are, each with its side: 1 from below, -1 from above."""
+        return [(side, bound) for side, bound in ((1.0, self.lower), (-1.0, self.upper)) if bound is not None]
+
     def with_bounds(self, bounds: Sequence[S]) -> Range[S]:
         """Return the range with others in place of `bounds`."""
         if self.is_fixed:

@@ -149,9 +149,8 @@ class CompiledSet:
         """Return for which samples no closed form is known to be empty; None: for all, whatever the parameters are."""
         result: Tensor | None = None
         for number, part in self._doubtful:
-            amount = part.infeasibility(values) if number is None else sets[number].infeasibility()
-            if amount is not None:
-                holds = (amount <= tolerance(values.dtype)).flatten(-2).all(-1)
+            for check in part.checks(values) if number is None else sets[number].checks():
+                holds = (check.amount <= tolerance(values.dtype)).flatten(-2).all(-1)
                 result = holds if result is None else result & holds
         return result
 

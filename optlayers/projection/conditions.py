@@ -16,8 +16,9 @@ from optlayers.parametric.maps import Values
 from optlayers.parametric.symbolic import Affine
 from optlayers.projection.pieces import Piece
 from optlayers.recognition.blocks import Conditions
+from optlayers.sets import Check
 
-_MOST_CHECKS = 100  # failures that are looked into for a message
+_MOST_FAILURES = 100  # blocks whose failures are looked into for a message
 
 
 @dataclass(frozen=True)
@@ -36,12 +37,12 @@ class Condition:
         self.kind, self.alpha = kind, alpha
         self.is_parametric = not offset.is_constant
         own = [set(rows.sources_of(k)) for k in range(len(rows))]
-        self.sources = own if kind in ("zero", "nonneg") else [set().union(*own)] * len(own)
+        self._sources = own if kind in ("zero", "nonneg") else [set().union(*own)] * len(own)
         self.slack = offset.compile(starts)
         self.size = Affine(np.abs(offset.constant), abs(offset.linear)).compile(starts)
 
-    def infeasibility(self, values: Values) -> Tensor:
-        """Return by how much each row fails, relative to its terms: ``(*batch, 1, rows)``."""
+    def checks(self, values: Values) -> list[Check]:
+        """Return one check; its amounts are relative to the terms of each row, ``(*batch, 1, rows)``."""
         slack = self.slack(values)
         size = self.size(Values(tuple(t.abs() for t in values.tensors), values.dtype, values.device))
         if self.kind == "zero":
@@ -50,11 +51,11 @@ class Condition:
             amount = -slack
         else:
             amount, size = (slack - member(self.kind, self.alpha, slack)).abs(), size.amax(-1, keepdim=True)
-        return (amount / (1 + size)).unsqueeze(-2)
+        return [Check((amount / (1 + size)).unsqueeze(-2), lambda block: self._sources)]
 
-    def blame(self, block: int, check: int) -> set[int]:
-        """Return the user's constraints that row number `check` comes from."""
-        return self.sources[check]
+    def sources_of(self, check: Check, block: int) -> list[set[int]]:
+        """Return the user's constraints that each row comes from."""
+        return self._sources
 
 
 def make_conditions(conditions: Conditions, form: ConicForm, starts: Sequence[int]) -> list[Condition]:
@@ -67,15 +68,15 @@ def make_conditions(conditions: Conditions, form: ConicForm, starts: Sequence[in
 def find_conflicts(part: Piece | Condition, values: Values, labels: Sequence[str]) -> list[Conflict]:
     """Return why a part is empty for some samples, one conflict for each group of constraints at fault."""
     with torch.no_grad():
-        amount = part.infeasibility(values)
-    failed = None if amount is None else amount > tolerance(values.dtype)
-    if failed is None or not bool(failed.any()):
-        return []
+        checks = part.checks(values)
     groups: dict[tuple[int, ...], Tensor] = {}
-    pairs = failed.reshape(-1, *failed.shape[-2:]).any(0).nonzero()[:_MOST_CHECKS]
-    for block, check in pairs.tolist():
-        sources, samples = tuple(sorted(part.blame(block, check))), failed[..., block, check]
-        groups[sources] = samples | groups[sources] if sources in groups else samples
+    for check in checks:
+        failed = check.amount > tolerance(values.dtype)
+        blocks = failed.reshape(-1, *failed.shape[-2:]).any(-1).any(0).nonzero().flatten()
+        for block in blocks[:_MOST_FAILURES].tolist():
+            for at_fault, samples in check.conflicts(failed[..., block, :], part.sources_of(check, block)):
+                sources = tuple(sorted(at_fault))
+                groups[sources] = samples | groups[sources] if sources in groups else samples
     return [Conflict(tuple(labels[source] for source in sources), samples) for sources, samples in groups.items()]
 
 

@@ -18,7 +18,7 @@ from optlayers.parametric.symbolic import Data, stack
 from optlayers.projection.ties import Tied, tie_sources, untie
 from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.one_sided import without_one_sided
-from optlayers.sets import REGISTRY, ClosedFormSet
+from optlayers.sets import REGISTRY, Check, ClosedFormSet
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,14 +79,14 @@ class Piece:
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"_bound": {}}
 
-    def infeasibility(self, values: Values) -> Tensor | None:
-        """Return the infeasibility of each block, ``(*batch, blocks, checks)``, or None."""
-        return self.bind(values).infeasibility()
+    def checks(self, values: Values) -> list[Check]:
+        """Return the checks of the set, their amounts ``(*batch, blocks, k)``."""
+        return self.bind(values).checks()
 
-    def blame(self, block: int, check: int) -> set[int]:
-        """Return the user's constraints that make a check of a block fail."""
+    def sources_of(self, check: Check, block: int) -> list[set[int]]:
+        """Return the user's constraints that make each condition of a check fail for a block."""
         tied = set() if self.ties is None else tie_sources(self.blocks[block])
-        return self.kind.blame(self.matched[block], check) | tied
+        return [sources | tied for sources in check.sources(self.matched[block])]
 
 
 @dataclass(frozen=True, eq=False)

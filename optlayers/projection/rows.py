@@ -72,7 +72,7 @@ class BlockRows:
         if slack < bounded:
             return self.block.bound_sources(np.array([self.structure.bounded[slack]]), 1 if side > 0 else -1)
         if slack < bounded + linear:
-            return set(self.block.rows[slack - bounded].sources)
+            return self.block.rows[slack - bounded].sources_at(side)
         start = bounded + linear
         for cone in sorted(self.block.cones, key=_alike):
             start += cone.normals.shape[0]

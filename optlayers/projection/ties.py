@@ -16,7 +16,7 @@ from torch import Tensor
 from optlayers.parametric.sparse import nonzeros
 from optlayers.parametric.symbolic import Affine, Data, Derived, as_number, largest, smallest
 from optlayers.recognition.block import Block, Row
-from optlayers.sets.base import ClosedFormSet
+from optlayers.sets.base import Check, ClosedFormSet
 
 _MOST_OTHERS = 50  # rows besides ties; no closed form is that of so many, but for affine sets
 
@@ -74,7 +74,7 @@ def _is_tie(row: Row) -> bool:
 
 def tie_sources(block: Block) -> set[int]:
     """Return the user's constraints that tie entries."""
-    return {source for row in block.rows if _is_tie(row) for source in row.sources}
+    return set().union(*(row.sources for row in block.rows if _is_tie(row)))
 
 
 def _product(one: np.ndarray | sp.csr_array, matrix: np.ndarray) -> np.ndarray:
@@ -125,9 +125,9 @@ class Tied:
         """Return ``T P(T' v)``."""
         return self.inner.project(v @ self.matrix) @ self.matrix.mT
 
-    def infeasibility(self) -> Tensor | None:
-        """Return the infeasibility of the set before the isometry."""
-        return self.inner.infeasibility()
+    def checks(self) -> list[Check]:
+        """Return the checks of the set before the isometry."""
+        return self.inner.checks()
 
     def relaxed(self) -> Tied:
         """Return the image of the relaxed set."""

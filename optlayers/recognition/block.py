@@ -26,13 +26,23 @@ class Row:
     ----------
     normal : Affine, shape (n,)
     range : Range of data of shape ()
-    sources : tuple of int
-        The user's constraints that the bounds come from.
+    below, above : tuple of int
+        The user's constraints that the lower bound comes from, and the upper one.
     """
 
     normal: Affine
     range: Range[Data]
-    sources: tuple[int, ...]
+    below: tuple[int, ...]
+    above: tuple[int, ...]
+
+    @property
+    def sources(self) -> set[int]:
+        """The user's constraints that the bounds come from."""
+        return self.sources_at(0)
+
+    def sources_at(self, side: float) -> set[int]:
+        """Return the user's constraints that bound the row from the given side (0: both)."""
+        return {*(self.below if side >= 0 else ()), *(self.above if side <= 0 else ())}
 
     @property
     def lower(self) -> Data | None:
@@ -120,12 +130,27 @@ class Block:
         entry, source, own = self.bounds
         return set(source[chosen[entry] & (side[entry] * own >= 0)].tolist())
 
+    def sources_by_entry(self, side: int = 0) -> list[set[int]]:
+        """Return the user's constraints that bound each entry, from the given side (0: both)."""
+        result: list[set[int]] = [set() for _ in range(self.size + self.auxiliary)]
+        for entry, source, own in self.bounds.T.tolist():
+            if side * own >= 0:
+                result[entry].add(source)
+        return result
+
+    def row_sources(self, side: float = 0) -> set[int]:
+        """Return the user's constraints that bound the rows, from the given side (0: both)."""
+        return set().union(*(row.sources_at(side) for row in self.rows))
+
+    @property
+    def cone_sources(self) -> set[int]:
+        """The user's constraints that the cones come from."""
+        return {source for cone in self.cones for source in cone.sources}
+
     @property
     def sources(self) -> set[int]:
         """The user's constraints that touch the block."""
-        result = set(self.bounds[1].tolist())
-        result |= {source for row in self.rows for source in row.sources}
-        return result | {source for cone in self.cones for source in cone.sources}
+        return set(self.bounds[1].tolist()) | self.row_sources() | self.cone_sources
 
     def summary(self) -> str:
         """Say what the block consists of."""

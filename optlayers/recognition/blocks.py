@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -107,7 +108,7 @@ class _Assembly:
         local = np.searchsorted(columns, np.concatenate([np.zeros(0, dtype=np.int64), *groups]))
         ends = np.cumsum([len(own) for own in groups], dtype=np.int64).tolist()
         local_rows = tuple(
-            Row(_spread(row.normal, local[end - len(own) : end], len(columns)), row.range, row.sources)
+            dataclasses.replace(row, normal=_spread(row.normal, local[end - len(own) : end], len(columns)))
             for (own, row), end in zip(rows, ends, strict=True)
         )
         bounds = self.bounds[:, ranges(*(np.searchsorted(self.bounds[0], columns, side=s) for s in ("left", "right")))]

@@ -37,7 +37,7 @@ def without_one_sided(block: Block) -> tuple[Block, None] | None:
     matrix = sp.csr_array((slope[first], (entry[first], auxiliary[first])), shape=(n, block.auxiliary))
     normal = add(budget.slopes, budget.weights.mapped(matrix))
     lower, upper = (None if bound is None else select(bound, np.arange(n)) for bound in bounds)
-    row = Row(normal, Range(None, budget.level), tuple({source: None for r in block.rows for source in r.sources}))
+    row = Row(normal, Range(None, budget.level), (), tuple(sorted(block.row_sources())))
     own = block.bounds[:, block.bounds[0] < n]
     return dataclasses.replace(block, auxiliary=0, lower=lower, upper=upper, rows=(row,), bounds=own), None
 

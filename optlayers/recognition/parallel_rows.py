@@ -102,8 +102,8 @@ def _merge(normal: Affine, members: list[tuple[Affine, bool, float, tuple[int, .
     low = largest([level for level, _ in below]) if below else None
     high = smallest([level for level, _ in above]) if above else None
     is_fixed = isinstance(low, Affine) and isinstance(high, Affine) and _equal(low, high)
-    sources = tuple(dict.fromkeys(source for _, sources in [*below, *above] for source in sources))
-    return Row(normal, Range(low, low if is_fixed else high, is_fixed), sources)
+    sources = (tuple({s: None for _, sources in side for s in sources}) for side in (below, above))
+    return Row(normal, Range(low, low if is_fixed else high, is_fixed), *sources)
 
 
 def _tightest(
@@ -142,5 +142,6 @@ def without_implied(
         low = None if smallest_sum >= as_number(row.lower, -np.inf) else row.lower
         high = None if largest_sum <= as_number(row.upper, np.inf) else row.upper
         if low is not None or high is not None:
-            result.append((columns, Row(row.normal, Range(low, high), row.sources)))
+            below, above = (() if low is None else row.below), (() if high is None else row.above)
+            result.append((columns, Row(row.normal, Range(low, high), below, above)))
     return result

@@ -136,8 +136,8 @@ class DykstraPiece:
         """Return which blocks have a member that is empty by itself."""
         result = torch.zeros(len(self.blocks), dtype=torch.bool, device=values.device)
         for member in self.members:
-            amount = member.infeasibility(values)
-            result = result if amount is None else result | (amount > tolerance(values.dtype)).any(-1)
+            for check in member.checks(values):
+                result = result | (check.amount > tolerance(values.dtype)).any(-1)
         return result
 
     @torch.no_grad()

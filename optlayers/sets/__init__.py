@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import pkgutil
 
-from optlayers.sets.base import REGISTRY, ClosedFormSet, register
+from optlayers.sets.base import REGISTRY, Check, ClosedFormSet, register
 
 for _module in pkgutil.iter_modules(__path__):
     importlib.import_module(f"{__name__}.{_module.name}")
 
-__all__ = ["REGISTRY", "ClosedFormSet", "register"]
+__all__ = ["REGISTRY", "Check", "ClosedFormSet", "register"]

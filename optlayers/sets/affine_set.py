@@ -15,7 +15,7 @@ from torch import Tensor
 from optlayers.parametric.range import relative
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
-from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, register
 
 
 @register
@@ -73,16 +73,10 @@ class AffineSet(ClosedFormSet):
         excess = torch.einsum("...rn,...n->...r", self.basis, v) - self.coordinates
         return torch.einsum("...rn,...r->...n", self.basis, excess)
 
-    def infeasibility(self) -> Tensor | None:
+    def checks(self) -> list[Check]:
         if self.mismatch is None:
-            return None
-        return relative(self.mismatch.abs(), self.right.abs().amax(-1, keepdim=True))
-
-    @classmethod
-    def blame(cls, block: Block, check: int) -> set[int]:
-        _, combination, dependent = _factor(_unit_rows(block)[0])
-        rows = [*np.flatnonzero(np.abs(combination[check]) > 1e-9), dependent[check]]
-        return {source for row in rows for source in block.rows[row].sources}
+            return []
+        return [Check(relative(self.mismatch.abs(), self.right.abs().amax(-1, keepdim=True)), _dependent_sources)]
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:
@@ -98,6 +92,15 @@ def _unit_rows(block: Block) -> tuple[np.ndarray, np.ndarray]:
     matrix = np.stack([row.normal.constant for row in block.rows])
     length = np.linalg.norm(matrix, axis=1)
     return matrix / length[:, None], length
+
+
+def _dependent_sources(block: Block) -> list[set[int]]:
+    """Return, for each dependent equation, the user's constraints that it and those that it depends on come from."""
+    _, combination, dependent = _factor(_unit_rows(block)[0])
+    return [
+        set().union(*(block.rows[k].sources for k in (row, *np.flatnonzero(np.abs(weights) > 1e-9))))
+        for row, weights in zip(dependent, combination, strict=True)
+    ]
 
 
 def _factor(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

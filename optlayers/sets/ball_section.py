@@ -17,7 +17,7 @@ from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block
 from optlayers.recognition.quadratic import leg, match_norm, safe_norm
 from optlayers.sets.affine_set import AffineSet
-from optlayers.sets.base import ClosedFormSet, join_checks, register
+from optlayers.sets.base import Check, ClosedFormSet, register
 from optlayers.sets.l2_ball import L2Ball
 
 
@@ -68,13 +68,11 @@ class BallSection(ClosedFormSet):
         radius = leg(self.radius, center - self.center)
         return L2Ball(center, radius).project(self._plane.project(v))
 
-    def infeasibility(self) -> Tensor | None:
-        """Check that the affine set reaches the ball, the radius, and the affine set."""
+    def checks(self) -> list[Check]:
+        """Check the radius, the affine set, and that it reaches the ball."""
         distance = safe_norm(self._plane.project(self.center) - self.center)
-        own = self._plane.infeasibility()
-        checks = [relative(distance - self.radius, self.radius, distance).unsqueeze(-1), -self.radius.unsqueeze(-1)]
-        checks += [] if own is None else [own]
-        return join_checks(checks)
+        reach = relative(distance - self.radius, self.radius, distance)
+        return [Check.one(-self.radius, lambda block: block.cone_sources), *self._plane.checks(), Check.one(reach)]
 
     def relaxed(self) -> BallSection:
         """Take the point between affine set and ball, where these do not meet.
@@ -88,13 +86,6 @@ class BallSection(ClosedFormSet):
         moved = self.coordinates + share * (inside - self.coordinates)
         reach = torch.where(empty, radius + (distance - radius) * 2 / 3, radius)
         return dataclasses.replace(self, coordinates=moved, radius=reach)
-
-    @classmethod
-    def blame(cls, block: Block, check: int) -> set[int]:
-        if check >= 2:
-            return AffineSet.blame(block, check - 2)
-        ball = {source for cone in block.cones for source in cone.sources}
-        return block.sources if check == 0 else ball
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cvxpy as cp
@@ -15,7 +16,7 @@ from torch import Tensor
 from optlayers.parametric.range import Range, relative
 from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.quadratic import leg, match_norm
-from optlayers.sets.base import ClosedFormSet, join_checks, register
+from optlayers.sets.base import Check, ClosedFormSet, register
 from optlayers.sets.l2_ball import L2Ball
 from optlayers.sets.slab import Slab
 
@@ -77,16 +78,16 @@ class BallSlab(ClosedFormSet):
         radius = leg(self.radius, center - self.center)
         return L2Ball(center, radius).project(plane.project(v))
 
-    def infeasibility(self) -> Tensor | None:
-        """Check the slab, that it reaches the ball, and the radius."""
-        level = (self.normal * self.center).sum(-1)
-        gap = self.level.clamp(level) - level
+    def checks(self) -> list[Check]:
+        """Check the radius, the slab, and that it reaches the ball from both sides."""
+        checks = [Check.one(-self.radius, lambda block: block.cone_sources), *Slab(self.normal, self.level).checks()]
         length = self.normal.square().sum(-1).sqrt()
-        excess = gap.abs() / torch.where(length > 0, length, 1.0) - self.radius
-        own = Slab(self.normal, self.level).infeasibility()
-        checks = [relative(excess, self.radius).unsqueeze(-1), -self.radius.unsqueeze(-1)]
-        checks += [] if own is None else [own]
-        return join_checks(checks)
+        length = torch.where(length > 0, length, 1.0)
+        level = (self.normal * self.center).sum(-1)
+        for side, bound in self.level.sides:
+            excess = side * (bound - level) / length - self.radius
+            checks.append(Check.one(relative(excess, self.radius), partial(_side_sources, side)))
+        return checks
 
     def relaxed(self) -> BallSlab:
         """Let bounds that cross meet halfway; then, out of reach, take the point between slab and ball.
@@ -103,12 +104,6 @@ class BallSlab(ClosedFormSet):
         reached = level + gap.sign() * reach * length
         return BallSlab(self.normal, allowed.replaced(empty, reached), self.center, reach)
 
-    @classmethod
-    def blame(cls, block: Block, check: int) -> set[int]:
-        ball = {source for cone in block.cones for source in cone.sources}
-        slab = {source for row in block.rows for source in row.sources}
-        return ball | slab if check == 0 else ball if check == 1 else slab
-
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:
         center, normal = np.array([0.5, -1.0, 0.3, 1.0]), np.array([1.0, -2.0, 0.5, 3.0])
@@ -117,3 +112,7 @@ class BallSlab(ClosedFormSet):
         yield {**ball, "upper": np.array(4.0)}
         yield {**ball, "lower": np.array(6.0), "upper": np.array(7.0)}
         yield {**ball, "normal": 1e-3 * normal, "lower": np.array(6e-3)}
+
+
+def _side_sources(side: float, block: Block) -> set[int]:
+    return block.cone_sources | block.row_sources(side)

@@ -3,15 +3,53 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, TypeVar
 
 import cvxpy as cp
-import torch
 from torch import Tensor
 
 from optlayers.recognition.block import Block, Fields
 
+
+@dataclass(frozen=True, eq=False)
+class Check:
+    """Conditions for a set not to be empty, and the user's constraints at fault where they fail.
+
+    Attributes
+    ----------
+    amount : Tensor, shape (*batch, k)
+        By how much each of `k` conditions fails, relative to the data.
+    sources : callable
+        From a block to the constraints at fault for each condition, `k` sets.
+    is_joint : bool
+        Whether the conditions that fail do so together, all by the fault of all their constraints.
+    """
+
+    amount: Tensor
+    sources: Callable[[Block], Sequence[set[int]]]
+    is_joint: bool = False
+
+    @staticmethod
+    def one(amount: Tensor, sources: Callable[[Block], set[int]] = lambda block: block.sources) -> Check:
+        """Return the check of one condition, ``(*batch,)``; all constraints of the block are at fault by default."""
+        return Check(amount.unsqueeze(-1), lambda block: [sources(block)])
+
+    def conflicts(self, failed: Tensor, sources: Sequence[set[int]]) -> Iterable[tuple[set[int], Tensor]]:
+        """Yield constraints at fault and the samples, ``(*batch,)``, for conditions that fail in one block."""
+        if self.is_joint:
+            patterns = failed.reshape(-1, failed.shape[-1]).unique(dim=0)
+            for pattern in patterns[patterns.any(-1)][:_MOST_CONFLICTS]:
+                members = pattern.nonzero().flatten().tolist()
+                yield set().union(*(sources[k] for k in members)), (failed == pattern).all(-1)
+        else:
+            failing = failed.reshape(-1, failed.shape[-1]).any(0).nonzero().flatten()
+            for k in failing[:_MOST_CONFLICTS].tolist():
+                yield sources[k], failed[..., k]
+
+
+_MOST_CONFLICTS = 100  # of one check and block, for a message
 REGISTRY: list[type[ClosedFormSet]] = []
 
 
@@ -31,7 +69,7 @@ class ClosedFormSet(ABC):
     leading dimensions of the fields are batch dimensions, and broadcast against those of the point.
 
     Must be defined: `name`, `constraints`, `match`, `project`, `examples`. May be overridden: `label`,
-    `infeasibility`, `relaxed`, `blame`; `kernels` and `fused`; and `is_twice_differentiable`, where second derivatives
+    `checks`, `relaxed`; `kernels` and `fused`; and `is_twice_differentiable`, where second derivatives
     raise NotImplementedError (see `optlayers.autograd.first_order`).
     """
 
@@ -83,24 +121,10 @@ class ClosedFormSet(ABC):
         """Name the special case that the block is, for `explain`."""
         return cls.name
 
-    def infeasibility(self) -> Tensor | None:
-        """Return by how much each condition for being non-empty fails, relative to the data: ``(*batch, checks)``.
-
-        None says that such a set is never empty.
-        """
-        return None
+    def checks(self) -> list[Check]:
+        """Return what must hold for the set not to be empty; nothing where it never is."""
+        return []
 
     def relaxed(self) -> ClosedFormSet:
         """Return the set with each empty sample replaced by its least-infeasible points."""
         return self
-
-    @classmethod
-    def blame(cls, block: Block, check: int) -> set[int]:
-        """Return the user's constraints that make condition number `check` of `infeasibility` fail."""
-        return block.sources
-
-
-def join_checks(checks: Sequence[Tensor]) -> Tensor:
-    """Return conditions ``(*batch, checks)`` side by side; batch dimensions broadcast."""
-    batch = torch.broadcast_shapes(*(check.shape[:-1] for check in checks))
-    return torch.cat([check.expand(*batch, check.shape[-1]) for check in checks], -1)

@@ -15,7 +15,7 @@ from optlayers.kernels.fused import rows_of
 from optlayers.parametric.range import Range, clamp
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
-from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, register
 from optlayers.sets.search.section_search import stored_free_mask
 
 
@@ -83,16 +83,13 @@ class Box(ClosedFormSet):
     def _pull(self, gradient: Tensor, y: Tensor) -> Tensor:
         return gradient * stored_free_mask(y, self.lower, self.upper)
 
-    def infeasibility(self) -> Tensor | None:
-        return self.range.crossing()
+    def checks(self) -> list[Check]:
+        crossing = self.range.crossing()
+        return [] if crossing is None else [Check(crossing, Block.sources_by_entry)]
 
     def relaxed(self) -> Box:
         entries = self.range.uncrossed()
         return Box(entries.lower, entries.upper)
-
-    @classmethod
-    def blame(cls, block: Block, check: int) -> set[int]:
-        return block.bound_sources(np.array([check]))
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:

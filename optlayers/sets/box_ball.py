@@ -17,7 +17,7 @@ from optlayers.parametric.range import clamp, relative
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
 from optlayers.recognition.quadratic import leg, match_norm, safe_norm, unit_and_norm
-from optlayers.sets.base import ClosedFormSet, join_checks, register
+from optlayers.sets.base import Check, ClosedFormSet, register
 from optlayers.sets.box import Box
 from optlayers.sets.search.ball_search import search_scale
 
@@ -89,15 +89,17 @@ class BoxBall(ClosedFormSet):
         y = y + (clamp(y.detach(), self.lower, self.upper) - y).detach()
         return torch.where(outside.unsqueeze(-1), y, box)
 
-    def infeasibility(self) -> Tensor | None:
-        """Check that the box reaches the ball, the radius, and that the box's bounds do not cross."""
+    def checks(self) -> list[Check]:
+        """Check the radius, that the box's bounds do not cross, and that it reaches the ball."""
         gap = clamp(self.center, self.lower, self.upper) - self.center
         excess = (safe_norm(gap) - self.radius).unsqueeze(-1)
-        size = gap.abs().amax(-1, keepdim=True)
-        checks = [relative(excess, self.radius.unsqueeze(-1), size), -self.radius.unsqueeze(-1)]
-        crossed = Box(self.lower, self.upper).infeasibility()
-        checks += [] if crossed is None else [crossed]
-        return join_checks(checks)
+        excess = relative(excess, self.radius.unsqueeze(-1), gap.abs().amax(-1, keepdim=True))
+        apart = torch.where(torch.cat([gap, -gap], -1) <= 0, -1.0, excess)
+        return [
+            Check.one(-self.radius, lambda block: block.cone_sources),
+            *Box(self.lower, self.upper).checks(),
+            Check(apart, _side_sources, is_joint=True),
+        ]
 
     def relaxed(self) -> BoxBall:
         """Let bounds that cross meet halfway; then, out of reach, take the point between box and ball.
@@ -119,13 +121,6 @@ class BoxBall(ClosedFormSet):
             torch.where(empty, distance, radius),
         )
 
-    @classmethod
-    def blame(cls, block: Block, check: int) -> set[int]:
-        ball = {source for cone in block.cones for source in cone.sources}
-        if check == 0:
-            return block.sources
-        return ball if check == 1 else block.bound_sources(np.array([check - 2]))
-
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:
         zeros, center = np.zeros(4), np.array([0.5, -1.0, 0.3, 1.0])
@@ -140,3 +135,9 @@ class BoxBall(ClosedFormSet):
 
 
 _ZEROS = ("lower", "center")
+
+
+def _side_sources(block: Block) -> list[set[int]]:
+    """Return the user's constraints of the ball and each lower bound, then those of the ball and each upper bound."""
+    bounds = (*block.sources_by_entry(1), *block.sources_by_entry(-1))
+    return [block.cone_sources | sources for sources in bounds]

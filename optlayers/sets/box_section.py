@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cvxpy as cp
@@ -15,7 +16,8 @@ from optlayers.autograd.tracing import is_traced
 from optlayers.parametric.range import Range, clamp, relative
 from optlayers.parametric.symbolic import Affine
 from optlayers.recognition.block import Block, Fields
-from optlayers.sets.base import ClosedFormSet, join_checks, register
+from optlayers.sets.base import Check, ClosedFormSet, register
+from optlayers.sets.box import Box
 from optlayers.sets.search.section_kernels import project_fused, project_in_place
 from optlayers.sets.search.section_search import free_mask, search
 
@@ -138,21 +140,21 @@ class BoxSection(ClosedFormSet):
         high = torch.where(normal > 0, upper, torch.where(normal < 0, lower, 0.0))
         return normal, low, high
 
-    def infeasibility(self) -> Tensor | None:
-        """Check that the total is not above reach, not below it, that its bounds do not cross, nor any entry's."""
+    def misses(self) -> list[tuple[float, Tensor]]:
+        """Return by how much each bound of the total is out of reach, with its side: 1 from below, -1 from above."""
         normal, low, high = self.extremes()
-        checks = []
-        for bound, sign, point in ((self.total.lower, 1.0, high), (self.total.upper, -1.0, low)):
-            reach = torch.where(normal == 0, 0.0, normal * point)
-            if bound is None:
-                checks.append(-torch.ones_like(reach[..., :1]))
-            else:
-                excess = sign * (bound - reach.sum(-1))
-                checks.append(relative(excess, bound, reach.abs().sum(-1)).unsqueeze(-1))
-        crossing, entries = self.total.crossing(), Range(self.lower, self.upper).crossing()
-        checks.append(-torch.ones_like(checks[0]) if crossing is None else crossing.unsqueeze(-1))
-        checks += [] if entries is None else [entries]
-        return join_checks(checks)
+        result = []
+        for side, bound in self.total.sides:
+            reach = torch.where(normal == 0, 0.0, normal * (high if side > 0 else low))
+            result.append((side, relative(side * (bound - reach.sum(-1)), bound, reach.abs().sum(-1))))
+        return result
+
+    def checks(self) -> list[Check]:
+        """Check that bounds do not cross, and that the total's are in reach."""
+        crossing = self.total.crossing()
+        checks = [] if crossing is None else [Check.one(crossing, Block.row_sources)]
+        checks += Box(self.lower, self.upper).checks()
+        return checks + [Check.one(amount, partial(_reach_sources, side)) for side, amount in self.misses()]
 
     def relaxed(self) -> BoxSection:
         """Minimise squared violations: bounds that cross meet halfway; then, out of reach, all entries give way.
@@ -163,12 +165,11 @@ class BoxSection(ClosedFormSet):
         entries = Range(self.lower, self.upper).uncrossed()
         section = BoxSection(self.normal, entries.lower, entries.upper, self.total.uncrossed())
         normal, low, high = section.extremes()
-        for bound, sign, corner in ((section.total.lower, 1.0, high), (section.total.upper, -1.0, low)):
-            if bound is None:
-                continue
-            moves = normal != 0
+        moves = normal != 0
+        for side, bound in section.total.sides:
+            corner = high if side > 0 else low
             distance = bound - torch.where(moves, normal * corner, 0.0).sum(-1)
-            empty = (sign * distance > 0).unsqueeze(-1)
+            empty = (side * distance > 0).unsqueeze(-1)
             step = torch.where(empty, distance.unsqueeze(-1), 0.0) / (1 + normal.square().sum(-1, keepdim=True))
             point = torch.where(empty & moves, corner, 0.0) + step * normal
             total = torch.where(empty.squeeze(-1), (normal * point).sum(-1), bound)
@@ -181,17 +182,6 @@ class BoxSection(ClosedFormSet):
                 section.total.replaced(empty.squeeze(-1), total),
             )
         return section
-
-    @classmethod
-    def blame(cls, block: Block, check: int) -> set[int]:
-        if check >= 3:
-            return block.bound_sources(np.array([check - 3]))
-        (row,) = block.rows
-        if check == 2:
-            return set(row.sources)
-        normal = row.normal.constant if row.normal.is_constant else np.zeros(block.size)
-        sides = np.sign(normal).astype(np.int64) * (-1 if check == 0 else 1)
-        return block.bound_sources(np.arange(block.size), sides) | set(row.sources)
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:
@@ -219,3 +209,11 @@ def _with_one_free(free: Tensor, beyond: Tensor, square: Tensor) -> Tensor:
 
 def _is_ones(normal: Affine) -> bool:
     return normal.is_constant and bool(np.all(normal.constant == 1.0))
+
+
+def _reach_sources(side: float, block: Block) -> set[int]:
+    """Return the user's constraints that keep the total of a section from its bound on a side."""
+    (row,) = block.rows
+    normal = row.normal.constant if row.normal.is_constant else np.zeros(block.size)
+    sides = -np.sign(side * normal).astype(np.int64)
+    return block.bound_sources(np.arange(block.size), sides) | row.sources_at(side)

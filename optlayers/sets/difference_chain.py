@@ -17,7 +17,7 @@ from optlayers.parametric.range import relative
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block, Row
 from optlayers.recognition.chains import in_order, order_field, read_chain
-from optlayers.sets.base import ClosedFormSet, join_checks, register
+from optlayers.sets.base import Check, ClosedFormSet, register
 from optlayers.sets.box import Box
 from optlayers.sets.isotonic import arrange, match_monotone, restore
 from optlayers.sets.search.chain_compromise import least_violation
@@ -102,18 +102,17 @@ class DifferenceChain(ClosedFormSet):
         ]
         return filled[0], filled[1], filled[2], filled[3]
 
-    def infeasibility(self) -> Tensor | None:
-        """Check that each entry can be reached from those before it, and that no step's bounds cross."""
+    def checks(self) -> list[Check]:
+        """Check that no step's bounds cross, and that each entry can be reached from those before it."""
         checks = []
+        if self.low_step is not None and self.high_step is not None:
+            crossing = relative(self.low_step - self.high_step, self.low_step, self.high_step)
+            checks.append(Check(crossing, _step_sources))
         if self.lower is not None and self.upper is not None:
             lower, upper, low_step, high_step = self._bounds(self.lower)
             low, high = _reachable(lower, low_step), -_reachable(-upper, -high_step)
-            checks.append(relative(low - high, low, high))
-        if self.low_step is not None and self.high_step is not None:
-            checks.append(relative(self.low_step - self.high_step, self.low_step, self.high_step))
-        if not checks:
-            return None
-        return join_checks(checks)
+            checks.append(Check.one(relative(low - high, low, high).amax(-1)))
+        return checks
 
     def relaxed(self) -> DifferenceChain:
         """Minimise squared violations; what is violated then is allowed to be. Without bounds, steps meet halfway."""
@@ -123,9 +122,7 @@ class DifferenceChain(ClosedFormSet):
             steps = Box(self.low_step, self.high_step).relaxed()
             return dataclasses.replace(self, low_step=steps.lower, high_step=steps.upper)
         lower, upper, low_step, high_step = self._bounds(self.lower)
-        amount = self.infeasibility()
-        assert amount is not None
-        empty = (amount > 0).any(-1, keepdim=True)
+        empty = torch.stack([(check.amount > 0).any(-1) for check in self.checks()]).any(0).unsqueeze(-1)
         y = least_violation(lower, upper, low_step, high_step).to(lower.dtype)
         return DifferenceChain(
             self.order,
@@ -134,14 +131,6 @@ class DifferenceChain(ClosedFormSet):
             torch.where(empty, torch.minimum(low_step, y.diff()), low_step),
             torch.where(empty, torch.maximum(high_step, y.diff()), high_step),
         )
-
-    @classmethod
-    def blame(cls, block: Block, check: int) -> set[int]:
-        both = block.lower is not None and block.upper is not None
-        chain = read_chain(block.rows, block.size)
-        if chain is None or (both and check < block.size):
-            return block.sources
-        return set(block.rows[chain.rows[check - (block.size if both else 0)]].sources)
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:
@@ -172,3 +161,10 @@ def _reachable(lower: Tensor, low_step: Tensor) -> Tensor:
         step = step + pad(step[..., :-back], (back, 0), value=-torch.inf)
         back *= 2
     return lower
+
+
+def _step_sources(block: Block) -> list[set[int]]:
+    """Return the user's constraints on each step."""
+    chain = read_chain(block.rows, block.size)
+    assert chain is not None
+    return [block.rows[k].sources for k in chain.rows]

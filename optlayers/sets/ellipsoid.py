@@ -15,7 +15,7 @@ from optlayers.autograd.primal import primal
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
 from optlayers.recognition.quadratic import match_norm, safe_norm
-from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, register
 from optlayers.sets.search.secular_search import attached_root
 
 
@@ -89,8 +89,8 @@ class Ellipsoid(ClosedFormSet):
         start = torch.where(self.weights > 0, alone, 0.0).amax(-1).clamp_min(0.0)
         return attached_root(start, unit.square(), self.weights.expand_as(unit), share)
 
-    def infeasibility(self) -> Tensor | None:
-        return -self.radius.unsqueeze(-1)
+    def checks(self) -> list[Check]:
+        return [Check.one(-self.radius)]
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:

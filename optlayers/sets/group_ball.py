@@ -17,7 +17,7 @@ from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.bends import add, read_bends, read_floor
 from optlayers.recognition.block import Block, BlockCone
 from optlayers.recognition.epigraphs import read_budget, read_cuts
-from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, register
 from optlayers.sets.box_section import BoxSection
 
 _TOLERANCE = 1e-12
@@ -134,8 +134,8 @@ class GroupBall(ClosedFormSet):
         index = self.groups.long().expand(*shape, -1)
         return offset * factor.expand(*shape, -1).gather(-1, index)
 
-    def infeasibility(self) -> Tensor | None:
-        return -self.radius.unsqueeze(-1)
+    def checks(self) -> list[Check]:
+        return [Check.one(-self.radius)]
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:

@@ -17,7 +17,7 @@ from optlayers.parametric.range import clamp, relative
 from optlayers.parametric.symbolic import Affine, Data, select
 from optlayers.recognition.block import Block
 from optlayers.recognition.chains import Chain, in_order, is_uniform, negated, order_field, read_chain
-from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, register
 from optlayers.sets.box import Box
 from optlayers.sets.search.pool_adjacent import isotonic_means
 
@@ -99,11 +99,11 @@ class Isotonic(ClosedFormSet):
         assert gaps is not None
         return pad(gaps.cumsum(-1), (1, 0))
 
-    def infeasibility(self) -> Tensor | None:
+    def checks(self) -> list[Check]:
         if self.lower is None or self.upper is None:
-            return None
+            return []
         span = self._shift[..., -1:]
-        return relative(self.lower + span - self.upper, self.lower, self.upper, span)
+        return [Check.one(relative(self.lower + span - self.upper, self.lower, self.upper, span).amax(-1))]
 
     def relaxed(self) -> Isotonic:
         """Bounds that cross meet halfway; so do those on each entry, and then all steps are as they should be."""

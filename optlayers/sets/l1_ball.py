@@ -19,7 +19,7 @@ from optlayers.parametric.symbolic import Affine, Data, derived
 from optlayers.recognition.bends import Bends, add, read_bends
 from optlayers.recognition.block import Block
 from optlayers.recognition.epigraphs import Budget, Cuts, read_budget, read_cuts, scaled
-from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, register
 from optlayers.sets.box_section import BoxSection
 from optlayers.sets.search.section_kernels import along
 from optlayers.sets.search.section_search import search
@@ -127,8 +127,8 @@ class L1Ball(ClosedFormSet):
             return self.above
         return torch.where(offset > 0, self.above, self.below)
 
-    def infeasibility(self) -> Tensor | None:
-        return -self.radius.unsqueeze(-1)
+    def checks(self) -> list[Check]:
+        return [Check.one(-self.radius)]
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:

@@ -15,7 +15,7 @@ from optlayers.kernels.fused import by_plain_form, rows_of
 from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block
 from optlayers.recognition.quadratic import match_norm, unit_and_norm
-from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, register
 
 
 @register
@@ -76,8 +76,8 @@ class L2Ball(ClosedFormSet):
     def _pull(self, gradient: Tensor, offset: Tensor, norm: Tensor) -> Tensor:
         return by_plain_form(lambda x: self._scaled(x)[0], gradient, offset)
 
-    def infeasibility(self) -> Tensor | None:
-        return -self.radius.unsqueeze(-1)
+    def checks(self) -> list[Check]:
+        return [Check.one(-self.radius)]
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from optlayers.autograd.deferred import deferred
 from optlayers.autograd.primal import primal
-from optlayers.sets.base import ClosedFormSet
+from optlayers.sets.base import Check, ClosedFormSet
 from optlayers.sets.search.decompositions import svd
 
 
@@ -59,5 +59,5 @@ class MatrixNormBall(ClosedFormSet):
     def expand(self, order: int, matrix: Tensor, factors: tuple[Tensor, Tensor, Tensor]) -> Tensor:
         """Return the projection of matrices ``(*batch, k, m)``, for its derivatives; see `SingularValues`."""
 
-    def infeasibility(self) -> Tensor | None:
-        return -self.radius.unsqueeze(-1)
+    def checks(self) -> list[Check]:
+        return [Check.one(-self.radius)]

@@ -17,7 +17,7 @@ from optlayers.parametric.sparse import entries_of
 from optlayers.parametric.symbolic import Affine, Data, as_number, select
 from optlayers.recognition.block import Block, Fields, Row
 from optlayers.recognition.chains import is_uniform, read_chain
-from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, register
 from optlayers.sets.box_section import BoxSection
 from optlayers.sets.isotonic import arrange, match_monotone, restore
 from optlayers.sets.search.pool_adjacent import block_means, pool, settled
@@ -113,8 +113,9 @@ class OrderSimplex(ClosedFormSet):
             return Slab(torch.ones_like(self.sign), self.total)
         return BoxSection(None, self.lower, self.upper, self.total)
 
-    def infeasibility(self) -> Tensor | None:
-        return self._section.infeasibility()
+    def checks(self) -> list[Check]:
+        """Check the section of the total and the bounds; the order takes nothing from its reach."""
+        return [Check.one(check.amount.amax(-1)) for check in self._section.checks()]
 
     def relaxed(self) -> OrderSimplex:
         """Relax the section: its least-infeasible points include some with all entries alike, which are in order."""

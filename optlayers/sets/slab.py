@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import cvxpy as cp
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from optlayers.parametric.range import Range, relative
 from optlayers.recognition.block import Block, Fields
-from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, register
 
 
 @register
@@ -69,16 +70,14 @@ class Slab(ClosedFormSet):
         excess = (product - self.level.clamp(product)).unsqueeze(-1)
         return self.normal * (excess / torch.where(square > 0, square, 1.0))
 
-    def infeasibility(self) -> Tensor | None:
-        null = (self.normal == 0).all(-1)
-        reach = torch.zeros_like(self.normal[..., 0]).masked_fill(~null, torch.inf)
-        crossing, (lower, upper) = self.level.crossing(), (self.level.lower, self.level.upper)
-        checks = [] if crossing is None else [crossing]
-        if lower is not None:
-            checks.append(relative(lower - reach, lower))
-        if upper is not None:
-            checks.append(relative(-reach - upper, upper))
-        return torch.stack(torch.broadcast_tensors(*checks), -1)
+    def checks(self) -> list[Check]:
+        """Check that the bounds do not cross; and those of a product that is zero."""
+        crossing = self.level.crossing()
+        checks = [] if crossing is None else [Check.one(crossing, Block.row_sources)]
+        reach = torch.zeros_like(self.normal[..., 0]).masked_fill((self.normal != 0).any(-1), torch.inf)
+        for side, bound in self.level.sides:
+            checks.append(Check.one(relative(side * bound - reach, bound), partial(Block.row_sources, side=side)))
+        return checks
 
     def relaxed(self) -> Slab:
         return Slab(self.normal, self.level.uncrossed())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 import cvxpy as cp
@@ -16,7 +17,7 @@ from optlayers.parametric.range import Range
 from optlayers.parametric.symbolic import Affine, Data, derived, largest, smallest
 from optlayers.recognition.block import Block, BlockCone, Fields, Row
 from optlayers.recognition.matrix_cones import EigenvalueBound, eigenvalue_bounds, is_zero, read_rows
-from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, register
 from optlayers.sets.box import Box
 from optlayers.sets.box_section import BoxSection
 from optlayers.sets.search.spectral_functions import project_eigenvalues
@@ -101,9 +102,17 @@ class SpectralSet(ClosedFormSet):
         )
         return Box(lower, upper) if self.total is None else BoxSection(None, lower, upper, self.total)
 
-    def infeasibility(self) -> Tensor | None:
-        """Check what `BoxSection` checks of the eigenvalues; without bounds on the trace, that theirs do not cross."""
-        return self.section().infeasibility()
+    def checks(self) -> list[Check]:
+        """Check of the eigenvalues what `BoxSection` checks; without bounds on the trace, that theirs do not cross."""
+        section = self.section()
+        crossing = Box(section.lower, section.upper).checks()
+        checks = [Check.one(check.amount.amax(-1), lambda block: block.cone_sources) for check in crossing]
+        if isinstance(section, BoxSection):
+            crossed = section.total.crossing()
+            checks += [] if crossed is None else [Check.one(crossed, Block.row_sources)]
+            sources = partial(_reach_sources, self.is_symmetric)
+            checks += [Check.one(amount, partial(sources, side)) for side, amount in section.misses()]
+        return checks
 
     def relaxed(self) -> SpectralSet:
         """Relax the set of eigenvalues: violations in the Frobenius norm are those of the eigenvalues."""
@@ -111,15 +120,6 @@ class SpectralSet(ClosedFormSet):
         lower, upper = (None if bound is None else bound[..., 0] for bound in (section.lower, section.upper))
         total = section.total if isinstance(section, BoxSection) else None
         return dataclasses.replace(self, lower=lower, upper=upper, total=total)
-
-    @classmethod
-    def blame(cls, block: Block, check: int) -> set[int]:
-        found = _read(block, symmetric=cls.is_symmetric)
-        if found is None or found.trace is None or check > 2:
-            return {source for cone in block.cones for source in cone.sources}
-        side = {0: False, 1: True}.get(check)
-        cones = [cone for cone, bounds in found.by_cone if any(bound.is_lower is side for bound in bounds)]
-        return set(found.trace.sources).union(*(cone.sources for cone in cones))
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:
@@ -178,6 +178,15 @@ def _read(block: Block, *, symmetric: bool) -> _Reading | None:
     data = [part for bound in found.bounds for part in (bound.center, bound.level)]
     same = (is_zero(first.center - bound.center, *data) for bound in found.bounds[1:])
     return found if all(same) else None
+
+
+def _reach_sources(symmetric: bool, side: float, block: Block) -> set[int]:
+    """Return the user's constraints that keep the trace from its bound on a side."""
+    found = _read(block, symmetric=symmetric)
+    assert found is not None
+    assert found.trace is not None
+    cones = [cone for cone, bounds in found.by_cone if any(bound.is_lower is (side < 0) for bound in bounds)]
+    return found.trace.sources_at(side).union(*(cone.sources for cone in cones))
 
 
 def _less(data: Data, trace: Affine) -> Data:

@@ -14,7 +14,7 @@ from torch import Tensor
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
 from optlayers.recognition.variation import read_variation
-from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, register
 from optlayers.sets.isotonic import arrange, restore
 from optlayers.sets.search.total_variation_search import nearest_of_variation
 
@@ -58,8 +58,8 @@ class TotalVariationBall(ClosedFormSet):
         z = arrange(v, self.order)
         return restore(nearest_of_variation(z, self.radius.clamp_min(0.0)), self.order)
 
-    def infeasibility(self) -> Tensor | None:
-        return -self.radius.unsqueeze(-1)
+    def checks(self) -> list[Check]:
+        return [Check.one(-self.radius)]
 
     def relaxed(self) -> TotalVariationBall:
         return dataclasses.replace(self, radius=self.radius.clamp_min(0.0))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import cvxpy as cp
@@ -17,7 +18,8 @@ from optlayers.parametric.range import Range, clamp
 from optlayers.parametric.symbolic import Affine, Data, as_number, gather
 from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.transport_rows import TransportRows, find_transport_rows
-from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, register
+from optlayers.sets.box import Box
 from optlayers.sets.search.transport_graph import potentials
 from optlayers.sets.search.transport_relaxation import finite, give_way, least_violating_sums
 from optlayers.sets.search.transport_search import find_face
@@ -173,20 +175,16 @@ class TransportPlan(ClosedFormSet):
         """The ranges of the sums, in double precision."""
         return self.rows.map(torch.Tensor.double), self.columns.map(torch.Tensor.double)
 
-    def infeasibility(self) -> Tensor | None:
+    def checks(self) -> list[Check]:
         """Check that no totals and no bounds cross, and that some matrix within its bounds has such sums."""
-        checks = [
-            torch.full_like(totals.value, -1.0) if crossing is None else crossing
-            for totals in (self.rows, self.columns)
-            for crossing in (totals.crossing(),)
-        ]
-        crossing = Range(self.lower, self.upper).crossing()
-        checks.append(torch.full_like(checks[0][..., :1], -1.0) if crossing is None else crossing)
-        checks.append(self.missed().unsqueeze(-1))
-        batch = torch.broadcast_shapes(*(check.shape[:-1] for check in checks))
-        checks = [check.expand(*batch, -1) for check in checks]
-        crossed = torch.cat(checks[:-1], -1).amax(-1, keepdim=True) > 0
-        return torch.cat([*checks[:-1], torch.where(crossed, -1.0, checks[-1])], -1)
+        checks = Box(self.lower, self.upper).checks()
+        for totals, kind in ((self.rows, "rows"), (self.columns, "columns")):
+            crossing = totals.crossing()
+            checks += [] if crossing is None else [Check(crossing, partial(_total_sources, kind))]
+        missed = self.missed()
+        for check in checks:
+            missed = torch.where((check.amount > 0).any(-1), -1.0, missed)
+        return [*checks, Check.one(missed)]
 
     def missed(self) -> Tensor:
         """Return by how much the sums of the matrix nearest to zero miss the totals, relative to these."""
@@ -209,19 +207,6 @@ class TransportPlan(ClosedFormSet):
             for total, given in zip(sums, (rows, columns), strict=True)
         )
         return replace(plan, rows=rows, columns=columns)
-
-    @classmethod
-    def blame(cls, block: Block, check: int) -> set[int]:
-        found = _arranged(block)
-        assert found is not None
-        totals = [*found.rows, *found.columns]
-        if check < len(totals):
-            row = totals[check]
-            return set() if row is None else set(row.sources)
-        entry = check - len(totals)
-        if block.lower is not None and block.upper is not None and entry < block.size:
-            return block.bound_sources(np.array([entry]))
-        return block.sources
 
     @staticmethod
     def examples() -> Iterable[Mapping[str, Any]]:
@@ -263,6 +248,13 @@ def _arranged(block: Block) -> TransportRows | None:
     if not block.has_bounds and all(row.is_equality for row in block.rows):
         return None
     return find_transport_rows(block)
+
+
+def _total_sources(kind: str, block: Block) -> list[set[int]]:
+    """Return the user's constraints on each total."""
+    found = _arranged(block)
+    assert found is not None
+    return [set() if row is None else row.sources for row in getattr(found, kind)]
 
 
 def _excess(total: Tensor, active: Tensor, allowed: Range[Tensor]) -> Tensor:
