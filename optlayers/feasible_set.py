@@ -21,15 +21,14 @@ from optlayers.errors import InfeasibleError
 from optlayers.failures.emptiness import Emptiness
 from optlayers.failures.report import Failures
 from optlayers.kernels import gpu
-from optlayers.projection.compiled_set import CompiledSet
 from optlayers.projection.duals import DualProblem
 from optlayers.projection.explanation import explain, summarise
 from optlayers.projection.outcome import Outcome
+from optlayers.reference.methods import Method, compile_for
 from optlayers.solution import Solution
 from optlayers.solvers.conic_program import largest
 from optlayers.warm_start import WarmStart, starting_state
 
-Method = Literal["auto", "closed_form", "general", "dykstra", "cvxpylayers"]
 OnFailure = Literal["raise", "warn", "nan", "nearest"]
 
 
@@ -93,7 +92,7 @@ class FeasibleSet:
         self._given: dict[int, Given] = {}
         self._dual_problem = DualProblem(declaration.snapshot, declaration.given)  # shared by bound copies
         self.snapshot = declaration.snapshot
-        self.compiled = CompiledSet(self.snapshot, method)
+        self.compiled = compile_for(method, self.snapshot)
         if method == "closed_form" and self.compiled.general:
             raise ValueError(f"method='closed_form', but not every block has a closed form.\n{self.explain()}")
         if on_failure == "nearest" and method in ("cvxpylayers", "dykstra"):

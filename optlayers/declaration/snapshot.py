@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from itertools import accumulate
 from typing import Any
 
 import cvxpy as cp
@@ -49,6 +50,11 @@ class Snapshot:
             except Exception as error:
                 raise ValueError(f"CVXPY has no conic form of {constraint}") from error
         return Snapshot(copied, [copies[id(v)] for v in variables], [copies[id(p)] for p in parameters], positions)
+
+    @property
+    def starts(self) -> list[int]:
+        """Where the entries of each parameter begin among those of all."""
+        return list(accumulate((p.size for p in self.parameters), initial=0))[:-1]
 
     def only(self, keep: Sequence[int]) -> Snapshot:
         """Return some of the constraints."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,17 +12,15 @@ from optlayers.compiler.presolve import presolve
 from optlayers.declaration.snapshot import Snapshot
 from optlayers.parametric.maps import Values
 from optlayers.projection.conditions import Condition, Conflict, find_conflicts, make_conditions, tolerance
-from optlayers.projection.general_piece import GeneralPiece, Projected, make_general_pieces
+from optlayers.projection.general_piece import make_general_pieces
+from optlayers.projection.iterative_piece import PieceMaker, Projected
 from optlayers.projection.outcome import Outcome
-from optlayers.projection.pieces import Layout, Piece, make_pieces
+from optlayers.projection.pieces import ClosedFormPiece, Layout, make_pieces
 from optlayers.projection.residual import Residual
 from optlayers.projection.ties import Tied
-from optlayers.recognition.block import Block
 from optlayers.recognition.blocks import decompose
-from optlayers.reference.cvxpylayers_piece import ReferencePiece
-from optlayers.reference.dykstra_piece import DykstraPiece, make_dykstra_pieces
 from optlayers.sets.base import ClosedFormSet
-from optlayers.solvers.status import Status, worst
+from optlayers.solvers.status import worst
 
 BoundSets = Sequence[ClosedFormSet | Tied]
 
@@ -31,41 +28,37 @@ BoundSets = Sequence[ClosedFormSet | Tied]
 class CompiledSet:
     """The set ``{y : A(p) y + b(p) in K}``, compiled once; its methods are functions of the parameter values.
 
+    Parameters
+    ----------
+    snapshot : Snapshot
+    make_others : callable
+        Makes the pieces of blocks without closed form.
+    closed_forms : bool
+        Whether closed forms are used at all.
+
     Attributes
     ----------
     form : ConicForm
         The presolved conic form.
-    pieces : list of Piece
+    pieces : list of ClosedFormPiece
         Recognised blocks, alike ones together.
-    general : list of GeneralPiece, ReferencePiece or DykstraPiece
+    general : sequence of IterativePiece
         All other blocks, those of auxiliary entries alone included.
     conflicts : list of Conflict
         Why the set is empty whatever the parameters are; none, as a rule.
     """
 
     def __init__(
-        self,
-        snapshot: Snapshot,
-        method: str = "auto",
+        self, snapshot: Snapshot, make_others: PieceMaker = make_general_pieces, *, closed_forms: bool = True
     ) -> None:
-        parameters = snapshot.parameters
         self.form = presolve(
-            compile_constraints(snapshot.constraints, snapshot.variables, parameters, snapshot.positions)
+            compile_constraints(snapshot.constraints, snapshot.variables, snapshot.parameters, snapshot.positions)
         )
-        starts = [0, *np.cumsum([p.size for p in parameters])[:-1].tolist()] if parameters else []
+        starts = snapshot.starts
         blocks, alone = decompose(self.form)
         self.conditions = make_conditions(alone, self.form, starts)
-        self.pieces: list[Piece] = []
-        rest: list[Block] = blocks
-        if method in ("auto", "closed_form", "dykstra"):
-            self.pieces, rest = make_pieces(blocks, starts)
-        self.general: list[GeneralPiece] | list[ReferencePiece] | list[DykstraPiece]
-        if method == "cvxpylayers":
-            self.general = [ReferencePiece(rest, snapshot)] if rest else []
-        elif method == "dykstra":
-            self.general = make_dykstra_pieces([*rest, *alone.hidden], starts, self.form.labels)
-        else:
-            self.general = make_general_pieces([*rest, *alone.hidden], starts)
+        self.pieces, others = make_pieces(blocks, starts) if closed_forms else ([], blocks)
+        self.general = make_others([*others, *alone.hidden], snapshot, self.form.labels)
         self.layout = Layout([piece.columns for piece in (*self.pieces, *self.general)])
         self.residual = Residual(self.form, starts) if self.form.auxiliary == 0 else None
         self._find_constant_conflicts()
@@ -73,20 +66,18 @@ class CompiledSet:
     def _find_constant_conflicts(self) -> None:
         nothing = Values((), torch.float64, torch.device("cpu"))
         self.conflicts: list[Conflict] = []
-        self._doubtful: list[tuple[int | None, Piece | Condition]] = []  # with the number of the piece
+        self._doubtful: list[tuple[int | None, ClosedFormPiece | Condition]] = []  # with the number of the piece
         numbered = [*enumerate(self.pieces), *((None, condition) for condition in self.conditions)]
-        numbered += [(None, m) for piece in self.general if isinstance(piece, DykstraPiece) for m in piece.members]
+        numbered += [(None, member) for piece in self.general for member in piece.members]
         for number, part in numbered:
             conflicts = [] if part.is_parametric else find_conflicts(part, nothing, self.form.labels)
             self.conflicts += conflicts
             if conflicts or part.is_parametric:
                 self._doubtful.append((number, part))
         for piece in self.general:
-            if isinstance(piece, GeneralPiece) and not piece.is_parametric:
-                zeros = torch.zeros(piece.columns.shape, dtype=torch.float64, device=nothing.device)
-                if int(piece.solve(zeros, nothing).status) == int(Status.INFEASIBLE):
-                    everywhere = torch.tensor(True, device=nothing.device)
-                    self.conflicts.append(Conflict(self._names(piece.suspects(nothing)), everywhere))
+            suspects = piece.constant_suspects()
+            if suspects is not None:
+                self.conflicts.append(Conflict(self._names(suspects), torch.tensor(True, device=nothing.device)))
 
     def _names(self, sources: Iterable[int]) -> tuple[str, ...]:
         return tuple(self.form.labels[source] for source in sorted(sources))

@@ -14,7 +14,7 @@ from optlayers.compiler.conic_form import ConicForm
 from optlayers.cones import member
 from optlayers.parametric.maps import Values
 from optlayers.parametric.symbolic import Affine
-from optlayers.projection.pieces import Piece
+from optlayers.projection.pieces import ClosedFormPiece
 from optlayers.recognition.blocks import Conditions
 from optlayers.sets import Check
 
@@ -65,7 +65,7 @@ def make_conditions(conditions: Conditions, form: ConicForm, starts: Sequence[in
     return [Condition(kind, part, starts, alpha) for kind, part, alpha in rows if len(part)]
 
 
-def find_conflicts(part: Piece | Condition, values: Values, labels: Sequence[str]) -> list[Conflict]:
+def find_conflicts(part: ClosedFormPiece | Condition, values: Values, labels: Sequence[str]) -> list[Conflict]:
     """Return why a part is empty for some samples, one conflict for each group of constraints at fault."""
     with torch.no_grad():
         checks = part.checks(values)

@@ -41,8 +41,7 @@ class DualProblem:
         """The piece, and the places of each constraint's rows in it."""
         parameters = self.snapshot.parameters
         form, places = compile_with_places(self.snapshot.constraints, self.snapshot.variables, parameters)
-        starts = [0, *np.cumsum([p.size for p in parameters])[:-1].tolist()] if parameters else []
-        return GeneralPiece([conic_rows(form)], starts), places
+        return GeneralPiece([conic_rows(form)], self.snapshot.starts), places
 
     @torch.no_grad()
     def solve(self, v: Tensor, values: Values, dtype: torch.dtype) -> list[Dual]:

@@ -12,14 +12,9 @@ from optlayers.declaration.wording import some
 from optlayers.kernels.dispatch import missing_packages
 from optlayers.projection.compiled_set import CompiledSet
 from optlayers.recognition.block import Block
-from optlayers.reference.cvxpylayers_piece import ReferencePiece
-from optlayers.reference.dykstra_piece import DykstraPiece
 
 _INLINE = 4  # constraints that are named in the same line
 _MOST_LINES = 10  # groups of blocks
-_GENERAL = "no closed form is used for this combination, so it runs on the general solver, iterative, to rounding."
-_REFERENCE = "it runs on cvxpylayers, as asked for: iterative, accurate to about 1e-5, slow."
-_DYKSTRA = "it runs on Dykstra's alternating projections onto {}, as asked for: iterative, maybe slow."
 
 
 def explain(compiled: CompiledSet, variables: Sequence[cp.Variable]) -> str:
@@ -30,12 +25,9 @@ def explain(compiled: CompiledSet, variables: Sequence[cp.Variable]) -> str:
         times = f"{len(blocks)} x {name}, {_entries(size)} each" if len(blocks) > 1 else f"{name}, {_entries(size)}"
         lines.append(f"- {times}, of {where}: closed form, exact.{_origin(compiled, blocks)}")
     for piece in compiled.general:
-        how = _REFERENCE if isinstance(piece, ReferencePiece) else _GENERAL
         for k, block in enumerate(piece.blocks):
-            if isinstance(piece, DykstraPiece):
-                how = _DYKSTRA.format(", ".join(piece.labels(k)))
             where = f"{_entries(block.size)}, of {_place(block.columns, variables)}" if block.size else "no entry"
-            lines.append(f"- {where} ({block.summary()}): {how}{_origin(compiled, [block])}")
+            lines.append(f"- {where} ({block.summary()}): {piece.method(k)}{_origin(compiled, [block])}")
     if len(lines) > _MOST_LINES:
         lines = [*lines[:_MOST_LINES], f"- and {len(lines) - _MOST_LINES} more groups of entries."]
     if any(piece.kind.kernels for piece in compiled.pieces):

@@ -5,21 +5,21 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from optlayers.autograd.follow import follow
 from optlayers.autograd.primal import primal
 from optlayers.autograd.tracing import has_tangent, is_traced
+from optlayers.declaration.snapshot import Snapshot
 from optlayers.differentiation.reattach import is_polyhedral, reattach, tangent
 from optlayers.differentiation.relaxed import reattach_relaxed
 from optlayers.parametric.constants import Constant
 from optlayers.parametric.maps import Map, Values
 from optlayers.parametric.symbolic import Affine, stack
 from optlayers.projection.conditions import tolerance
+from optlayers.projection.iterative_piece import IterativePiece, Projected
 from optlayers.projection.rows import BlockRows
 from optlayers.recognition.block import Block
 from optlayers.solvers.formulation import Bounds, Formulation
@@ -32,39 +32,13 @@ from optlayers.solvers.status import Status, worst
 _PART = 1e-5  # of the largest multiplier, from which a row belongs to a certificate
 
 
-@dataclass(frozen=True, eq=False)
-class Projected:
-    """What became of the points of a piece.
-
-    Attributes
-    ----------
-    value : Tensor, shape (*batch, blocks, n)
-        Of any value where the status is not 0, unless the least-infeasible points were asked for.
-    status, violation, steps, error : Tensor, shape (*batch,)
-        The largest over the blocks; `error` is the relative KKT residual, None where another method ran.
-    duals : Tensor, shape (*batch, blocks, slacks)
-        Of the slacks, in the user's units.
-    state : Tensor, shape (*batch, blocks, slacks + entries)
-        What a warm start takes over: duals and points, auxiliary entries included.
-    """
-
-    value: Tensor
-    status: Tensor
-    violation: Tensor
-    steps: Tensor
-    duals: Tensor
-    state: Tensor
-    error: Tensor | None = None
-
-
-class GeneralPiece:
+class GeneralPiece(IterativePiece):
     """Blocks of one structure, ``{x : lower <= (x_bounded, matrix x) <= upper, ...}``, see `Structure`."""
 
     def __init__(self, members: Sequence[BlockRows], starts: Sequence[int]) -> None:
         first = members[0]
-        self.members = tuple(members)
+        self.rows = tuple(members)
         self.blocks: tuple[Block, ...] = tuple(member.block for member in members)
-        self.columns = np.stack([block.columns for block in self.blocks])
         self.structure, self.code = first.structure, first.structure.encode()
         self.lower: Map = stack([member.lower for member in members]).compile(starts)
         self.upper: Map = stack([member.upper for member in members]).compile(starts)
@@ -84,7 +58,6 @@ class GeneralPiece:
             self.is_parametric = True
 
     def solve(self, v: Tensor, values: Values, *, relax: bool = False, start: Tensor | None = None) -> Projected:
-        """Project points ``(*batch, blocks, n)``; batch dimensions broadcast against those of the parameters."""
         shape, constants, data = self._prepare(v, values)
         began = None if start is None else _flat(start, shape, 1)
         crossed: Tensor | None = None
@@ -109,9 +82,12 @@ class GeneralPiece:
             found.error.reshape(shape).amax(-1),
         )
 
+    def method(self, block: int) -> str:
+        return "no closed form is used for this combination, so it runs on the general solver, iterative, to rounding."
+
     @property
     def state_shape(self) -> tuple[int, int]:
-        """The last two dimensions of `Projected.state`."""
+        """Duals and points, auxiliary entries included."""
         return len(self.blocks), self.structure.slacks + self.structure.columns
 
     def suspects(self, values: Values) -> set[int]:
@@ -119,17 +95,25 @@ class GeneralPiece:
         zeros = torch.zeros(self.columns.shape, dtype=torch.float64, device=values.device)
         _, constants, data = self._prepare(zeros, values)
         crossed = _crossed(*data[2:], tolerance(values.dtype))
-        for member, own in zip(self.members, crossed, strict=True):
+        for member, own in zip(self.rows, crossed, strict=True):
             if bool(own.any()):
                 slack = int(own.nonzero()[0])
                 return member.sources(slack, 1.0) | member.sources(slack, -1.0)
         found = nearest_point(self.code, constants, *data, relax=True)
         result: set[int] = set()
-        for member, shift, status in zip(self.members, found.shift, found.status.tolist(), strict=True):
+        for member, shift, status in zip(self.rows, found.shift, found.status.tolist(), strict=True):
             if status == int(Status.INFEASIBLE):
                 parts = (shift.abs() > _PART * shift.abs().max()).nonzero().flatten().tolist()
                 return result.union(*(member.sources(k, float(shift[k])) for k in parts))
         return result
+
+    def constant_suspects(self) -> set[int] | None:
+        if self.is_parametric:
+            return None
+        nothing = Values((), torch.float64, torch.device("cpu"))
+        zeros = torch.zeros(self.columns.shape, dtype=torch.float64, device=nothing.device)
+        status = self.solve(zeros, nothing).status
+        return self.suspects(nothing) if int(status) == int(Status.INFEASIBLE) else None
 
     def _keep_bounds(self, geometry: Geometry) -> None:
         """Compute once what depends on bounds that are sound numbers."""
@@ -217,13 +201,13 @@ def _uncrossed(lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
     return torch.where(crossed, middle, lower), torch.where(crossed, middle, upper)
 
 
-def make_general_pieces(blocks: Sequence[Block], starts: Sequence[int]) -> list[GeneralPiece]:
+def make_general_pieces(blocks: Sequence[Block], snapshot: Snapshot, labels: Sequence[str]) -> list[GeneralPiece]:
     """Group blocks that can be solved as one batch."""
     groups: dict[object, list[BlockRows]] = {}
     for block in blocks:
         rows = BlockRows.of(block)
         groups.setdefault(rows.key, []).append(rows)
-    return [GeneralPiece(members, starts) for members in groups.values()]
+    return [GeneralPiece(members, snapshot.starts) for members in groups.values()]
 
 
 def _flat(tensor: Tensor, shape: tuple[int, ...], event: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""Pieces of a set: equal blocks, run as one batched call, and where their entries stand in the point."""
+"""Pieces with a closed form: equal blocks, run as one batched call, and where their entries stand in the point."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from optlayers.parametric.constants import Constant
 from optlayers.parametric.maps import Map, Values
 from optlayers.parametric.range import Range
 from optlayers.parametric.symbolic import Data, stack
+from optlayers.projection.piece import Piece
 from optlayers.projection.ties import Tied, tie_sources, untie
 from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.one_sided import without_one_sided
@@ -22,7 +23,7 @@ from optlayers.sets import REGISTRY, Check, ClosedFormSet
 
 
 @dataclass(frozen=True, eq=False)
-class Piece:
+class ClosedFormPiece(Piece):
     """Blocks of one closed-form set and one size; its fields carry one leading dimension, the blocks.
 
     Attributes
@@ -52,10 +53,8 @@ class Piece:
         """The number of entries of each block."""
         return self.blocks[0].size
 
-    @property
-    def columns(self) -> np.ndarray:
-        """The entries of each block, shape (blocks, size)."""
-        return np.stack([block.columns for block in self.blocks])
+    def method(self, block: int) -> str:
+        return "closed form, exact."
 
     @property
     def labels(self) -> list[str]:
@@ -120,7 +119,7 @@ def _as_it_stands(block: Block) -> tuple[Block, None]:
     return block, None
 
 
-def make_pieces(blocks: Sequence[Block], starts: Sequence[int]) -> tuple[list[Piece], list[Block]]:
+def make_pieces(blocks: Sequence[Block], starts: Sequence[int]) -> tuple[list[ClosedFormPiece], list[Block]]:
     """Group recognised blocks that are alike; return the pieces and the blocks that no closed form takes."""
     groups: dict[object, list[Match]] = {}
     general = []
@@ -133,9 +132,9 @@ def make_pieces(blocks: Sequence[Block], starts: Sequence[int]) -> tuple[list[Pi
     return [_make_piece(members, starts) for members in groups.values()], general
 
 
-def _make_piece(members: Sequence[Match], starts: Sequence[int]) -> Piece:
+def _make_piece(members: Sequence[Match], starts: Sequence[int]) -> ClosedFormPiece:
     first = members[0]
-    return Piece(
+    return ClosedFormPiece(
         first.kind,
         tuple(member.block for member in members),
         tuple(member.matched for member in members),

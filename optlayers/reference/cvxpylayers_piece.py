@@ -14,13 +14,13 @@ from optlayers.autograd.tracing import is_traced
 from optlayers.declaration.snapshot import Snapshot
 from optlayers.parametric.constants import Constant
 from optlayers.parametric.maps import Values
-from optlayers.projection.general_piece import Projected
+from optlayers.projection.iterative_piece import IterativePiece, Projected
 from optlayers.recognition.block import Block
 from optlayers.reference.cvxpylayers import Reference
 from optlayers.solvers.status import Status
 
 
-class ReferencePiece:
+class ReferencePiece(IterativePiece):
     """Blocks together, with the constraints and the whole variables that they touch.
 
     Entries of these variables in other blocks are independent of them, and set to zero.
@@ -29,8 +29,7 @@ class ReferencePiece:
     def __init__(self, blocks: Sequence[Block], snapshot: Snapshot) -> None:
         self.blocks = tuple(blocks)
         variables, parameters = snapshot.variables, snapshot.parameters
-        entries = np.sort(np.concatenate([block.columns for block in blocks]))
-        self.columns = entries[None]
+        (entries,) = self.columns
         self.shapes = [tuple(p.shape) for p in parameters]
         ends = list(itertools.accumulate(v.size for v in variables))
         touched = np.unique(np.searchsorted(ends, entries, side="right")).tolist()
@@ -38,7 +37,14 @@ class ReferencePiece:
         self.variable_sizes = [variables[k].size for k in touched]
         columns = np.concatenate([np.arange(ends[k] - variables[k].size, ends[k]) for k in touched])
         self.places = Constant(np.searchsorted(columns, entries))
-        self.method = Reference(list(snapshot.constraints), [variables[k] for k in touched], parameters)
+        self.reference = Reference(list(snapshot.constraints), [variables[k] for k in touched], parameters)
+
+    @property
+    def columns(self) -> np.ndarray:
+        return np.sort(np.concatenate([block.columns for block in self.blocks]))[None]
+
+    def method(self, block: int) -> str:
+        return "it runs on cvxpylayers, as asked for: iterative, accurate to about 1e-5, slow."
 
     def solve(self, v: Tensor, values: Values, *, relax: bool = False, start: Tensor | None = None) -> Projected:
         """Project points ``(*batch, 1, n)`` of the piece's own entries; samples that fail come back as NaN."""
@@ -57,7 +63,7 @@ class ReferencePiece:
             t.expand(*batch, t.shape[-1]).reshape(v.shape[0], *shape)
             for t, shape in zip(values.tensors, self.shapes, strict=True)
         ]
-        projected = self.method.project(points, parameters)
+        projected = self.reference.project(points, parameters)
         flat = (p.reshape(v.shape[0], size) for p, size in zip(projected, self.variable_sizes, strict=True))
         value = torch.cat(list(flat), -1).index_select(-1, places).reshape(*batch, 1, v.shape[-1])
         failed = ~value.detach().isfinite().all(-1).squeeze(-1)
@@ -65,11 +71,8 @@ class ReferencePiece:
         zeros = torch.zeros(batch, dtype=torch.int64, device=v.device)
         return Projected(value, status, torch.zeros_like(value[..., 0, 0]), zeros, value[..., :0], value[..., :0])
 
-    @property
-    def state_shape(self) -> tuple[int, int]:
-        """Nothing is kept for a warm start."""
-        return 1, 0
 
-    def suspects(self, values: Values) -> set[int]:
-        """Return all of the user's constraints: this method has no certificates."""
-        return set().union(*(block.sources for block in self.blocks))
+def make_reference_pieces(blocks: Sequence[Block], snapshot: Snapshot, labels: Sequence[str]) -> list[ReferencePiece]:
+    """Put all blocks together, but for those of auxiliary entries alone."""
+    blocks = [block for block in blocks if block.size]
+    return [ReferencePiece(blocks, snapshot)] if blocks else []

@@ -13,13 +13,14 @@ from torch import Tensor
 
 from optlayers.autograd.primal import primal
 from optlayers.autograd.tracing import has_tangent, is_traced
+from optlayers.declaration.snapshot import Snapshot
 from optlayers.differentiation.reattach import reattach
 from optlayers.parametric.constants import Constant
 from optlayers.parametric.maps import Values
 from optlayers.parametric.symbolic import Affine, stack
 from optlayers.projection.conditions import tolerance
-from optlayers.projection.general_piece import Projected
-from optlayers.projection.pieces import Piece, make_pieces, match
+from optlayers.projection.iterative_piece import IterativePiece, Projected
+from optlayers.projection.pieces import ClosedFormPiece, make_pieces, match
 from optlayers.projection.rows import BlockRows
 from optlayers.projection.ties import Tied
 from optlayers.recognition.block import Block
@@ -33,7 +34,7 @@ _ACTIVE = 1e-8  # slacks this near to a bound, relative to the size of the point
 _EVERY = 8  # cycles between two looks at what is left to do
 
 
-class DykstraPiece:
+class DykstraPiece(IterativePiece):
     """Blocks that are intersections of recognised sets, alike ones together, by Dykstra's algorithm.
 
     In turn for each member set, ``x_new, p_new = P(x + p), x + p - x_new``; `x` tends to the projection onto the
@@ -55,10 +56,8 @@ class DykstraPiece:
     Attributes
     ----------
     blocks : tuple of Block
-    columns : ndarray of int, shape (blocks, n)
-    members : list of Piece
+    members : list of ClosedFormPiece
         The simple sets, each for all blocks.
-    is_parametric : bool
     max_cycles : int
     """
 
@@ -67,29 +66,19 @@ class DykstraPiece:
     def __init__(self, blocks: Sequence[Block], parts: Sequence[Sequence[Part]], starts: Sequence[int]) -> None:
         """Put blocks together; `parts` are those of each block."""
         self.blocks = tuple(blocks)
-        self.columns = np.stack([block.columns for block in blocks])
-        self.members: list[Piece] = []
+        members: list[ClosedFormPiece] = []
         self.places: list[Constant | None] = []
         for own in zip(*parts, strict=True):
-            self.members += make_pieces([part.block for part in own], starts)[0]
+            members += make_pieces([part.block for part in own], starts)[0]
             index = np.stack([part.entries for part in own])
             self.places.append(None if index.shape == self.columns.shape else Constant(index))
-        self.is_parametric = any(member.is_parametric for member in self.members)
+        self.members = members
         self._sizes = [member.size for member in self.members]
         self._rows = None if any(block.cones for block in blocks) else _Rows(blocks, starts)
 
-    def labels(self, block: int) -> list[str]:
-        """Return what the members of a block are called."""
-        return [member.labels[block] for member in self.members]
-
-    @property
-    def state_shape(self) -> tuple[int, int]:
-        """Nothing is kept for a warm start."""
-        return len(self.blocks), 0
-
-    def suspects(self, values: Values) -> set[int]:
-        """Return no constraint: nothing is proved of the members together."""
-        return set()
+    def method(self, block: int) -> str:
+        members = ", ".join(member.labels[block] for member in self.members)
+        return f"it runs on Dykstra's alternating projections onto {members}, as asked for: iterative, maybe slow."
 
     def solve(self, v: Tensor, values: Values, *, relax: bool = False, start: Tensor | None = None) -> Projected:
         """Project points ``(*batch, blocks, n)``; `relax` and `start` have no effect."""
@@ -253,17 +242,18 @@ class _Rows:
         matrix = self.matrix(values)
         if not self.is_shared:
             matrix = matrix.expand(*shape[:-1], *matrix.shape[-2:]).flatten(0, 1)
-        problem = Formulation.of(self.structure, None, matrix, lower, upper, v).whole
-        x = torch.where(solved, x, primal(v))
+        formulation = Formulation.of(self.structure, None, matrix, lower, upper, v)
+        program = formulation.whole
+        x = torch.where(solved, x / formulation.unit, primal(program.v))
         # Duals serve to say which slacks are active: each one is larger than the distance of its slack from the bound.
-        s, size = primal(problem.apply(x)), torch.maximum(primal(problem.scale), x.abs().amax(-1))
+        s, size = primal(program.apply(x)), torch.maximum(primal(program.scale), x.abs().amax(-1))
         near = _ACTIVE * size.unsqueeze(-1)
-        below, above = (s - primal(problem.lower)).abs(), (s - primal(problem.upper)).abs()
+        below, above = (s - primal(program.lower)).abs(), (s - primal(program.upper)).abs()
         y = torch.where(below <= near, 2 * below, 0.0) - torch.where(above <= near, 2 * above, 0.0)
-        return reattach(problem, x, y, solved).reshape(shape)
+        return formulation.user_points(reattach(program, x, y, solved)).reshape(shape)
 
 
-def make_dykstra_pieces(blocks: Sequence[Block], starts: Sequence[int], labels: Sequence[str]) -> list[DykstraPiece]:
+def make_dykstra_pieces(blocks: Sequence[Block], snapshot: Snapshot, labels: Sequence[str]) -> list[DykstraPiece]:
     """Split blocks into simple sets, and group those that can be run as one batch; `labels` are of all constraints.
 
     Raises
@@ -288,5 +278,6 @@ def make_dykstra_pieces(blocks: Sequence[Block], starts: Sequence[int], labels: 
         structure = None if block.cones else BlockRows.of(block).structure
         groups.setdefault((block.size, tuple(keys), structure), []).append((block, parts))
     return [
-        DykstraPiece([block for block, _ in group], [parts for _, parts in group], starts) for group in groups.values()
+        DykstraPiece([block for block, _ in group], [parts for _, parts in group], snapshot.starts)
+        for group in groups.values()
     ]

@@ -1,0 +1,29 @@
+"""The methods by name."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from optlayers.declaration.snapshot import Snapshot
+from optlayers.projection.compiled_set import CompiledSet
+from optlayers.projection.general_piece import make_general_pieces
+from optlayers.projection.iterative_piece import PieceMaker
+from optlayers.reference.cvxpylayers_piece import make_reference_pieces
+from optlayers.reference.dykstra_piece import make_dykstra_pieces
+
+Method = Literal["auto", "closed_form", "general", "dykstra", "cvxpylayers"]
+
+# What makes the pieces of blocks without closed form, and whether closed forms are used.
+_METHODS: dict[Method, tuple[PieceMaker, bool]] = {
+    "auto": (make_general_pieces, True),
+    "closed_form": (make_general_pieces, True),
+    "general": (make_general_pieces, False),
+    "dykstra": (make_dykstra_pieces, True),
+    "cvxpylayers": (make_reference_pieces, False),
+}
+
+
+def compile_for(method: Method, snapshot: Snapshot) -> CompiledSet:
+    """Return the set that a method projects onto."""
+    make_others, closed_forms = _METHODS[method]
+    return CompiledSet(snapshot, make_others, closed_forms=closed_forms)
