@@ -18,7 +18,7 @@ from optlayers.projection.ties import Tied
 from optlayers.sets.base import ClosedFormSet
 from optlayers.solvers.status import Status
 
-_SOLVED, _INFEASIBLE, _INVALID, _ = map(int, Status)
+_SOLVED, _INFEASIBLE, _INVALID, _UNSOLVED = map(int, Status)
 
 
 class BoundSet:
@@ -150,30 +150,48 @@ class BoundSet:
         return outside_autocast(run, v, *self.values.tensors)
 
     def _project(self, v: Tensor, start: Sequence[Tensor] | None, *, relax: bool) -> Outcome:
-        if self.looks:
+        tensors = (v, *self.values.tensors)
+        is_moderate = self.looks and not self.problems and all(map(are_moderate, tensors))
+        if not is_moderate:
+            v = self._without_infinities(v)
             tensors = (v, *self.values.tensors)
-            if self.problems or not all(map(surely_finite, tensors)):
-                valid = _finite(tensors)
-                for _, bad in self.problems:
-                    valid = valid & ~bad
-                if not bool(valid.all()):
-                    return self._project_some(v, start, valid, relax=relax)
+        if self.looks and not is_moderate:
+            valid = _finite(tensors)
+            for _, bad in self.problems:
+                valid = valid & ~bad
+            if not bool(valid.all()):
+                return self._project_some(v, start, valid, relax=relax)
         nonempty, sets = self.nonempty(), self.sets
         if relax and nonempty is not None:
             sets = [bound.relaxed() for bound in sets]
         found = self.compiled.project(v, self.values, sets, relax=relax, start=start)
-        if self.looks and nonempty is None and (found.status is None or not bool(found.status.any())):
-            return found
         y = found.value
-        valid = torch.ones_like(y[..., 0], dtype=torch.bool) if self.looks else _finite((v, *self.values.tensors))
+        finite = None if is_moderate else y.isfinite().all(-1)
+        all_solved = self.looks and nonempty is None and (found.status is None or not bool(found.status.any()))
+        if all_solved and (finite is None or bool(finite.all())):
+            return found
+        valid = torch.ones_like(y[..., 0], dtype=torch.bool) if self.looks else _finite(tensors)
         solved = valid if nonempty is None else valid & nonempty
         status = torch.where(solved, _SOLVED, torch.where(valid, _INFEASIBLE, _INVALID))
         answered = valid if relax else solved
         if found.status is not None:
             status = torch.where(status == _SOLVED, found.status, status)
             answered = answered & ((found.status == _SOLVED) | relax)
+        if finite is not None:  # sums of numbers near the end of their type's range overflow
+            status = torch.where((status == _SOLVED) & ~finite, _UNSOLVED, status)
+            answered = answered & finite
         y = torch.where(answered.unsqueeze(-1), y, torch.nan)
         return dataclasses.replace(found, value=y, status=status)
+
+    def _without_infinities(self, v: Tensor) -> Tensor:
+        """Replace infinite entries by finite ones that have the same nearest point, where the set bounds them."""
+        if not any(isinstance(bound, ClosedFormSet) and bound.bounds_entries for bound in self.sets):
+            return v
+        parts = self.split(v)
+        for k, bound in enumerate(self.sets):
+            if isinstance(bound, ClosedFormSet) and bound.bounds_entries:
+                parts[k] = bound.without_infinities(parts[k])
+        return self.join(parts)
 
     def _project_some(self, v: Tensor, start: Sequence[Tensor] | None, samples: Tensor, *, relax: bool) -> Outcome:
         """Project some samples alone, so that the others, invalid ones, spoil neither them nor their gradients."""
@@ -202,6 +220,15 @@ class BoundSet:
             tuple(spread(part, torch.nan) for part in found.state),
             None if found.error is None else spread(found.error, torch.nan),
         )
+
+
+def are_moderate(tensor: Tensor) -> bool:
+    """Whether squares of all entries have a finite sum, in one pass over memory: then nothing overflows."""
+    flat = tensor.detach()
+    if flat.is_contiguous() and flat.dtype in (torch.float32, torch.float64):
+        flat = flat.view(-1)
+        return math.isfinite(float(torch.dot(flat, flat)))
+    return math.isfinite(float(torch.linalg.vector_norm(flat, dtype=torch.promote_types(flat.dtype, torch.float32))))
 
 
 def surely_finite(tensor: Tensor) -> bool:

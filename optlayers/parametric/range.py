@@ -113,9 +113,9 @@ def clamp(v: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
     if not is_traced() and not any(may_need_derivative(t) for t in (v, *bounds)):
         return torch.clamp(v, lower, upper)
     if lower is not None:
-        v = torch.where(v > lower, v, lower)
+        v = torch.where(v <= lower, lower, v)
     if upper is not None:
-        v = torch.where(v < upper, v, upper)
+        v = torch.where(v >= upper, upper, v)
     return v
 
 

@@ -69,13 +69,14 @@ class ClosedFormSet(ABC):
     leading dimensions of the fields are batch dimensions, and broadcast against those of the point.
 
     Must be defined: `name`, `constraints`, `match`, `project`, `examples`. May be overridden: `label`,
-    `checks`, `relaxed`; `kernels` and `fused`; and `is_twice_differentiable`, where second derivatives
-    raise NotImplementedError (see `optlayers.autograd.first_order`).
+    `checks`, `relaxed`; `bounds_entries` and `without_infinities`; `kernels` and `fused`; and
+    `is_twice_differentiable`, where second derivatives raise NotImplementedError, see `optlayers.autograd.first_order`.
     """
 
     name: ClassVar[str]
     kernels: ClassVar[str | None] = None  # the module in `optlayers.kernels.cpu` and `.gpu` with fused forms
     is_twice_differentiable: ClassVar[bool] = True
+    bounds_entries: ClassVar[bool] = False  # whether points may have infinite entries, see `without_infinities`
 
     @staticmethod
     @abstractmethod
@@ -107,6 +108,13 @@ class ClosedFormSet(ABC):
             False where that is no gain, and nothing was done, and where some points, which stay, are not finite.
         """
         return False
+
+    def without_infinities(self, v: Tensor) -> Tensor:
+        """Replace infinite entries by finite ones with the same nearest point, where that has a limit.
+
+        The limit is that of entries that go to infinity one by one, in any order; derivatives in them are zero.
+        """
+        return v
 
     @staticmethod
     @abstractmethod

@@ -8,6 +8,7 @@ from typing import Any
 
 import cvxpy as cp
 import numpy as np
+import torch
 from torch import Tensor
 
 from optlayers.autograd.tracing import may_need_derivative
@@ -31,6 +32,7 @@ class Box(ClosedFormSet):
 
     name = "box"
     kernels = "box"
+    bounds_entries = True
     lower: Tensor | None
     upper: Tensor | None
 
@@ -82,6 +84,14 @@ class Box(ClosedFormSet):
 
     def _pull(self, gradient: Tensor, y: Tensor) -> Tensor:
         return gradient * stored_free_mask(y, self.lower, self.upper)
+
+    def without_infinities(self, v: Tensor) -> Tensor:
+        return v if self.lower is None and self.upper is None else torch.where(v.isinf(), self._limits(v), v)
+
+    def _limits(self, v: Tensor) -> Tensor:
+        return torch.clamp(
+            v.detach(), *(None if t is None else t.detach().to(v.dtype) for t in (self.lower, self.upper))
+        )
 
     def checks(self) -> list[Check]:
         crossing = self.range.crossing()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from optlayers.autograd.primal import primal
 from optlayers.autograd.tracing import is_traced
 from optlayers.parametric.range import Range, clamp, relative
 from optlayers.parametric.symbolic import Affine
@@ -19,7 +20,9 @@ from optlayers.recognition.block import Block, Fields
 from optlayers.sets.base import Check, ClosedFormSet, register
 from optlayers.sets.box import Box
 from optlayers.sets.search.section_kernels import project_fused, project_in_place
-from optlayers.sets.search.section_search import free_mask, search
+from optlayers.sets.search.section_search import beyond_breakpoints, free_mask, move_to_total
+
+_ROUNDINGS = 64  # by which a total may be out of reach
 
 
 @register
@@ -41,6 +44,7 @@ class BoxSection(ClosedFormSet):
 
     name = "box section"
     kernels = "box_section"
+    bounds_entries = True
     normal: Tensor | None
     lower: Tensor | None
     upper: Tensor | None
@@ -108,11 +112,31 @@ class BoxSection(ClosedFormSet):
     def project_(self, v: Tensor) -> bool:
         return project_in_place(v, (self.normal, self.lower, self.upper), self.total)
 
+    def without_infinities(self, v: Tensor) -> Tensor:
+        """Such entries are at their bounds if the others can make up the total."""
+        normal, lower, upper = (None if t is None else primal(t) for t in (self.normal, self.lower, self.upper))
+        point, infinite = primal(v).to(next(t.dtype for t in (lower, upper) if t is not None)), v.isinf()
+        bound = torch.clamp(point, lower, upper)
+        low = torch.where(infinite, bound, -torch.inf if lower is None else lower)
+        high = torch.where(infinite, bound, torch.inf if upper is None else upper)
+        reaches = torch.ones_like(infinite[..., :1])
+        for check in replace(self, lower=low, upper=high).checks():
+            reaches = reaches & (check.amount <= _ROUNDINGS * torch.finfo(point.dtype).eps).all(-1, keepdim=True)
+        first, last = beyond_breakpoints(point, normal, lower, upper)
+        far = torch.maximum(first.abs(), last.abs()) * (1.0 if normal is None else normal.abs())
+        limit = bound + torch.where(bound == point, 0.0, far.copysign(point))
+        return torch.where(infinite & reaches, limit.to(v.dtype), v)
+
     def _section(self, v: Tensor, total: Tensor) -> Tensor:
-        tau = search(v, self.normal, self.lower, self.upper, total).unsqueeze(-1)
-        x = v - (tau if self.normal is None else tau * self.normal)
-        y = clamp(x, self.lower, self.upper)
+        x = move_to_total(v, self.normal, self.lower, self.upper, total)
         normal = 1.0 if self.normal is None else self.normal
+        if self.normal is not None:
+            constant = primal(self.normal)
+            square = constant.square().sum(-1, keepdim=True)
+            tau = ((primal(v) - x) * constant).sum(-1, keepdim=True) / torch.where(square > 0, square, 1.0)
+            x = x - tau * (self.normal - constant)
+        x = x + (v - primal(v))
+        y = clamp(x, self.lower, self.upper)
         lower, upper = (None if bound is None else bound.detach() for bound in (self.lower, self.upper))
         free = free_mask(y.detach(), lower, upper)
         slope = self._slope(free)

@@ -12,7 +12,6 @@ import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from optlayers.autograd.tracing import is_traced, may_need_derivative
 from optlayers.kernels.fused import rows_of
 from optlayers.parametric.range import Range
 from optlayers.parametric.symbolic import Affine, Data, derived
@@ -22,7 +21,6 @@ from optlayers.recognition.epigraphs import Budget, Cuts, read_budget, read_cuts
 from optlayers.sets.base import Check, ClosedFormSet, register
 from optlayers.sets.box_section import BoxSection
 from optlayers.sets.search.section_kernels import along
-from optlayers.sets.search.section_search import search
 
 _TOLERANCE = 1e-13
 
@@ -89,10 +87,6 @@ class L1Ball(ClosedFormSet):
         outside = cost >= self.radius
         total = torch.where(outside, self.radius.clamp_min(0.0), cost)
         lower = size.new_zeros(size.shape[-1])
-        if not is_traced() and not any(may_need_derivative(t) for t in (offset, self.radius, *self._sides())):
-            reach = torch.where(outside, search(size, weights, lower, None, total), 0.0).unsqueeze(-1)
-            reach = reach if weights is None else reach * weights
-            return v - torch.clamp(offset, -reach, reach)
         y = offset.sign() * BoxSection(weights, lower, None, Range.fixed(total)).project(size)
         moved = outside.unsqueeze(-1)
         if weights is not None:
@@ -115,9 +109,6 @@ class L1Ball(ClosedFormSet):
         if self.center is None:
             return y
         return torch.where(rows.batched(tight).unsqueeze(-1), y + self.center, v)
-
-    def _sides(self) -> list[Tensor]:
-        return [side for side in (self.above, self.below) if side is not None]
 
     def _offset(self, v: Tensor) -> Tensor:
         return v if self.center is None else v - self.center

@@ -17,7 +17,7 @@ class Status(IntEnum):
     INVALID = 2
     """The point or a parameter is NaN or infinite."""
     UNSOLVED = 3
-    """The general solver neither reached its accuracy nor found the set to be empty."""
+    """The general solver neither reached its accuracy nor found the set to be empty, or numbers overflow."""
 
 
 def worst(statuses: Tensor) -> Tensor:

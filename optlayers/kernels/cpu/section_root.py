@@ -3,7 +3,8 @@
 Newton's method on a decreasing, piecewise linear function, safeguarded by a bracket (Cominetti, Mascarenhas and Silva,
 "A Newton's method for the continuous quadratic knapsack problem", 2014), with secants where narrow bounds make the
 function a staircase. Long rows start from the root of a part of their entries. Where the normal is positive, and the
-lower bounds are zero, blocks that are zero to the left of the root stay zero, and are left out.
+lower bounds are zero, blocks that are zero to the left of the root stay zero, and are left out. Where the root is so
+far that its own rounding counts, the row is moved there, and searched again from zero.
 """
 
 from __future__ import annotations
@@ -19,6 +20,9 @@ from optlayers.kernels.cpu.normal_start import normal_start
 _MOST_STEPS = 200
 _SHARE = 8  # the start is near the root of every so many entries, with the total in proportion
 _FIRST_STEPS = 3  # on these
+SETTLED, UNSETTLED, NEARLY, UNREACHED = range(4)
+_NEARLY = 1e-3  # of the products: totals out of reach by more are told before
+_SETTLED = 16  # roundings by which the total may be missed: the last step mends the rest
 _FAR = 16.0  # deviations of the multipliers that bring each entry to zero
 _SHORT = 4096  # shorter rows are taken as they are
 
@@ -48,21 +52,30 @@ class Blocks(NamedTuple):
 
 
 @inner
-def root(row: Row, goal: float, positive: bool, blocks: Blocks) -> tuple[float, float, int]:
-    """Return the root as the sum of a number of the row's precision and a small one, and how many blocks are active.
-
-    The last step is exact. `goal` is the total; `positive` says that the normal is, see `arrays.is_positive`, and that
-    the lower bounds are zero: in blocks that are not active, the projection is then zero.
-    """
+def estimate(row: Row, goal: float, positive: bool, blocks: Blocks) -> tuple[float, float, float]:
+    """Return where the search for the root starts, how far it may be, and the slope there, or 0; see `search`."""
     share = 1 if row.v.shape[1] < _SHORT else _SHARE
     center, spread, square = _scale(row, share, blocks.width)
     start, slope = normal_start(center, spread, goal / (share * square)) if positive and square > 0 else np.nan, 0.0
     start = start if np.isfinite(start) else center
     if share > 1:
-        tau, step, slope, _ = _search(row, goal, start, spread, 0.0, share, False, _FIRST_STEPS, blocks)
+        tau, step, slope, _, _ = _search(row, goal, start, spread, 0.0, share, False, _FIRST_STEPS, blocks)
         start = tau + min(max(step, -_FAR * spread), _FAR * spread)
-    tau, step, _, count = _search(row, goal, start, spread, slope, 1, positive, _MOST_STEPS, blocks)
-    return tau, step, count
+    return start, spread, slope
+
+
+@inner
+def search(
+    row: Row, goal: float, start: float, spread: float, slope: float, positive: bool, blocks: Blocks
+) -> tuple[float, float, float, int, int]:
+    """Return the root as the sum of a number of the row's precision and a small one, and more; the last step is exact.
+
+    `goal` is the total; `positive` says that the normal is, see `arrays.is_positive`, and that the lower bounds are
+    zero: in blocks that are not active, the projection is then zero. Then follow the mean slope near the root, how many
+    blocks are active, and whether the total is met but for rounding: `SETTLED`, or not; where no entry can move, it is
+    `NEARLY` if that is a matter of tolerance, else `UNREACHED`.
+    """
+    return _search(row, goal, start, spread, slope, 1, positive, _MOST_STEPS, blocks)
 
 
 @inner
@@ -76,8 +89,8 @@ def _search(
     positive: bool,
     most_steps: int,
     blocks: Blocks,
-) -> tuple[float, float, float, int]:
-    """Return the root as two numbers, the mean slope near it, all entries counted, and how many blocks are active.
+) -> tuple[float, float, float, int, int]:
+    """Return what `search` does, of a share of the entries, all counted.
 
     `reach` is a step to try where nothing tells how far the root is; `slope` a guess, or 0.
     """
@@ -86,8 +99,10 @@ def _search(
     tau, step, mean = number(start), 0.0, slope
     left, right, above, below = -np.inf, np.inf, 0.0, 0.0
     support, change, before = -1.0, 0.0, 0.0
-    looked = all_of(blocks)
+    excess, product, free, bracketed, looked = 0.0, 0.0, 0.0, False, all_of(blocks)
+    out_of_reach = False
     for count in range(most_steps):
+        out_of_reach = count == most_steps - 1 or not np.isfinite(number(_FAR * reach))
         product, free = sums(row, tau, share, blocks, looked)
         excess, free = factor * product - goal, factor * free
         step = excess / free if free > 0 else 0.0
@@ -123,7 +138,13 @@ def _search(
         if not left < following < right:
             break
         support, before, change, tau = free, excess, np.float64(following) - np.float64(tau), following
-    return np.float64(tau), step, mean, looked
+    size = factor * abs(product) + abs(goal)
+    if abs(excess) > _SETTLED * eps * size and not positive:
+        size = factor * _size(row, tau, share, blocks.width) + abs(goal)
+    verdict = SETTLED if abs(excess) <= _SETTLED * eps * size else UNSETTLED
+    if verdict == UNSETTLED and free == 0 and not bracketed and out_of_reach:
+        verdict = NEARLY if abs(excess) <= _NEARLY * size else UNREACHED
+    return np.float64(tau), step, mean, looked, verdict
 
 
 @inner
@@ -207,8 +228,10 @@ def _scale(row: Row, share: int, width: int) -> tuple[float, float, float]:
         square += s
         rest += r
     center = product / square if square > 0 else 0.0
+    if not np.isfinite(center):  # sums overflow
+        center = row.v[row.i, 0] / row.normals[row.normal, 0] if row.normals[row.normal, 0] != 0 else 0.0
     spread = np.sqrt(max(rest / square - center**2, 0.0)) if square > 0 else 0.0
-    return center, spread if spread > 0 else max(abs(center), 1.0), square
+    return center, spread if 0 < spread < np.inf else max(abs(center), 1.0), square
 
 
 @inner

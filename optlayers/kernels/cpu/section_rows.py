@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from optlayers.kernels.cpu.blocks import are_same, shift_of, span, total, width_of
-from optlayers.kernels.cpu.compiled import inner, kernel
-from optlayers.kernels.cpu.section_root import Blocks, Row, all_of, root, sums
+from optlayers.kernels.cpu.compiled import inner, inner_in_order, kernel
+from optlayers.kernels.cpu.section_root import NEARLY, SETTLED, UNREACHED, Blocks, Row, all_of, estimate, search, sums
+
+_MOST_MOVES = 40  # each takes a row nearer by its precision; from one end of the range to one takes 20
 
 
 @kernel
@@ -24,11 +26,11 @@ def project_rows(
     tight: np.ndarray,
     finite: np.ndarray,
 ) -> None:
-    """Write the projections of rows of `v` into `y`; see `root` for `positive`.
+    """Write the projections of rows of `v` into `y`; see `search` for `positive`.
 
     See `box_section.project` for the rest; `finite` may be empty.
     """
-    n, width = y.shape[1], width_of(y.shape[1])
+    n, width, eps = y.shape[1], width_of(y.shape[1]), np.finfo(y.dtype).eps
     size = (n + width - 1) // width
     blocks = Blocks(width, np.empty(size, np.int64), np.empty(size))
     for i in range(first, last):
@@ -39,13 +41,25 @@ def project_rows(
         all_of(blocks)
         row = Row(v, normals, lowers, uppers, i, i % len(normals), i % len(lowers), i % len(uppers))
         low, high = totals_lower[i % len(totals_lower)], totals_upper[i % len(totals_upper)]
-        tau, step, tight[i], active = 0.0, 0.0, True, size
+        tau, step, tight[i], active, inside = 0.0, 0.0, True, size, np.nan
         if low != high:
             inside = sums(row, y.dtype.type(0), 1, blocks, size)[0]
-            tight[i] = not low < inside < high
+            tight[i] = not ((inside > low or low == -np.inf) and (inside < high or high == np.inf))
             low = min(max(inside, low), high)
-        if tight[i]:
-            tau, step, active = root(row, low, positive, blocks)
+        if tight[i] and inside != low:  # else the multiplier is zero, and entries at bounds stay there
+            start, spread, slope = estimate(row, low, positive, blocks)
+            unreached, verdict = 0, UNREACHED
+            for _ in range(_MOST_MOVES):
+                tau, step, slope, active, verdict = search(row, low, start, spread, slope, positive, blocks)
+                unreached += verdict == UNREACHED
+                if verdict in (SETTLED, NEARLY) or unreached > 1 or not np.isfinite(tau):
+                    break
+                _move(row, y.dtype.type(tau + step), y)
+                row = Row(y, normals, lowers, uppers, i, row.normal, row.lower, row.upper)
+                start, spread, slope, step = 0.0, eps * max(abs(tau), abs(step)), 0.0, 0.0
+            if verdict != SETTLED and verdict != NEARLY:
+                _fill(y, i, 0, n, y.dtype.type(np.nan))
+                continue
         written, zero = 0, y.dtype.type(0)
         for k in range(active):
             start = blocks.active[k] * width
@@ -61,7 +75,16 @@ def _fill(y: np.ndarray, i: int, start: int, stop: int, value: float) -> None:
         y[i, j] = value
 
 
-@inner
+@inner_in_order
+def _move(row: Row, tau: float, y: np.ndarray) -> None:
+    n = row.v.shape[1]
+    normals, k = row.normals, row.normal
+    width = normals.shape[1]
+    for j in range(n):
+        y[row.i, j] = row.v[row.i, j] - tau * normals[k, j % width]
+
+
+@inner_in_order
 def _write(row: Row, start: int, stop: int, tau: float, step: float, y: np.ndarray) -> None:
     v, normals, lowers, uppers, i, k, low, high = row
     n = v.shape[1]

@@ -4,7 +4,8 @@ The root `tau` of ``sum_i max(w_i - tau, 0) = room``, ``w = v - lower``, by Newt
 monotone, so that the support only shrinks (Michelot, "A finite algorithm for finding the projection of a point onto
 the canonical simplex of R^n", 1986), over the blocks whose largest entry is above `tau` (after Condat, "Fast projection
 onto the simplex and the l1 ball", 2016, who filters entries). A first step leads to the left of the root from anywhere:
-it starts where the root were if entries were normally distributed.
+it starts where the root were if entries were normally distributed. Where the root is so far that its own rounding
+counts, the row is moved to its largest entry, which is exact for all entries that may be free, and searched again.
 
 Loops take whole arrays and ranges: a view for each row would cost more than short rows do.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 import numpy as np
 
 from optlayers.kernels.cpu.blocks import are_same, moments, shift_of, span, total, width_of
-from optlayers.kernels.cpu.compiled import inner, kernel
+from optlayers.kernels.cpu.compiled import inner, inner_in_order, kernel
 from optlayers.kernels.cpu.normal_start import normal_start
 
 _SHORT = 128  # entries of rows that are not worth a guess
@@ -41,6 +42,7 @@ def project_rows(
     `w` is `y`. Its bits are `bits`.
     """
     n, width = y.shape[1], width_of(y.shape[1])
+    y_bits = y.view(bits.dtype)
     peaks = np.empty((n + width - 1) // width, y.dtype)
     peak_bits, active = peaks.view(bits.dtype), np.empty(peaks.size, np.int64)
     floor = lowers[0, 0] if uniform else y.dtype.type(0)
@@ -55,36 +57,41 @@ def project_rows(
             base = total(lowers, k, n, width)
         if not uniform:
             _subtract(v, i, lowers, k, y)
-        amount, square = 0.0, 0.0
-        for b in range(peaks.size):
-            start, stop = b * width, min(n, (b + 1) * width)
-            peak_bits[b] = _peak(bits, i, start, stop)
-            own, squares = moments(w, i, start, stop)
-            amount += own
-            square += squares
         low, high = totals_lower[i % len(totals_lower)] - base, totals_upper[i % len(totals_upper)] - base
-        tau, step, tight[i] = np.float64(floor), 0.0, True
+        tau, step, tight[i], inside = np.float64(floor), 0.0, True, np.nan
         if low != high:
             inside = 0.0
             for start in range(0, n, width):
                 inside += _above(w, i, start, min(n, start + width), floor)[0]
-            tight[i] = not low < inside < high
+            tight[i] = not ((inside > low or low == -np.inf) and (inside < high or high == np.inf))
             low = min(max(inside, low), high)
-        if tight[i]:
-            tau, step = _root(w, i, width, low, amount, square, peaks, active)
+        source, source_bits, settled, moved = w, bits, not tight[i] or inside == low, False
+        while not settled:
+            amount, square = 0.0, 0.0
+            for b in range(peaks.size):
+                start, stop = b * width, min(n, (b + 1) * width)
+                peak_bits[b] = _peak(source_bits, i, start, stop)
+                own, squares = moments(source, i, start, stop)
+                amount += own
+                square += squares
+            tau, step, settled = _root(source, i, width, low, amount, square, peaks, active)
+            if moved or settled:
+                break
+            _move(source, i, peaks.max(), y.dtype.type(-low), y)
+            source, source_bits, moved = y, y_bits, True
         for start in range(0, n, width):
-            _write(w, i, start, min(n, start + width), lowers, k, y.dtype.type(tau), y.dtype.type(step), y)
+            _write(source, i, start, min(n, start + width), lowers, k, y.dtype.type(tau), y.dtype.type(step), y)
 
 
 @inner
 def _root(
     w: np.ndarray, i: int, width: int, room: float, amount: float, square: float, peaks: np.ndarray, active: np.ndarray
-) -> tuple[float, float]:
-    """Return the root as the sum of a number of the row's precision and a small one.
+) -> tuple[float, float, bool]:
+    """Return the root as the sum of a number of the row's precision and a small one, and whether that is exact.
 
     `amount` is the sum of the row's entries, `square` that of their squares.
     """
-    n, number, count, highest = w.shape[1], w.dtype.type, peaks.size, peaks[0]
+    n, number, count, highest, eps = w.shape[1], w.dtype.type, peaks.size, peaks[0], np.finfo(w.dtype).eps
     for b in range(count):
         active[b] = b
         highest = max(highest, peaks[b])
@@ -103,12 +110,21 @@ def _root(
             break
         following = number(tau + excess / free)
         if free == support or not following > tau:
-            return np.float64(tau), excess / free
+            if free != support and excess < 0:  # the step before was rounded up, maybe to some entries
+                free += _count(w, i, tau)
+            return np.float64(tau), excess / free, free == support or abs(excess) <= eps * abs(tau) * free
         tau, support = following, free
-    ties = 0  # the root lies between the largest entry and the number before it
-    for j in range(n):
-        ties += w[i, j] == highest
-    return np.float64(highest), -max(room, 0.0) / max(ties, 1)
+    # the root lies between the largest entry and the number before it
+    return np.float64(highest), -max(room, 0.0) / max(_count(w, i, highest), 1.0), True
+
+
+@inner
+def _count(w: np.ndarray, i: int, number: float) -> float:
+    """Return how many entries of a row are just this number."""
+    count = 0.0
+    for j in range(w.shape[1]):
+        count += w[i, j] == number
+    return count
 
 
 @inner
@@ -171,7 +187,14 @@ def _subtract(v: np.ndarray, i: int, lowers: np.ndarray, k: int, w: np.ndarray) 
         w[i, j] = v[i, j] - lowers[k, j]
 
 
-@inner
+@inner_in_order
+def _move(w: np.ndarray, i: int, tau: float, least: float, y: np.ndarray) -> None:
+    """Move a row by the largest entry, `tau`; what is `least` then cannot be free."""
+    for j in range(w.shape[1]):
+        y[i, j] = max(w[i, j] - tau, least)
+
+
+@inner_in_order
 def _write(
     w: np.ndarray, i: int, start: int, stop: int, lowers: np.ndarray, k: int, tau: float, step: float, y: np.ndarray
 ) -> None:

@@ -1,7 +1,7 @@
 """The multiplier of a box section: the root of ``normal @ clamp(v - tau * normal, lower, upper) = total``.
 
-A custom operator, so that its loop may look at values inside `torch.compile`, `torch.export` and `vmap`. It has no
-derivative: the caller writes the answer as a formula of its own, given which entries are free.
+Custom operators, so that their loops may look at values inside `torch.compile`, `torch.export` and `vmap`. They have no
+derivatives: the caller writes the answer as a formula of its own, given which entries are free.
 """
 
 from __future__ import annotations
@@ -9,10 +9,16 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from optlayers.autograd.batched_operator import as_samples, batch_shape, define
+from optlayers.autograd.batched_operator import Result, as_samples, batch_shape, define
 from optlayers.autograd.primal import primal
 
+_Section = tuple[Tensor | None, Tensor | None, Tensor | None]  # normal, lower, upper
+
 _MOST_STEPS = 200
+_MOST_MOVES = 40  # each takes a point nearer by the type's precision; from one end of the range to one takes 20
+_SETTLED = 16  # roundings by which a total may be missed: the caller's formula mends the rest
+_SMALL = 2.0**-40  # brings numbers to where sums of them do not overflow
+_NEARLY = 1e-3  # of the products: totals out of reach by more are told before
 _BISECTION_PERIOD = 4  # every so many steps the bracket is halved, so that no data make Newton's method slow
 
 
@@ -26,28 +32,70 @@ def search(v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor
     total : Tensor, shape (*batch,)
     """
     options = (None if t is None else primal(t) for t in (normal, lower, upper))
-    return _operator(primal(v), *options, primal(total))
+    return _multiplier(primal(v), *options, primal(total))
+
+
+def move_to_total(
+    v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None, total: Tensor
+) -> Tensor:
+    """Return ``v - tau * normal`` for the multiplier `tau`, with no derivative; arguments as for `search`.
+
+    A multiplier is rounded relative to itself. Where that is more than the set's own size the point is moved again,
+    from where it was moved to, until its nearest point of the box has the total.
+    """
+    options = (None if t is None else primal(t) for t in (normal, lower, upper))
+    return _mover(primal(v), *options, primal(total))
 
 
 def _section_multiplier(
     v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None, total: Tensor
 ) -> Tensor:
-    """Newton's method on a piecewise linear, decreasing function, safeguarded by a bracket.
+    v, section, total, batch = _samples(v, normal, lower, upper, total)
+    return _root(v, section, total, None)[0].reshape(batch)
 
-    Newton's step is exact on the piece that holds the root, so that the method stops after finitely many steps
-    (Cominetti, Mascarenhas and Silva, "A Newton's method for the continuous quadratic knapsack problem", 2014).
+
+def _moved_to_total(
+    v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None, total: Tensor
+) -> Tensor:
+    n, eps, most = v.shape[-1], torch.finfo(v.dtype).eps, torch.finfo(v.dtype).max
+    v, section, total, batch = _samples(v, normal, lower, upper, total)
+    normal, lower, upper = section
+    x, start = v, None
+    for _ in range(_MOST_MOVES):
+        tau, missed, lost = _root(x, section, total, start)
+        if not bool(missed.isfinite().all()):  # sums overflow
+            low, high = (None if t is None else t * _SMALL for t in (lower, upper))
+            again = _root(x * _SMALL, (normal, low, high), total * _SMALL, None)[0]
+            tau = torch.where(missed.isfinite(), tau, (again / _SMALL).clamp(-most, most))
+        x = x - tau if normal is None else x - tau * normal
+        settled = missed <= _SETTLED
+        if bool(settled.all()):
+            break
+        if bool((settled | lost | tau.isnan()).all()):  # the total is out of reach, or the root
+            at_end = v.abs().amax(-1, keepdim=True) > most * _SMALL
+            x = torch.where(at_end & ~(missed <= _NEARLY / eps), torch.nan, x)
+            break
+        start = torch.zeros_like(tau)
+    return x.expand(batch.numel(), n).reshape(*batch, n).clone()
+
+
+def _root(v: Tensor, section: _Section, total: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    """Return the root for rows, by how many roundings the total is missed there, and whether no entry can move.
+
+    Newton's method on a piecewise linear, decreasing function, safeguarded by a bracket. Its step is exact on the piece
+    that holds the root, so that the method stops after finitely many (Cominetti, Mascarenhas and Silva, "A Newton's
+    method for the continuous quadratic knapsack problem", 2014). From a given start, the root is near zero, on a scale
+    that is not known: the bracket is halved by its geometric mean. All results are ``(rows, 1)``.
     """
-    batch = batch_shape((v, normal, lower, upper, total), (1, 1, 1, 1, 0))
-    v = as_samples(v, batch, 1)
-    normal, lower, upper = (None if t is None else as_samples(t, batch, 1) for t in (normal, lower, upper))
-    total = total.expand(batch).reshape(-1, 1)
+    normal, lower, upper = section
     square = None if normal is None else normal.square()
-    eps = torch.finfo(v.dtype).eps
-    first, last = _beyond_breakpoints(v, normal, lower, upper)
-    tau = _start(v, normal, lower, upper, total).clamp(first, last)
+    eps, least = torch.finfo(v.dtype).eps, torch.finfo(v.dtype).tiny
+    first, last = beyond_breakpoints(v, normal, lower, upper)
+    tau = _start(v, normal, lower, upper, total).clamp(first, last) if start is None else start
     left, right = torch.full_like(tau, -torch.inf), torch.full_like(tau, torch.inf)
     # all of a step's work goes into three buffers: fresh ones of this size cost more than the arithmetic
     x, y, z = (v.new_empty(tau.shape[0], v.shape[-1]) for _ in range(3))
+    excess, rounding, lost = tau, tau, torch.zeros_like(tau, dtype=torch.bool)
     for step in range(1, _MOST_STEPS):
         torch.sub(v, tau, out=x) if normal is None else torch.addcmul(v, normal, tau, value=-1, out=x)
         y = x if lower is None and upper is None else torch.clamp(x, lower, upper, out=y)
@@ -58,16 +106,28 @@ def _section_multiplier(
         slope = (free if square is None else free.mul_(square)).sum(-1, keepdim=True)
         left, right = torch.where(excess >= 0, tau, left), torch.where(excess <= 0, tau, right)
         newton = tau + torch.where(slope > 0, excess / slope, torch.nan)
-        done = (excess.abs() <= rounding) | ((newton - tau).abs() <= eps * tau.abs()) | (left >= right)
-        if bool(done.all()):
+        lost = (slope == 0) & (((tau >= last) & (excess > 0)) | ((tau <= first) & (excess < 0)))
+        done = (excess.abs() <= rounding) | ((newton - tau).abs() <= eps * tau.abs()) | (left >= right) | lost
+        if bool((done | excess.isnan()).all()):
             break
-        middle = left.maximum(first) / 2 + right.minimum(last) / 2
+        low, high = left.maximum(first), right.minimum(last)
+        middle = low / 2 + high / 2
+        if start is not None:
+            middle = middle.sign() * (low.abs().clamp_min(least).sqrt() * high.abs().clamp_min(least).sqrt())
         inside = (newton >= left) & (newton <= right)
         halve = ~inside | (
             left.isfinite() & right.isfinite() if step % _BISECTION_PERIOD == 0 else torch.zeros_like(inside)
         )
         tau = torch.where(done, tau, torch.where(halve, middle, newton))
-    return tau.reshape(batch)
+    return tau, torch.where(excess == 0, 0.0, excess.abs() / rounding), lost
+
+
+def _samples(
+    v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None, total: Tensor
+) -> tuple[Tensor, _Section, Tensor, torch.Size]:
+    batch = batch_shape((v, normal, lower, upper, total), tuple(_EVENTS.values()))
+    normal, lower, upper = (None if t is None else as_samples(t, batch, 1) for t in (normal, lower, upper))
+    return as_samples(v, batch, 1), (normal, lower, upper), total.expand(batch).reshape(-1, 1), batch
 
 
 def free_mask(
@@ -103,7 +163,7 @@ def _start(v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor
     return torch.where(room.isfinite(), mean.maximum((v - lower).amax(-1, keepdim=True) - room), mean)
 
 
-def _beyond_breakpoints(
+def beyond_breakpoints(
     v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None
 ) -> tuple[Tensor, Tensor]:
     """Return multipliers before the first and after the last one at which an entry meets a bound."""
@@ -120,9 +180,14 @@ def _beyond_breakpoints(
     spread = last - first
     margin = torch.where(spread > 0, spread, first.abs())
     margin = torch.where(margin > 0, margin, 1.0)
-    return first - margin, last + margin
+    most = torch.finfo(v.dtype).max
+    return (first - margin).clamp(-most, most), (last + margin).clamp(-most, most)
 
 
-_operator = define(
-    "section_multiplier", {"v": 1, "normal?": 1, "lower?": 1, "upper?": 1, "total": 0}, _section_multiplier
-)
+def _one_point(n: int) -> list[Result]:
+    return [((n,), None)]
+
+
+_EVENTS = {"v": 1, "normal?": 1, "lower?": 1, "upper?": 1, "total": 0}
+_multiplier = define("section_multiplier", _EVENTS, _section_multiplier)
+_mover = define("section_move", _EVENTS, _moved_to_total, _one_point)
