@@ -24,8 +24,8 @@ def reattach(program: ConicProgram, x: Tensor, y: Tensor, usable: Tensor | None)
     refused with them. Samples that are not `usable`, ``(samples, 1)``, are no solutions: finite is all that their
     derivatives are. None says that all are.
     """
-    if x.shape[-1] == 0:  # the equalities leave nothing to choose
-        return x
+    if x.shape[-1] == 0:  # the equalities leave nothing to choose; no entry, with the derivatives of none
+        return program.v
     y = y if usable is None else torch.where(usable, y, 0.0)
     if is_polyhedral(program):
         return _by_active_slacks(program, x, y, *active_sides(program, x, y, usable))
