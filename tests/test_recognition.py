@@ -10,6 +10,8 @@ import torch
 from spellings import PARAMETRIC, SPELLINGS
 
 from optlayers import FeasibleSet, InfeasibleError, ProjectionLayer
+from optlayers.parametric.maps import Values
+from optlayers.parametric.symbolic import Affine, largest, stack
 
 
 def points(size=(4,), count=16):
@@ -252,3 +254,36 @@ def test_ties_that_cancel_to_rounding():
         with pytest.raises(InfeasibleError) as info:
             FeasibleSet([*ties, impossible])
         assert len(info.value.constraints) == 3
+
+
+def test_derived_data_have_the_arithmetic_of_affine_data():
+    linear = sp.csr_array([[1.0, 0.0], [0.0, -2.0], [0.0, 0.0]])
+    one, other = Affine(np.array([1.0, 2.0, 3.0]), linear), Affine.of([0.5, 9.0, -1.0], 2)
+    data, matrix, p = largest([one, other]), np.arange(6.0).reshape(2, 3), np.array([-4.0, 3.0])
+    vector = one.constant + linear @ p
+    larger = np.maximum(vector, other.constant)
+    for symbolic, value in (
+        (data - one, larger - vector),
+        (one + data, larger + vector),
+        (-data, -larger),
+        (data[::-1], larger[::-1]),
+        (data[np.array([2, 0])], larger[[2, 0]]),
+        (data.scaled(np.array([1.0, -3.0, 2.0])), larger * [1, -3, 2]),
+        (data.mapped(matrix), matrix @ larger),
+        (data.mapped(matrix).reshaped(1, 2), (matrix @ larger)[None]),
+        (stack([data[:1], data[:1]]).reshaped(2), np.repeat(larger[:1], 2)),
+    ):
+        got = symbolic.compile([0])(Values((torch.from_numpy(np.stack([p, p])),), torch.float64, torch.device("cpu")))
+        np.testing.assert_allclose(got, np.stack([value, value]), atol=1e-12)
+        assert symbolic.shape == value.shape
+        assert not symbolic.is_zero
+    assert data - (one - one) is data
+
+
+def test_radii_that_depend_on_several_parameters_are_scaled():
+    x, t, p, q = cp.Variable(5), cp.Variable(4), cp.Parameter(), cp.Parameter()
+    feasible_set = FeasibleSet([3 * cp.abs(cp.diff(x)) <= t, cp.sum(t) <= p, cp.sum(t) <= q], x, [p, q])
+    assert feasible_set.method == "closed_form"
+    v = torch.randn(3, 5, dtype=torch.float64)
+    expected = ProjectionLayer([cp.norm1(cp.diff(x)) <= 0.5], x, method="general")(v)
+    torch.testing.assert_close(ProjectionLayer(feasible_set)(v, 1.5, 3.0), expected)

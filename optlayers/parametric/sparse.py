@@ -33,7 +33,7 @@ class SparseAffine(Affine):
     def __init__(
         self, shape: tuple[int, ...], parameters: int, index: np.ndarray, parameter: np.ndarray, value: np.ndarray
     ) -> None:
-        self.__dict__.update(
+        vars(self).update(
             _shape=shape, _parameters=parameters, index=index, parameter=parameter, value=value
         )  # the base class is frozen
 

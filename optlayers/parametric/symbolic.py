@@ -1,26 +1,94 @@
 """Data of a set as functions of the parameters, held symbolically in NumPy while a set is recognised.
 
-A set's data (bounds, totals, centres, ...) are fixed numbers or affine in the user's parameters: `Affine`.
-`Derived` is a function of several of them (the larger of two bounds, a radius from its square).
-`compile` turns either into its torch form.
+A set's `Data` (bounds, totals, ...) are fixed numbers or affine in the user's parameters, `Affine`, or `Derived`,
+a function of several of them (the larger of bounds, a radius from its square). `compile` makes it one of tensors.
 """
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast
+from typing import cast, overload
 
 import numpy as np
 import scipy.sparse as sp
 import torch
 from torch import Tensor
 
-from optlayers.parametric.maps import AffineMap, DerivedMap, Term, Values
+from optlayers.parametric import functions
+from optlayers.parametric.maps import AffineMap, DerivedMap, Map, Term, Values
+
+
+class Data(ABC):
+    """Numbers that are a function of the parameters."""
+
+    @property
+    @abstractmethod
+    def shape(self) -> tuple[int, ...]:
+        """Without batch dimensions."""
+
+    @property
+    @abstractmethod
+    def parameters(self) -> int:
+        """The number of parameter entries."""
+
+    @property
+    @abstractmethod
+    def is_constant(self) -> bool: ...
+
+    @property
+    @abstractmethod
+    def signature(self) -> object:
+        """Equal for data that can be stacked."""
+
+    @property
+    def numbers(self) -> np.ndarray | None:
+        """The numbers, where they are constant."""
+        return None
+
+    @property
+    def is_zero(self) -> bool:
+        """Whether all numbers are zero."""
+        return self.numbers is not None and not self.numbers.any()
+
+    @property
+    @abstractmethod
+    def is_uniform(self) -> bool:
+        """Whether all entries are known to be one and the same function of the parameters."""
+
+    def __add__(self, other: Data) -> Data:
+        return self if other.is_zero else derived(torch.add, self, other)
+
+    def __sub__(self, other: Data) -> Data:
+        return self if other.is_zero else derived(torch.sub, self, other)
+
+    def __neg__(self) -> Data:
+        return self.scaled(-1.0)
+
+    @abstractmethod
+    def __getitem__(self, index: np.ndarray | slice) -> Data:
+        """Select entries of a vector."""
+
+    @abstractmethod
+    def scaled(self, factor: np.ndarray | float) -> Data:
+        """Multiply entry by entry."""
+
+    @abstractmethod
+    def mapped(self, matrix: np.ndarray | sp.sparray) -> Data:
+        """Multiply a vector by a constant matrix."""
+
+    @abstractmethod
+    def reshaped(self, *shape: int) -> Data:
+        """Give the numbers, in C order, another shape."""
+
+    @abstractmethod
+    def compile(self, starts: Sequence[int]) -> Map:
+        """Return the torch form; parameter ``k`` holds the entries from ``starts[k]``."""
 
 
 @dataclass(frozen=True, eq=False)
-class Affine:
+class Affine(Data):
     """The map ``p -> constant + linear @ p``, of the shape of `constant`.
 
     Attributes
@@ -49,8 +117,15 @@ class Affine:
         return self.linear.indptr[-1] == 0
 
     @property
-    def is_zero(self) -> bool:
-        return self.is_constant and not self.constant.any()
+    def numbers(self) -> np.ndarray | None:
+        return self.constant if self.is_constant else None
+
+    @property
+    def is_uniform(self) -> bool:
+        same = bool((self.constant == self.constant.flat[0]).all())
+        if not same or self.is_constant:
+            return same
+        return (self.linear - self.linear[np.zeros(self.constant.size, dtype=np.int64)]).count_nonzero() == 0
 
     @property
     def is_parametric(self) -> np.ndarray:
@@ -59,39 +134,47 @@ class Affine:
 
     @property
     def parameters(self) -> int:
-        """The number of parameter entries."""
         return cast(tuple[int, int], self.linear.shape)[1]
 
     @property
     def signature(self) -> object:
-        """Equal for two maps that can be stacked."""
         return self.shape
 
-    def __add__(self, other: Affine) -> Affine:
+    @overload
+    def __add__(self, other: Affine) -> Affine: ...
+    @overload
+    def __add__(self, other: Data) -> Data: ...
+    def __add__(self, other: Data) -> Data:
+        if not isinstance(other, Affine):
+            return super().__add__(other)
         constant = self.constant + other.constant
         if self.is_constant and other.is_constant:
             return Affine.of(constant, self.parameters)
         return Affine(constant, sp.csr_array(self.linear + other.linear))
 
-    def __sub__(self, other: Affine) -> Affine:
-        return self + other.scaled(-1.0)
+    @overload
+    def __sub__(self, other: Affine) -> Affine: ...
+    @overload
+    def __sub__(self, other: Data) -> Data: ...
+    def __sub__(self, other: Data) -> Data:
+        return self + -other
+
+    def __neg__(self) -> Affine:
+        return self.scaled(-1.0)
 
     def scaled(self, factor: np.ndarray | float) -> Affine:
-        """Multiply entry by entry."""
         factors = np.broadcast_to(np.asarray(factor, dtype=np.float64), self.shape)
         if self.is_constant:
             return Affine(self.constant * factors, self.linear)
         return Affine(self.constant * factors, sp.csr_array(sp.diags_array(factors.ravel()) @ self.linear))
 
     def mapped(self, matrix: np.ndarray | sp.sparray) -> Affine:
-        """Apply a constant matrix to a vector-valued map."""
         constant = np.asarray(matrix @ self.constant)
         if self.is_constant:
             return Affine.of(constant, self.parameters)
         return Affine(constant, sp.csr_array(matrix @ self.linear))
 
     def __getitem__(self, index: np.ndarray | slice) -> Affine:
-        """Select entries of a vector-valued map."""
         return Affine(self.constant[index], sp.csr_array(self.linear[index]))
 
     def reshaped(self, *shape: int) -> Affine:
@@ -106,7 +189,6 @@ class Affine:
         return Affine(constant, sp.csr_array(sp.vstack([m.linear for m in maps])))
 
     def compile(self, starts: Sequence[int]) -> AffineMap:
-        """Return the torch form; parameter ``k`` holds the columns from ``starts[k]``."""
         linear = self.linear.tocoo()
         order = np.lexsort((linear.col, linear.row))
         rows, columns, data = linear.row[order].astype(np.int64), linear.col[order].astype(np.int64), linear.data[order]
@@ -119,11 +201,15 @@ class Affine:
 
 
 @dataclass(frozen=True, eq=False)
-class Derived:
+class Derived(Data):
     """A torch function of other data; `function` treats leading dimensions as batch dimensions."""
 
     function: Callable[..., Tensor]
     arguments: tuple[Data, ...]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.function(*(torch.zeros(argument.shape) for argument in self.arguments)).shape)
 
     @property
     def is_constant(self) -> bool:
@@ -137,11 +223,27 @@ class Derived:
     def signature(self) -> object:
         return (self.function, *(argument.signature for argument in self.arguments))
 
+    @property
+    def is_uniform(self) -> bool:
+        return functions.is_uniform(self.function) and all(argument.is_uniform for argument in self.arguments)
+
+    def __getitem__(self, index: np.ndarray | slice) -> Data:
+        return derived(functions.Select(tuple(np.arange(self.shape[0])[index].tolist())), self)
+
+    def scaled(self, factor: np.ndarray | float) -> Data:
+        factors = np.unique(factor)
+        if len(factors) > 1:
+            return derived(functions.Times(tuple(np.asarray(factor).tolist())), self)
+        return self if factors[0] == 1 else derived(functions.Times(float(factors[0])), self)
+
+    def mapped(self, matrix: np.ndarray | sp.sparray) -> Data:
+        return derived(functions.product, Affine.of(sp.csr_array(matrix).toarray(), self.parameters), self)
+
+    def reshaped(self, *shape: int) -> Data:
+        return derived(functions.Reshape(len(self.shape), shape), self)
+
     def compile(self, starts: Sequence[int]) -> DerivedMap:
         return DerivedMap(self.function, [argument.compile(starts) for argument in self.arguments])
-
-
-Data = Affine | Derived
 
 
 def derived(function: Callable[..., Tensor], *arguments: Data) -> Data:
@@ -149,40 +251,28 @@ def derived(function: Callable[..., Tensor], *arguments: Data) -> Data:
     result = Derived(function, arguments)
     if not result.is_constant:
         return result
-    nothing = Values((), torch.float64, torch.device("cpu"))
-    return Affine.of(result.compile([])(nothing).numpy(), result.parameters)
+    value = result.compile([])(Values((), torch.float64, torch.device("cpu")))
+    return Affine.of(value.numpy(), result.parameters)
 
 
 def stack(data: Sequence[Data]) -> Data:
     """Stack data of one signature along a new first dimension."""
-    first = data[0]
-    if isinstance(first, Affine):
-        return Affine.stack([d for d in data if isinstance(d, Affine)])
-    columns = zip(*(d.arguments for d in data if isinstance(d, Derived)), strict=True)
-    return Derived(first.function, tuple(stack(column) for column in columns))
-
-
-@dataclass(frozen=True)
-class _Interleave:
-    """Puts vectors and numbers, joined, in another order."""
-
-    order: tuple[int, ...]
-
-    def __call__(self, first: Tensor, *others: Tensor) -> Tensor:
-        batch = torch.broadcast_shapes(first.shape[:-1], *(other.shape for other in others))
-        parts = [first.expand(*batch, first.shape[-1]), *(other.expand(batch).unsqueeze(-1) for other in others)]
-        return torch.cat(parts, -1)[..., list(self.order)]
+    affine = [d for d in data if isinstance(d, Affine)]
+    if affine:
+        return Affine.stack(affine)
+    others = [d for d in data if isinstance(d, Derived)]
+    return Derived(others[0].function, tuple(map(stack, zip(*(d.arguments for d in others), strict=True))))
 
 
 def gather(data: Sequence[Data | None], absent: float, parameters: int) -> Data:
     """Return numbers, one each of `data`, as one vector; `absent` where there is no data."""
-    affine = [Affine.of(absent, parameters) if d is None else d for d in data if not isinstance(d, Derived)]
-    others = [d for d in data if isinstance(d, Derived)]
+    given = [Affine.of(absent, parameters) if d is None else d for d in data]
+    affine, others = [d for d in given if isinstance(d, Affine)], [d for d in given if isinstance(d, Derived)]
     first = Affine.stack(affine) if affine else Affine.of(np.zeros(0), parameters)
     if not others:
         return first
     numbers = iter(range(len(affine))), iter(range(len(affine), len(data)))
-    return derived(_Interleave(tuple(next(numbers[isinstance(d, Derived)]) for d in data)), first, *others)
+    return derived(functions.Interleave(tuple(next(numbers[isinstance(d, Derived)]) for d in given)), first, *others)
 
 
 def concatenate(first: Data, second: Data) -> Data:
@@ -190,47 +280,21 @@ def concatenate(first: Data, second: Data) -> Data:
     if isinstance(first, Affine) and isinstance(second, Affine):
         constant = np.concatenate([first.constant, second.constant])
         return Affine(constant, sp.csr_array(sp.vstack([first.linear, second.linear])))
-    return derived(_join, first, second)
-
-
-def _join(first: Tensor, second: Tensor) -> Tensor:
-    batch = torch.broadcast_shapes(first.shape[:-1], second.shape[:-1])
-    return torch.cat([part.expand(*batch, part.shape[-1]) for part in (first, second)], -1)
-
-
-def select(data: Data, index: np.ndarray) -> Data:
-    """Return entries of a vector."""
-    return data[index] if isinstance(data, Affine) else derived(_Select(tuple(index.tolist())), data)
-
-
-@dataclass(frozen=True)
-class _Select:
-    index: tuple[int, ...]
-
-    def __call__(self, vector: Tensor) -> Tensor:
-        return vector[..., list(self.index)]
+    return derived(functions.join, first, second)
 
 
 def as_number(data: Data | None, absent: float) -> float:
     """Return a number; `absent` where there is no data; NaN, which compares with nothing, where it has parameters."""
     if data is None:
         return absent
-    return float(data.constant) if isinstance(data, Affine) and data.is_constant else np.nan
+    return np.nan if data.numbers is None else data.numbers.item()
 
 
 def largest(data: Sequence[Data]) -> Data:
     """Return the entrywise maximum of data of one shape."""
-    return data[0] if len(data) == 1 else derived(_maximum, *data)
+    return data[0] if len(data) == 1 else derived(functions.maximum, *data)
 
 
 def smallest(data: Sequence[Data]) -> Data:
     """Return the entrywise minimum of data of one shape."""
-    return data[0] if len(data) == 1 else derived(_minimum, *data)
-
-
-def _maximum(*tensors: Tensor) -> Tensor:
-    return torch.stack(torch.broadcast_tensors(*tensors)).amax(0)
-
-
-def _minimum(*tensors: Tensor) -> Tensor:
-    return torch.stack(torch.broadcast_tensors(*tensors)).amin(0)
+    return data[0] if len(data) == 1 else derived(functions.minimum, *data)

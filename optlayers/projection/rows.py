@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from optlayers.compiler.conic_form import ConicForm
-from optlayers.parametric.symbolic import Affine, Data, concatenate, gather, select
+from optlayers.parametric.symbolic import Affine, Data, concatenate, gather
 from optlayers.recognition.block import Block, BlockCone
 from optlayers.solvers.structure import Structure
 
@@ -108,7 +108,7 @@ def _group(cones: list[BlockCone]) -> tuple[str, tuple[float, ...], int, int]:
 
 
 def _bounds(data: Data | None, bounded: np.ndarray, absent: float, block: Block) -> Data:
-    return Affine.of(np.full(len(bounded), absent), block.parameters) if data is None else select(data, bounded)
+    return Affine.of(np.full(len(bounded), absent), block.parameters) if data is None else data[bounded]
 
 
 def _joined(maps: list[Affine], parameters: int) -> Affine:

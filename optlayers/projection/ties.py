@@ -14,7 +14,7 @@ import scipy.sparse as sp
 from torch import Tensor
 
 from optlayers.parametric.sparse import nonzeros
-from optlayers.parametric.symbolic import Affine, Data, Derived, as_number, largest, smallest
+from optlayers.parametric.symbolic import Affine, Data, as_number, largest, smallest
 from optlayers.recognition.block import Block, Row
 from optlayers.sets.base import Check, ClosedFormSet
 
@@ -68,8 +68,7 @@ def untie(block: Block) -> tuple[Block, np.ndarray] | None:
 
 
 def _is_tie(row: Row) -> bool:
-    zero = isinstance(row.lower, Affine) and row.lower.is_zero
-    return row.is_equality and zero and row.normal.is_constant and len(nonzeros(row.normal)[0]) == 2
+    return row.is_homogeneous and row.normal.is_constant and len(nonzeros(row.normal)[0]) == 2
 
 
 def tie_sources(block: Block) -> set[int]:
@@ -102,16 +101,9 @@ def _group_bounds(block: Block, matrix: np.ndarray, group: np.ndarray) -> tuple[
         return None
     members = [np.flatnonzero(group == g) for g in range(matrix.shape[1])]
     turns = [np.array([m[min(k, len(m) - 1)] for m in members]) for k in range(max(map(len, members)))]
-    lower = None if block.lower is None else largest([_scaled(block.lower, t, 1 / scale[t]) for t in turns])
-    upper = None if block.upper is None else smallest([_scaled(block.upper, t, 1 / scale[t]) for t in turns])
+    lower = None if block.lower is None else largest([block.lower[t].scaled(1 / scale[t]) for t in turns])
+    upper = None if block.upper is None else smallest([block.upper[t].scaled(1 / scale[t]) for t in turns])
     return lower, upper
-
-
-def _scaled(data: Data, index: np.ndarray, factor: np.ndarray) -> Data:
-    """Select and scale entries; maxima and minima keep their arguments, as the factors are positive."""
-    if isinstance(data, Affine):
-        return data[index].scaled(factor)
-    return Derived(data.function, tuple(_scaled(argument, index, factor) for argument in data.arguments))
 
 
 @dataclass(frozen=True, eq=False)

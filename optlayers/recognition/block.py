@@ -36,6 +36,11 @@ class Row:
     above: tuple[int, ...]
 
     @property
+    def is_homogeneous(self) -> bool:
+        """Whether it says that the linear function is zero."""
+        return self.is_equality and self.range.value.is_zero
+
+    @property
     def sources(self) -> set[int]:
         """The user's constraints that the bounds come from."""
         return self.sources_at(0)

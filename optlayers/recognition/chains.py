@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from optlayers.parametric.sparse import entries_of, stack_rows
-from optlayers.parametric.symbolic import Affine, Data, derived, gather, select
+from optlayers.parametric.symbolic import Affine, Data, gather
 from optlayers.recognition.block import Row
 
 
@@ -72,17 +71,7 @@ def _along(bounds: Sequence[Data | None], sign: np.ndarray, absent: float) -> Da
     without = {s: Affine.of(absent * s, parameters) for s in (1, -1)}
     pairs = zip(bounds, sign.tolist(), strict=True)
     vector = gather([without[s] if d is None else d for d, s in pairs], 0.0, parameters)
-    if (sign > 0).all():
-        return vector
-    return vector.scaled(sign) if isinstance(vector, Affine) else derived(_Times(tuple(sign.tolist())), vector)
-
-
-@dataclass(frozen=True)
-class _Times:
-    factors: tuple[int, ...]
-
-    def __call__(self, vector: Tensor) -> Tensor:
-        return vector * vector.new_tensor(self.factors)
+    return vector.scaled(sign)
 
 
 def path(ends: np.ndarray, size: int) -> tuple[np.ndarray | None, np.ndarray]:
@@ -106,31 +95,11 @@ def path(ends: np.ndarray, size: int) -> tuple[np.ndarray | None, np.ndarray]:
     return np.array(order), np.array(steps[1:], dtype=np.int64)
 
 
-def negated(data: Data) -> Data:
-    """Return minus the data."""
-    return data.scaled(-1.0) if isinstance(data, Affine) else derived(_negative, data)
-
-
-def _negative(tensor: Tensor) -> Tensor:
-    return -tensor
-
-
 def in_order(data: Data | None, chain: Chain) -> Data | None:
     """Return a vector along the chain."""
-    return data if data is None or chain.permutation is None else select(data, chain.order)
+    return data if data is None or chain.permutation is None else data[chain.order]
 
 
 def order_field(chain: Chain, parameters: int) -> Affine | None:
     """Return the order as data of a set, or None where it is the entries' own."""
     return None if chain.permutation is None else Affine.of(chain.order.astype(np.float64), parameters)
-
-
-def is_uniform(data: Data) -> bool:
-    """Whether all entries of a vector are one and the same function of the parameters."""
-    if not isinstance(data, Affine):
-        return all(is_uniform(argument) for argument in data.arguments)
-    same = bool((data.constant == data.constant[0]).all())
-    if not same or data.is_constant:
-        return same
-    repeated = data[np.zeros(len(data.constant), dtype=np.int64)]
-    return (data.linear - repeated.linear).count_nonzero() == 0

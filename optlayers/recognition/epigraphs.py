@@ -9,10 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from torch import Tensor
 
 from optlayers.parametric.sparse import SparseAffine, entries_of, stack_rows
-from optlayers.parametric.symbolic import Affine, Data, derived
+from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block, Row
 
 
@@ -59,7 +58,7 @@ def read_budget(block: Block) -> Budget | None:
     weights = normal[n:]
     if (weights.constant[~weights.is_parametric] <= 0).any():
         return None
-    return Budget(normal[:n], weights, scaled(level, sign), others)
+    return Budget(normal[:n], weights, level.scaled(sign), others)
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,18 +102,3 @@ def read_cuts(block: Block, rows: tuple[Row, ...], auxiliary: int = 1) -> Cuts |
         (len(rows),), parameters, row[own], normals.parameter[own], normals.value[own] / -lead[row[own]]
     )
     return Cuts(place[:, 1:] - n, place[:, 0], slope.dense(), Affine.stack(numbers).scaled(1 / lead))
-
-
-@dataclass(frozen=True)
-class _Scale:
-    factor: float
-
-    def __call__(self, value: Tensor) -> Tensor:
-        return value * self.factor
-
-
-def scaled(data: Data, factor: float) -> Data:
-    """Multiply data by a number."""
-    if factor == 1.0:
-        return data
-    return data.scaled(factor) if isinstance(data, Affine) else derived(_Scale(factor), data)

@@ -9,10 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 import scipy.sparse as sp
-from torch import Tensor
 
 from optlayers.parametric.sparse import nonzeros, sparse_matrix
-from optlayers.parametric.symbolic import Affine, Data, derived
+from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block, BlockCone, Row
 
 _TOLERANCE = 1e-12
@@ -65,7 +64,7 @@ def read_rows(block: Block) -> tuple[bool, Row | None] | None:
         entries, values = nonzeros(row.normal)
         if np.array_equal(entries, diagonal) and np.allclose(values, 1.0, _TOLERANCE, 0):
             traces.append(row)
-        elif len(entries) == 2 and row.is_equality and isinstance(row.lower, Affine) and row.lower.is_zero:
+        elif len(entries) == 2 and row.is_homogeneous:
             transposed = entries[0] % n * n + entries[0] // n
             if abs(values.sum()) > _TOLERANCE or entries[1] != transposed:
                 return None
@@ -178,16 +177,7 @@ def trace_norm_bound(block: Block) -> tuple[Affine, Data] | None:
     if ratio[0] <= 0 or not np.allclose(ratio, ratio[0], _TOLERANCE, 0):
         return None
     factor, upper = 1 / (2 * ratio[0] * found.scale), rows[0].upper
-    radius = upper.scaled(factor) if isinstance(upper, Affine) else derived(_Scaled(factor), upper)
-    return found.center, radius
-
-
-@dataclass(frozen=True)
-class _Scaled:
-    factor: float
-
-    def __call__(self, data: Tensor) -> Tensor:
-        return self.factor * data
+    return found.center, upper.scaled(factor)
 
 
 def dilation(cone: BlockCone, size: int) -> Dilation | None:

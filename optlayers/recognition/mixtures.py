@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from optlayers.parametric.sparse import entries_of, nonzeros
-from optlayers.parametric.symbolic import Affine
+from optlayers.parametric.symbolic import Affine, as_number
 from optlayers.recognition.bends import add
 from optlayers.recognition.block import Block, Row
 
@@ -27,7 +27,7 @@ def read_mixture(block: Block) -> Mixture | None:
         return None
     lower = block.lower
     start = np.where(np.arange(n + n * n) < n, -np.inf, 0.0)
-    if not isinstance(lower, Affine) or not lower.is_constant or not np.array_equal(lower.constant, start):
+    if lower is None or lower.numbers is None or not np.array_equal(lower.numbers, start):
         return None
     if not all(row.is_equality and isinstance(row.lower, Affine) for row in block.rows):
         return None
@@ -46,10 +46,10 @@ def read_mixture(block: Block) -> Mixture | None:
 
 def _is_sum(row: Row, n: int) -> bool:
     """Whether it says that some auxiliary entries have the sum one."""
-    if not (row.normal.is_constant and isinstance(row.lower, Affine) and row.lower.is_constant):
+    if not row.normal.is_constant:
         return False
-    own = nonzeros(row.normal)[1]
-    return len(own) == n and bool((own == own[0]).all()) and abs(row.lower.constant - own[0]) <= 1e-12 * abs(own[0])
+    weights, total = nonzeros(row.normal)[1], as_number(row.lower, np.nan)
+    return len(weights) == n and bool((weights == weights[0]).all() and abs(total / weights[0] - 1) <= 1e-12)
 
 
 def _places(sums: np.ndarray, links: np.ndarray, n: int) -> np.ndarray | None:

@@ -8,7 +8,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from optlayers.parametric.range import Range
-from optlayers.parametric.symbolic import Affine, Data, select
+from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.bends import add
 from optlayers.recognition.block import Block, Row
 from optlayers.recognition.epigraphs import read_budget, read_cuts
@@ -36,7 +36,7 @@ def without_one_sided(block: Block) -> tuple[Block, None] | None:
         return None
     matrix = sp.csr_array((slope[first], (entry[first], auxiliary[first])), shape=(n, block.auxiliary))
     normal = add(budget.slopes, budget.weights.mapped(matrix))
-    lower, upper = (None if bound is None else select(bound, np.arange(n)) for bound in bounds)
+    lower, upper = (None if bound is None else bound[:n] for bound in bounds)
     row = Row(normal, Range(None, budget.level), (), tuple(sorted(block.row_sources())))
     own = block.bounds[:, block.bounds[0] < n]
     return dataclasses.replace(block, auxiliary=0, lower=lower, upper=upper, rows=(row,), bounds=own), None

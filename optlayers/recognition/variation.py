@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from optlayers.parametric.sparse import entries_of
-from optlayers.parametric.symbolic import Affine, Data
+from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block
 from optlayers.recognition.chains import path
 
@@ -40,9 +40,7 @@ def read_variation(block: Block) -> Variation | None:
     order = path(ends, n)[0]
     if weight[0] <= 0 or np.ptp(weight) > 1e-12 * weight[0] or order is None:
         return None
-    if weight[0] == 1 or isinstance(radius, Affine):
-        return Variation(order, radius.scaled(1 / weight[0]) if isinstance(radius, Affine) else radius)
-    return None
+    return Variation(order, radius.scaled(1 / weight[0]))
 
 
 def _read_steps(block: Block, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
@@ -52,11 +50,7 @@ def _read_steps(block: Block, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarra
     rows = [block.rows[k] for k in chosen]
     bounds = [row.upper if row.lower is None else row.lower for row in rows]
     one_sided = all(row.lower is None or row.upper is None for row in rows)
-    if (
-        (used.per_row(len(rows)) != 3).any()
-        or not one_sided
-        or not all(isinstance(b, Affine) and b.is_zero for b in bounds)
-    ):
+    if (used.per_row(len(rows)) != 3).any() or not one_sided or not all(b is not None and b.is_zero for b in bounds):
         return None
     entry, normal = used.column.reshape(-1, 3), used.constant.reshape(-1, 3)
     normal = normal * np.array([[1.0 if row.lower is None else -1.0] for row in rows])

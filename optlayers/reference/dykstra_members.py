@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
-from optlayers.parametric.symbolic import Affine, select
+from optlayers.parametric.symbolic import Affine
 from optlayers.projection.pieces import match
 from optlayers.recognition.block import Block, BlockCone, Row
 
@@ -55,8 +55,8 @@ def _part(block: Block, rows: Sequence[Row] = (), cones: Sequence[BlockCone] = (
     own = dataclasses.replace(
         block,
         columns=block.columns[entries],
-        lower=select(block.lower, entries) if bounds and block.lower is not None else None,
-        upper=select(block.upper, entries) if bounds and block.upper is not None else None,
+        lower=block.lower[entries] if bounds and block.lower is not None else None,
+        upper=block.upper[entries] if bounds and block.upper is not None else None,
         rows=tuple(dataclasses.replace(row, normal=row.normal[entries]) for row in rows),
         cones=tuple(dataclasses.replace(cone, normals=_restricted(cone.normals, entries)) for cone in cones),
         bounds=np.stack([np.searchsorted(entries, bounded[0]), *bounded[1:]]),

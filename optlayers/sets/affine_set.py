@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from optlayers.parametric.range import relative
-from optlayers.parametric.symbolic import Affine, Data
+from optlayers.parametric.symbolic import Affine, Data, stack
 from optlayers.recognition.block import Block
 from optlayers.sets.base import Check, ClosedFormSet, register
 
@@ -50,7 +50,7 @@ class AffineSet(ClosedFormSet):
             return None
         if not all(row.is_equality and row.normal.is_constant for row in block.rows):
             return None
-        right = Affine.stack([row.lower for row in block.rows if isinstance(row.lower, Affine)])
+        right = stack([row.range.value for row in block.rows])
         matrix, length = _unit_rows(block)
         right = right.scaled(1 / length)
         basis, combination, dependent = _factor(matrix)

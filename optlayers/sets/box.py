@@ -14,7 +14,7 @@ from torch import Tensor
 from optlayers.autograd.tracing import may_need_derivative
 from optlayers.kernels.fused import rows_of
 from optlayers.parametric.range import Range, clamp
-from optlayers.parametric.symbolic import Affine, Data
+from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block
 from optlayers.sets.base import Check, ClosedFormSet, register
 from optlayers.sets.search.section_search import stored_free_mask
@@ -55,16 +55,14 @@ class Box(ClosedFormSet):
     def label(cls, block: Block) -> str:
         if not block.has_bounds:
             return "free space"
-        if isinstance(block.lower, Affine) and isinstance(block.upper, Affine):
-            gap = block.upper - block.lower
-            if gap.is_zero:
-                return "single point"
+        if block.lower is not None and block.upper is not None and (block.upper - block.lower).is_zero:
+            return "single point"
         if block.bounded == block.size:
             for side, other, name in (
                 (block.lower, block.upper, "nonnegative"),
                 (block.upper, block.lower, "nonpositive"),
             ):
-                if other is None and isinstance(side, Affine) and side.is_zero:
+                if other is None and side is not None and side.is_zero:
                     return f"{name} orthant"
         return cls.name
 

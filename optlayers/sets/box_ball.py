@@ -14,7 +14,7 @@ from torch import Tensor
 
 from optlayers.autograd.primal import primal
 from optlayers.parametric.range import clamp, relative
-from optlayers.parametric.symbolic import Affine, Data
+from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block
 from optlayers.recognition.quadratic import leg, match_norm, safe_norm, unit_and_norm
 from optlayers.sets.base import Check, ClosedFormSet, register
@@ -64,7 +64,7 @@ class BoxBall(ClosedFormSet):
     @classmethod
     def label(cls, block: Block) -> str:
         fields = cls.match(block)
-        zeros = fields is not None and all(isinstance(f := fields[key], Affine) and f.is_zero for key in _ZEROS)
+        zeros = fields is not None and all((f := fields[key]) is not None and f.is_zero for key in _ZEROS)
         return "nonnegative L2 ball" if zeros and block.upper is None and block.bounded == block.size else cls.name
 
     def project(self, v: Tensor) -> Tensor:

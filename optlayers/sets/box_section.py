@@ -82,7 +82,7 @@ class BoxSection(ClosedFormSet):
     def label(cls, block: Block) -> str:
         (row,) = block.rows
         ones = _is_ones(row.normal)
-        zero_based = isinstance(block.lower, Affine) and block.lower.is_zero
+        zero_based = block.lower is not None and block.lower.is_zero
         if not row.is_equality:
             return "knapsack" if row.lower is None or row.upper is None else "slab of a box"
         if zero_based and block.upper is None:

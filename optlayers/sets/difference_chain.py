@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from optlayers.parametric.range import relative
-from optlayers.parametric.symbolic import Affine, Data
+from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block, Row
 from optlayers.recognition.chains import in_order, order_field, read_chain
 from optlayers.sets.base import Check, ClosedFormSet, register
@@ -149,7 +149,7 @@ def _is_affine(block: Block) -> bool:
 
 
 def _is_tie(row: Row) -> bool:
-    return row.is_equality and isinstance(row.lower, Affine) and row.lower.is_zero
+    return row.is_homogeneous
 
 
 def _reachable(lower: Tensor, low_step: Tensor) -> Tensor:

@@ -14,9 +14,9 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from optlayers.parametric.range import clamp, relative
-from optlayers.parametric.symbolic import Affine, Data, select
+from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
-from optlayers.recognition.chains import Chain, in_order, is_uniform, negated, order_field, read_chain
+from optlayers.recognition.chains import Chain, in_order, order_field, read_chain
 from optlayers.sets.base import Check, ClosedFormSet, register
 from optlayers.sets.box import Box
 from optlayers.sets.search.pool_adjacent import isotonic_means
@@ -78,7 +78,7 @@ class Isotonic(ClosedFormSet):
     def label(cls, block: Block) -> str:
         fields = cls.match(block) or {}
         gaps = fields["rise"] if fields.get("rise") is not None else fields.get("fall")
-        zero = isinstance(gaps, Affine) and gaps.is_zero
+        zero = gaps is not None and gaps.is_zero
         kind = "nondecreasing" if fields.get("rise") is not None else "nonincreasing"
         return f"{kind} sequence" if zero else f"{kind} sequence with least steps"
 
@@ -135,12 +135,12 @@ def match_monotone(block: Block, chain: Chain) -> Mapping[str, Data | None] | No
     gaps = chain.lower if rises else chain.upper
     if gaps is None or not (rises or falls):
         return None
-    gaps = gaps if rises else negated(gaps)
+    gaps = gaps if rises else -gaps
     least, most = in_order(block.lower, chain), in_order(block.upper, chain)
     if falls:  # read it from its other end
-        least, most = (None if b is None else select(b, np.arange(block.size)[::-1]) for b in (least, most))
-    low = None if least is None else _end(least, gaps if rises else _reversed(gaps), 1.0)
-    high = None if most is None else _end(most, gaps if rises else _reversed(gaps), -1.0)
+        least, most = (None if b is None else b[::-1] for b in (least, most))
+    low = None if least is None else _end(least, gaps if rises else gaps[::-1], 1.0)
+    high = None if most is None else _end(most, gaps if rises else gaps[::-1], -1.0)
     if (least is not None and low is None) or (most is not None and high is None):
         return None
     if low is not None and high is not None and not _is_safe(least, most, low, high, gaps):
@@ -154,22 +154,11 @@ def match_monotone(block: Block, chain: Chain) -> Mapping[str, Data | None] | No
     }
 
 
-def _reversed(gaps: Data) -> Data:
-    return select(gaps, np.arange(_length(gaps))[::-1])
-
-
-def _length(data: Data) -> int:
-    while not isinstance(data, Affine):
-        data = data.arguments[0]
-    return data.shape[0]
-
-
 def _end(bound: Data, gaps: Data, side: float) -> Data | None:
     """Return the bound on the end of a rising sequence if those on other entries follow from it."""
     end = np.array([0 if side > 0 else -1])
-    zero = isinstance(gaps, Affine) and gaps.is_zero
-    if zero and is_uniform(bound):
-        return select(bound, end)
+    if gaps.is_zero and bound.is_uniform:
+        return bound[end]
     if not isinstance(bound, Affine):
         return None
     others = np.arange(len(bound.constant)) != end[0] % len(bound.constant)
@@ -178,20 +167,19 @@ def _end(bound: Data, gaps: Data, side: float) -> Data | None:
     levels = bound.constant * side
     if np.isneginf(levels[others]).all():
         return bound[end]
-    if not (isinstance(gaps, Affine) and gaps.is_constant and bound.is_constant):
+    if gaps.numbers is None or not bound.is_constant:
         return None
-    shift = np.concatenate([[0.0], np.cumsum(gaps.constant)])
+    shift = np.concatenate([[0.0], np.cumsum(gaps.numbers)])
     levels = levels - shift * side
     return bound[end] if bool((levels <= levels[end]).all()) else None
 
 
 def _is_safe(least: Data | None, most: Data | None, low: Data, high: Data, gaps: Data) -> bool:
     """Whether the set is known not to be empty, or its entries have the same bounds."""
-    numbers = [float(d.constant.sum()) for d in (low, gaps, high) if isinstance(d, Affine) and d.is_constant]
+    numbers = [float(d.numbers.sum()) for d in (low, gaps, high) if d.numbers is not None]
     if len(numbers) == 3:
         return numbers[0] + numbers[1] <= numbers[2]
-    zero = isinstance(gaps, Affine) and gaps.is_zero
-    return zero and all(bound is not None and is_uniform(bound) for bound in (least, most))
+    return gaps.is_zero and all(bound is not None and bound.is_uniform for bound in (least, most))
 
 
 def arrange(v: Tensor, order: Tensor | None) -> Tensor:

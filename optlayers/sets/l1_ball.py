@@ -17,7 +17,7 @@ from optlayers.parametric.range import Range
 from optlayers.parametric.symbolic import Affine, Data, derived
 from optlayers.recognition.bends import Bends, add, read_bends
 from optlayers.recognition.block import Block
-from optlayers.recognition.epigraphs import Budget, Cuts, read_budget, read_cuts, scaled
+from optlayers.recognition.epigraphs import Budget, Cuts, read_budget, read_cuts
 from optlayers.sets.base import Check, ClosedFormSet, register
 from optlayers.sets.box_section import BoxSection
 from optlayers.sets.search.section_kernels import along
@@ -158,7 +158,7 @@ def _match_bends(block: Block, budget: Budget, bends: Bends) -> Mapping[str, Dat
         if not (weights.is_constant and slopes.is_constant):
             return None
         start = bends.shift.mapped(weights.constant[None]) + center.mapped(slopes.constant[None])
-        level = level - start.reshaped() if isinstance(level, Affine) else derived(torch.sub, level, start.reshaped())
+        level = level - start.reshaped()
     if not add(above, below.scaled(-1.0)).is_zero:
         return {"center": center, "above": above, "below": below, "radius": level}
     return _symmetric(center, above, level)
@@ -166,12 +166,9 @@ def _match_bends(block: Block, budget: Budget, bends: Bends) -> Mapping[str, Dat
 
 def _symmetric(center: Affine, weights: Data, radius: Data) -> Mapping[str, Data | None]:
     centre = None if center.is_zero else center
-    if (
-        isinstance(weights, Affine)
-        and weights.is_constant
-        and np.ptp(weights.constant) <= _TOLERANCE * weights.constant[0]
-    ):
-        radius = scaled(radius, 1 / float(weights.constant[0]))
+    numbers = weights.numbers
+    if numbers is not None and np.ptp(numbers) <= _TOLERANCE * numbers[0]:
+        radius = radius.scaled(1 / float(numbers[0]))
         return {"center": centre, "above": None, "below": None, "radius": radius}
     return {"center": centre, "above": weights, "below": None, "radius": radius}
 

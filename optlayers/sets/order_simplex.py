@@ -14,9 +14,9 @@ from torch import Tensor
 
 from optlayers.parametric.range import Range
 from optlayers.parametric.sparse import entries_of
-from optlayers.parametric.symbolic import Affine, Data, as_number, select
+from optlayers.parametric.symbolic import Affine, Data, as_number
 from optlayers.recognition.block import Block, Fields, Row
-from optlayers.recognition.chains import is_uniform, read_chain
+from optlayers.recognition.chains import read_chain
 from optlayers.sets.base import Check, ClosedFormSet, register
 from optlayers.sets.box_section import BoxSection
 from optlayers.sets.isotonic import arrange, match_monotone, restore
@@ -80,10 +80,10 @@ class OrderSimplex(ClosedFormSet):
         if chain is None or found is None:
             return None
         gaps = found["rise"] or found["fall"]
-        if not (isinstance(gaps, Affine) and gaps.is_zero) or not _is_safe(block, found, sums[0]):
+        if gaps is None or not gaps.is_zero or not _is_safe(block, found, sums[0]):
             return None
         sign, every = -1.0 if found["rise"] is None else 1.0, np.zeros(block.size, dtype=np.int64)
-        lower, upper = (None if end is None else select(end, every) for end in (found["lower"], found["upper"]))
+        lower, upper = (None if end is None else end[every] for end in (found["lower"], found["upper"]))
         return {
             "order": found["order"],
             "sign": Affine.of(np.full(block.size, sign), block.parameters),
@@ -96,7 +96,7 @@ class OrderSimplex(ClosedFormSet):
     def label(cls, block: Block) -> str:
         fields = cls.match(block) or {}
         total, lower = fields["total"], fields["lower"]
-        is_fixed, zero = isinstance(total, Range) and total.is_fixed, isinstance(lower, Affine) and lower.is_zero
+        is_fixed, zero = isinstance(total, Range) and total.is_fixed, isinstance(lower, Data) and lower.is_zero
         return cls.name if is_fixed and zero else "monotone sequence of bounded total"
 
     def project(self, v: Tensor) -> Tensor:
@@ -140,12 +140,8 @@ def _is_safe(block: Block, found: Mapping[str, Data | None], row: Row) -> bool:
 
     Otherwise the least-infeasible points would be others.
     """
-    if all(bound is None or is_uniform(bound) for bound in (block.lower, block.upper)):
+    if all(bound is None or bound.is_uniform for bound in (block.lower, block.upper)):
         return True
-    low, high = _number(found["lower"], -np.inf), _number(found["upper"], np.inf)
+    low, high = as_number(found["lower"], -np.inf), as_number(found["upper"], np.inf)
     total_lower, total_upper = as_number(row.lower, -np.inf), as_number(row.upper, np.inf)
     return block.size * low <= total_upper and total_lower <= block.size * high and total_lower <= total_upper
-
-
-def _number(end: Data | None, absent: float) -> float:
-    return as_number(end if end is None or not isinstance(end, Affine) else end.reshaped(), absent)

@@ -12,7 +12,7 @@ import numpy as np
 from torch import Tensor
 
 from optlayers.parametric.sparse import entries_of
-from optlayers.parametric.symbolic import Affine, Data, concatenate
+from optlayers.parametric.symbolic import Affine, Data, as_number, concatenate
 from optlayers.recognition.bends import add
 from optlayers.recognition.block import Block, Row
 from optlayers.recognition.mixtures import read_mixture
@@ -112,15 +112,14 @@ def _match_sums(block: Block) -> Mapping[str, Data | None] | None:
 
 def _limit(fields: Mapping[str, Data | None], whole: Affine, n: int) -> tuple[int, float] | None:
     """Return j and the number that bounds the sum of the j largest entries."""
-    count, level = fields["count"], fields["total"]
-    if not isinstance(count, Affine) or not isinstance(level, Affine) or not level.is_constant:
+    k, level = as_number(fields["count"], np.nan), as_number(fields["total"], np.nan)
+    if np.isnan(level):
         return None
-    k = float(count.constant)
     if k != round(k) or k == n:
         return None
     if fields["sign"] is None:
-        return int(k), float(level.constant)
-    return n - int(k), float(level.constant + whole.constant)
+        return int(k), level
+    return n - int(k), level + float(whole.constant)
 
 
 def _limits_of_bounds(block: Block, center: Affine, whole: Affine) -> list[tuple[int, float] | None]:
@@ -164,18 +163,15 @@ def _components(block: Block) -> tuple[Row, list[Block]] | None:
     for budget in budgets.tolist():
         own = n + np.flatnonzero(owner[n:] == budget)
         columns, rows = np.concatenate([np.arange(n), own]), np.flatnonzero(group == budget)
-        lower = block.lower[own] if isinstance(block.lower, Affine) else None
-        upper = block.upper[own] if isinstance(block.upper, Affine) else None
-        if lower is None or (block.upper is not None and upper is None):
-            return None
-        if upper is not None and not (upper.is_constant and np.isposinf(upper.constant).all()):
+        upper = None if block.upper is None else block.upper[own].numbers
+        if block.lower is None or (block.upper is not None and (upper is None or not np.isposinf(upper).all())):
             return None
         free = Affine.of(np.full(n, -np.inf), block.parameters)
         parts.append(
             dataclasses.replace(
                 block,
                 auxiliary=len(own),
-                lower=concatenate(free, lower),
+                lower=concatenate(free, block.lower[own]),
                 upper=None,
                 rows=tuple(dataclasses.replace(block.rows[k], normal=block.rows[k].normal[columns]) for k in rows),
             )

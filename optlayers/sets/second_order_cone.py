@@ -62,7 +62,7 @@ class SecondOrderCone(ClosedFormSet):
         (axis,), slope = cone.axes, cone.weights[-1] ** -0.5
         head = int(np.argmax(axis))
         is_entry = np.count_nonzero(axis) == 1 and axis[head] == 1 and head < _MOST_EXACT
-        has_apex = not (isinstance(cone.center, Affine) and cone.center.is_zero)
+        has_apex = not cone.center.is_zero
         return {
             "head": Affine.of(head, block.parameters) if is_entry else None,
             "axis": None if is_entry else Affine.of(axis, block.parameters),

@@ -10,11 +10,10 @@ from typing import Any, ClassVar
 
 import cvxpy as cp
 import numpy as np
-import torch
 from torch import Tensor
 
 from optlayers.parametric.range import Range
-from optlayers.parametric.symbolic import Affine, Data, derived, largest, smallest
+from optlayers.parametric.symbolic import Data, largest, smallest
 from optlayers.recognition.block import Block, BlockCone, Fields, Row
 from optlayers.recognition.matrix_cones import EigenvalueBound, eigenvalue_bounds, is_zero, read_rows
 from optlayers.sets.base import Check, ClosedFormSet, register
@@ -66,7 +65,7 @@ class SpectralSet(ClosedFormSet):
             "center": center,
             "lower": largest(lower) if lower else None,
             "upper": smallest(upper) if upper else None,
-            "total": None if found.trace is None else found.trace.range.map(lambda bound: _less(bound, trace)),
+            "total": None if found.trace is None else found.trace.range.map(lambda bound: bound - trace),
         }
 
     @classmethod
@@ -189,13 +188,6 @@ def _reach_sources(symmetric: bool, side: float, block: Block) -> set[int]:
     return found.trace.sources_at(side).union(*(cone.sources for cone in cones))
 
 
-def _less(data: Data, trace: Affine) -> Data:
-    """Return data minus the trace of the centre."""
-    if trace.is_zero:
-        return data
-    return data - trace if isinstance(data, Affine) else derived(torch.sub, data, trace)
-
-
 def _numbers(data: object) -> np.ndarray:
     """Return the numbers that data are; ones where there are parameters, or no data."""
-    return data.constant if isinstance(data, Affine) and data.is_constant else np.ones(1)
+    return data.numbers if isinstance(data, Data) and data.numbers is not None else np.ones(1)

@@ -15,7 +15,7 @@ from torch import Tensor
 from optlayers.autograd.tracing import is_traced, may_need_derivative
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
-from optlayers.recognition.epigraphs import read_budget, read_cuts, scaled
+from optlayers.recognition.epigraphs import read_budget, read_cuts
 from optlayers.sets.base import ClosedFormSet, register
 from optlayers.sets.search.largest_search import thresholds
 
@@ -88,7 +88,7 @@ class SumLargest(ClosedFormSet):
             "count": Affine.of(max(count, 1.0), block.parameters),
             "center": None if center.is_zero else center,
             "sign": None if slope.constant[0] > 0 else Affine.of(-1.0, block.parameters),
-            "total": scaled(budget.level, factor),
+            "total": budget.level.scaled(factor),
         }
 
     def project(self, v: Tensor) -> Tensor:
@@ -138,11 +138,11 @@ class SumLargest(ClosedFormSet):
 
 def _threshold(block: Block) -> int | None:
     """Return the only auxiliary entry without bounds, if zero is the lower bound of all others and of no more."""
-    lower = block.lower
-    if not isinstance(lower, Affine) or not lower.is_constant or not np.isneginf(lower.constant[: block.size]).all():
+    lower = None if block.lower is None else block.lower.numbers
+    if lower is None or not np.isneginf(lower[: block.size]).all():
         return None
-    free = np.isneginf(lower.constant[block.size :])
-    return int(free.argmax()) if free.sum() == 1 and not lower.constant[block.size :][~free].any() else None
+    free = np.isneginf(lower[block.size :])
+    return int(free.argmax()) if free.sum() == 1 and not lower[block.size :][~free].any() else None
 
 
 def _oriented(block: Block, entry: int) -> Block:

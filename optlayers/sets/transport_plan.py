@@ -103,10 +103,10 @@ class TransportPlan(ClosedFormSet):
         m, n = found.entry.shape
         totals = {(as_number(r.lower, -np.inf), as_number(r.upper, np.inf)) for r in (*found.rows, *found.columns) if r}
         (low, high) = next(iter(totals))
-        nonnegative = isinstance(block.lower, Affine) and block.lower.is_zero
+        nonnegative = block.lower is not None and block.lower.is_zero
         capped = block.upper is not None
-        if isinstance(block.upper, Affine) and block.upper.is_constant:
-            capped = bool((block.upper.constant < high).any())
+        if block.upper is not None and block.upper.numbers is not None:
+            capped = bool((block.upper.numbers < high).any())
         if found.entry.size == block.size and m == n and len(totals) == 1 and low == high and nonnegative:
             return cls.name if capped else "Birkhoff polytope"
         return cls.name
