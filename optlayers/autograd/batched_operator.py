@@ -67,6 +67,9 @@ def define(
 def batch_shape(tensors: Sequence[Tensor | None], events: Sequence[int]) -> torch.Size:
     """Return the shape that the batch dimensions of tensors broadcast to."""
     shapes = [t.shape[: t.ndim - event] for t, event in zip(tensors, events, strict=True) if t is not None]
+    longest = max(shapes, key=len)
+    if all(k == 1 or k == m for shape in shapes for k, m in zip(reversed(shape), reversed(longest), strict=False)):
+        return longest  # as a rule; torch takes longer than some kernels do for a few samples
     return torch.broadcast_shapes(*shapes)
 
 

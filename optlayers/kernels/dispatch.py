@@ -11,6 +11,7 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
+from optlayers.autograd.batched_operator import batch_shape
 from optlayers.autograd.torch_internals import may_be_batched
 from optlayers.autograd.tracing import has_tangent, is_traced
 from optlayers.kernels import cpu, gpu
@@ -64,16 +65,7 @@ def missing_packages() -> dict[str, str]:
 
 def batch_of(v: Tensor, *data: Tensor | None, numbers: tuple[Tensor | None, ...] = ()) -> torch.Size:
     """Return the batch that points ``(*batch, n)``, data of the same kind, and `numbers` ``(*batch,)`` make."""
-    shapes = [
-        v.shape[:-1],
-        *(t.shape[:-1] for t in data if t is not None),
-        *(t.shape for t in numbers if t is not None),
-    ]
-    points, own = shapes[0], {tuple(reversed(shape)) for shape in shapes[1:]}
-    across = points[::-1]
-    if all(len(s) <= len(points) and all(k in (1, m) for k, m in zip(s, across, strict=False)) for s in own):
-        return points  # as a rule; torch takes longer than a kernel does for a few rows
-    return torch.broadcast_shapes(*shapes)
+    return batch_shape((v, *data, *numbers), [1] * (1 + len(data)) + [0] * len(numbers))
 
 
 def as_rows(tensor: Tensor, batch: torch.Size) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from optlayers.autograd.primal import primal
-from optlayers.autograd.tracing import is_traced
+from optlayers.autograd.tracing import is_traced, may_need_derivative
 from optlayers.parametric.range import Range, clamp, relative
 from optlayers.parametric.symbolic import Affine
 from optlayers.recognition.block import Block, Fields
@@ -130,12 +130,13 @@ class BoxSection(ClosedFormSet):
     def _section(self, v: Tensor, total: Tensor) -> Tensor:
         x = move_to_total(v, self.normal, self.lower, self.upper, total)
         normal = 1.0 if self.normal is None else self.normal
-        if self.normal is not None:
+        if self.normal is not None and (is_traced() or may_need_derivative(self.normal)):
             constant = primal(self.normal)
             square = constant.square().sum(-1, keepdim=True)
             tau = ((primal(v) - x) * constant).sum(-1, keepdim=True) / torch.where(square > 0, square, 1.0)
             x = x - tau * (self.normal - constant)
-        x = x + (v - primal(v))
+        if is_traced() or may_need_derivative(v):
+            x = x + (v - primal(v))
         y = clamp(x, self.lower, self.upper)
         lower, upper = (None if bound is None else bound.detach() for bound in (self.lower, self.upper))
         free = free_mask(y.detach(), lower, upper)

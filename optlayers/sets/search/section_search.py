@@ -6,6 +6,8 @@ derivatives: the caller writes the answer as a formula of its own, given which e
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor
 
@@ -47,45 +49,68 @@ def move_to_total(
     return _mover(primal(v), *options, primal(total))
 
 
+class _Root(NamedTuple):
+    """A root, and where the search ended; all ``(rows, 1)``."""
+
+    tau: Tensor
+    excess: Tensor
+    rounding: Tensor
+    slope: Tensor
+    first: Tensor
+    last: Tensor
+
+    def is_met(self, roundings: float) -> Tensor:
+        """Whether the total is met but for so many roundings; not where sums overflow."""
+        return self.excess.abs() - roundings * self.rounding <= 0
+
+    def is_out_of_reach(self) -> Tensor:
+        """Whether no entry can move towards the total."""
+        above, below = (self.tau >= self.last) & (self.excess > 0), (self.tau <= self.first) & (self.excess < 0)
+        return (self.slope == 0) & (above | below)
+
+
 def _section_multiplier(
     v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None, total: Tensor
 ) -> Tensor:
     v, section, total, batch = _samples(v, normal, lower, upper, total)
-    return _root(v, section, total, None)[0].reshape(batch)
+    return _root(v, section, total, None).tau.reshape(batch)
 
 
 def _moved_to_total(
     v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None, total: Tensor
 ) -> Tensor:
-    n, eps, most = v.shape[-1], torch.finfo(v.dtype).eps, torch.finfo(v.dtype).max
+    eps, most = torch.finfo(v.dtype).eps, torch.finfo(v.dtype).max
     v, section, total, batch = _samples(v, normal, lower, upper, total)
     normal, lower, upper = section
     x, start = v, None
     for _ in range(_MOST_MOVES):
-        tau, missed, lost = _root(x, section, total, start)
-        if not bool(missed.isfinite().all()):  # sums overflow
-            low, high = (None if t is None else t * _SMALL for t in (lower, upper))
-            again = _root(x * _SMALL, (normal, low, high), total * _SMALL, None)[0]
-            tau = torch.where(missed.isfinite(), tau, (again / _SMALL).clamp(-most, most))
+        root = _root(x, section, total, start)
+        tau, settled = root.tau, root.is_met(_SETTLED)
+        all_settled = bool(settled.all())
+        if not all_settled:
+            finite = root.excess.isfinite() & root.rounding.isfinite()
+            if not bool(finite.all()):  # sums overflow
+                low, high = (None if t is None else t * _SMALL for t in (lower, upper))
+                again = _root(x * _SMALL, (normal, low, high), total * _SMALL, None).tau
+                tau = torch.where(finite, tau, (again / _SMALL).clamp(-most, most))
         x = x - tau if normal is None else x - tau * normal
-        settled = missed <= _SETTLED
-        if bool(settled.all()):
+        if all_settled:
             break
-        if bool((settled | lost | tau.isnan()).all()):  # the total is out of reach, or the root
+        if bool((settled | root.is_out_of_reach() | tau.isnan()).all()):  # the total is out of reach, or the root
             at_end = v.abs().amax(-1, keepdim=True) > most * _SMALL
-            x = torch.where(at_end & ~(missed <= _NEARLY / eps), torch.nan, x)
+            x = torch.where(at_end & ~root.is_met(_NEARLY / eps), torch.nan, x)
             break
         start = torch.zeros_like(tau)
-    return x.expand(batch.numel(), n).reshape(*batch, n).clone()
+    return x.reshape(*batch, v.shape[-1])
 
 
-def _root(v: Tensor, section: _Section, total: Tensor, start: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    """Return the root for rows, by how many roundings the total is missed there, and whether no entry can move.
+def _root(v: Tensor, section: _Section, total: Tensor, start: Tensor | None) -> _Root:
+    """Return the root for rows.
 
     Newton's method on a piecewise linear, decreasing function, safeguarded by a bracket. Its step is exact on the piece
     that holds the root, so that the method stops after finitely many (Cominetti, Mascarenhas and Silva, "A Newton's
     method for the continuous quadratic knapsack problem", 2014). From a given start, the root is near zero, on a scale
-    that is not known: the bracket is halved by its geometric mean. All results are ``(rows, 1)``.
+    that is not known: the bracket is halved by its geometric mean. NaN ends the search.
     """
     normal, lower, upper = section
     square = None if normal is None else normal.square()
@@ -95,31 +120,35 @@ def _root(v: Tensor, section: _Section, total: Tensor, start: Tensor | None) -> 
     left, right = torch.full_like(tau, -torch.inf), torch.full_like(tau, torch.inf)
     # all of a step's work goes into three buffers: fresh ones of this size cost more than the arithmetic
     x, y, z = (v.new_empty(tau.shape[0], v.shape[-1]) for _ in range(3))
-    excess, rounding, lost = tau, tau, torch.zeros_like(tau, dtype=torch.bool)
-    for step in range(1, _MOST_STEPS):
+    size, root = total.abs(), None
+    for count in range(1, _MOST_STEPS):
         torch.sub(v, tau, out=x) if normal is None else torch.addcmul(v, normal, tau, value=-1, out=x)
         y = x if lower is None and upper is None else torch.clamp(x, lower, upper, out=y)
         product = y if normal is None else torch.mul(y, normal, out=z)
         excess = product.sum(-1, keepdim=True) - total
-        rounding = eps * (torch.abs(product, out=z).sum(-1, keepdim=True) + total.abs())
+        rounding = eps * (torch.abs(product, out=z).sum(-1, keepdim=True) + size)
         free = free_mask(y, lower, upper, out=(x, z))
         slope = (free if square is None else free.mul_(square)).sum(-1, keepdim=True)
+        root, step = _Root(tau, excess, rounding, slope, first, last), excess / slope
         left, right = torch.where(excess >= 0, tau, left), torch.where(excess <= 0, tau, right)
-        newton = tau + torch.where(slope > 0, excess / slope, torch.nan)
-        lost = (slope == 0) & (((tau >= last) & (excess > 0)) | ((tau <= first) & (excess < 0)))
-        done = (excess.abs() <= rounding) | ((newton - tau).abs() <= eps * tau.abs()) | (left >= right) | lost
-        if bool((done | excess.isnan()).all()):
+        active = (excess.abs() > rounding) & (step.abs() > eps * tau.abs()) & (left < right)
+        if not bool(active.any()):
             break
-        low, high = left.maximum(first), right.minimum(last)
-        middle = low / 2 + high / 2
-        if start is not None:
-            middle = middle.sign() * (low.abs().clamp_min(least).sqrt() * high.abs().clamp_min(least).sqrt())
-        inside = (newton >= left) & (newton <= right)
-        halve = ~inside | (
-            left.isfinite() & right.isfinite() if step % _BISECTION_PERIOD == 0 else torch.zeros_like(inside)
-        )
-        tau = torch.where(done, tau, torch.where(halve, middle, newton))
-    return tau, torch.where(excess == 0, 0.0, excess.abs() / rounding), lost
+        newton = tau + step
+        halve = (slope == 0) | (newton < left) | (newton > right)
+        if count % _BISECTION_PERIOD == 0:
+            if bool((root.is_out_of_reach() >= active).all()):
+                break
+            halve = halve | (left.isfinite() & right.isfinite())
+        if bool(halve.any()):
+            low, high = left.maximum(first), right.minimum(last)
+            middle = low / 2 + high / 2
+            if start is not None:
+                middle = middle.sign() * (low.abs().clamp_min(least).sqrt() * high.abs().clamp_min(least).sqrt())
+            newton = torch.where(halve, middle, newton)
+        tau = torch.where(active, newton, tau)
+    assert root is not None
+    return root
 
 
 def _samples(
@@ -174,7 +203,7 @@ def beyond_breakpoints(
             finite = time.isfinite()
             firsts.append(torch.where(finite, time, torch.inf).amin(-1, keepdim=True))
             lasts.append(torch.where(finite, time, -torch.inf).amax(-1, keepdim=True))
-    first, last = torch.stack(firsts).amin(0), torch.stack(lasts).amax(0)
+    first, last = (t[0] if len(t) == 1 else f(*t) for t, f in ((firsts, torch.minimum), (lasts, torch.maximum)))
     met = first.isfinite()
     first, last = torch.where(met, first, 0.0), torch.where(met, last, 0.0)
     spread = last - first
