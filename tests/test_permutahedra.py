@@ -28,6 +28,20 @@ def test_projections_have_certificates(scale):
         assert abs(furthest - move @ y) <= tolerance * scale * n
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("scale", [1e3, 1e7, 1e13, 1e20, 1e38])
+@pytest.mark.parametrize("shift", [0.0, 1.0])
+def test_far_points_take_weights_in_order_and_ties_their_mean(dtype, scale, shift):
+    weights = torch.tensor([1.0, 3.0, 2.0, -6.0, 0.5, 9.0], dtype=dtype)
+    v = scale * (torch.tensor([1.0, 1.0, -1.0, 2.0, 2.0, 2.0], dtype=dtype) + shift)
+    v = v.requires_grad_()
+    y = Permutahedron(None, weights).project(v)
+    expected = torch.tensor([0.75, 0.75, -6.0, 14 / 3, 14 / 3, 14 / 3], dtype=dtype)
+    torch.testing.assert_close(y, expected, rtol=0, atol=64 * torch.finfo(dtype).eps)
+    (gradient,) = torch.autograd.grad(y[0] + 2 * y[2] + 3 * y[3], v)
+    torch.testing.assert_close(gradient, torch.tensor([0.5, -0.5, 0.0, 2.0, -1.0, -1.0], dtype=dtype))
+
+
 @pytest.mark.parametrize(
     "build",
     [

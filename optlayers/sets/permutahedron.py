@@ -9,8 +9,10 @@ from typing import Any
 
 import cvxpy as cp
 import numpy as np
+import torch
 from torch import Tensor
 
+from optlayers.autograd.primal import primal
 from optlayers.parametric.sparse import entries_of
 from optlayers.parametric.symbolic import Affine, Data, as_number, concatenate
 from optlayers.recognition.bends import add
@@ -63,7 +65,9 @@ class Permutahedron(ClosedFormSet):
         """Sort, and pool the gaps to the sorted weights; equal entries take the derivative of one block."""
         u = v if self.center is None else v - self.center
         ordered, place = u.sort(-1)
-        gap = ordered - self.weights.sort(-1).values
+        weights = self.weights.sort(-1).values
+        ordered = _narrowed(primal(ordered), primal(weights)) + (ordered - primal(ordered))
+        gap = ordered - weights
         moved = (ordered - isotonic_means(gap)).gather(-1, place.argsort(-1).expand(gap.shape))
         return moved if self.center is None else moved + self.center
 
@@ -73,6 +77,18 @@ class Permutahedron(ClosedFormSet):
         yield {"size": (3,), "weights": np.array([1.0, 3.0, 2.0]), "fixed": ("weights",)}
         yield {"size": (4,), "weights": np.array([2.0, -1.0, 0.5, 0.5]), "center": center, "fixed": ("weights",)}
         yield {"size": (2, 2), "weights": np.zeros(4), "center": center.reshape(2, 2), "fixed": ("weights",)}
+
+
+def _narrowed(ordered: Tensor, weights: Tensor) -> Tensor:
+    """Return points near zero with the same projection, for far ones: arguments are ascending.
+
+    The set has one total, so that the projection is that of the point moved along the ones; and entries further apart
+    than the weights are projected as if each side was alone, however far.
+    """
+    low, high = weights[..., :1], weights[..., -1:]
+    far = 2 * (high - low) + torch.maximum(low.abs(), high.abs())
+    steps = torch.minimum(ordered.diff(dim=-1, prepend=ordered[..., :1]), torch.where(far > 0, far, 1.0))
+    return steps.cumsum(-1, dtype=torch.float64).to(ordered.dtype)
 
 
 def _match_sums(block: Block) -> Mapping[str, Data | None] | None:
