@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from optlayers import cones
-from optlayers.compiler.cone_rules import smat
+from optlayers.cones.triangle import to_matrix
 
 CASES = [
     ("soc", 0.0, 5),
@@ -78,7 +78,7 @@ def excess(kind, alpha, vector, polar):
         head = vector[..., 0] if polar else -vector[..., 0]
         return vector[..., 1:].norm(dim=-1) + head
     if kind == "psd":
-        values = torch.tensor(np.linalg.eigvalsh([smat(v) for v in vector.numpy()]))
+        values = torch.tensor(np.linalg.eigvalsh(to_matrix(vector).numpy()))
         return values.amax(-1) if polar else -values.amin(-1)
     rays = extreme_rays(kind, alpha)[0 if polar else 1]
     return (vector @ rays.mT).amax(-1)
@@ -88,7 +88,9 @@ def nearest_by_cvxpy(kind, alpha, z):
     s = cp.Variable(len(z))
     constraint = {
         "soc": lambda: cp.SOC(s[0], s[1:]),
-        "psd": lambda: cp.sum([s[i] * smat(row) for i, row in enumerate(np.eye(len(z)))]) >> 0,
+        "psd": lambda: (
+            cp.sum([s[i] * to_matrix(torch.from_numpy(row)).numpy() for i, row in enumerate(np.eye(len(z)))]) >> 0
+        ),
         "exp": lambda: cp.ExpCone(s[0], s[1], s[2]),
         "pow": lambda: cp.PowCone3D(s[0], s[1], s[2], alpha),
     }

@@ -6,32 +6,25 @@ import dataclasses
 
 import numpy as np
 import scipy.sparse as sp
+import torch
 from scipy.sparse.csgraph import connected_components
 
 from optlayers.compiler.affine_rows import AffineRows
 from optlayers.compiler.conic_form import Cone
+from optlayers.cones.triangle import order_of, to_matrix, triangle
 
 _TOLERANCE = 1e-12
 
 
-def smat(vector: np.ndarray) -> np.ndarray:
-    """Return the symmetric matrix whose scaled lower triangle, by columns, is `vector`."""
-    n = int(np.sqrt(2 * len(vector)))
-    column, row = np.triu_indices(n)
-    matrix = np.zeros((n, n))
-    matrix[row, column] = matrix[column, row] = np.where(row == column, 1.0, np.sqrt(0.5)) * vector
-    return matrix
-
-
 def _least_eigenvalue(point: np.ndarray) -> float:
     """Return the least eigenvalue of a matrix, by what is not zero of it."""
-    n = int(np.sqrt(2 * len(point)))
+    n = order_of(len(point))
     index = np.flatnonzero(point)
     column = np.searchsorted(np.cumsum(np.arange(n, 0, -1)), index, side="right")
     row = index - column * n + column * (column + 1) // 2
     used = np.unique(np.append(row, column))
     if len(used) == n:
-        return float(np.linalg.eigvalsh(smat(point))[0])
+        return float(torch.linalg.eigvalsh(to_matrix(torch.from_numpy(point)))[0])
     if len(used) == 0:
         return 0.0
     part = np.zeros((len(used), len(used)))
@@ -105,8 +98,8 @@ def _simplify_soc(cone: Cone, fixed: np.ndarray) -> tuple[list[Cone], list[Affin
 
 def _split_psd(cone: Cone) -> tuple[list[Cone], list[AffineRows]] | None:
     """Split a matrix that is block diagonal, up to a permutation; blocks of size one are nonnegative rows."""
-    n = int(np.sqrt(2 * len(cone.rows)))
-    column, row = np.triu_indices(n)
+    n = order_of(len(cone.rows))
+    row, column = triangle(n)
     occupied = np.diff(cone.rows.data.indptr) > 0
     graph = sp.coo_array((np.ones(occupied.sum()), (row[occupied], column[occupied])), shape=(n, n))
     count, component = connected_components(graph, directed=False)

@@ -17,6 +17,7 @@ from cvxpy.reductions.dcp2cone.cone_matrix_stuffing import ParamConeProg
 
 from optlayers.compiler.affine_rows import AffineRows
 from optlayers.compiler.conic_form import Cone, ConicForm
+from optlayers.cones.triangle import triangle
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ def sort_rows(
 def _svec(rows: AffineRows, square: np.ndarray) -> AffineRows:
     """Return the scaled lower triangle, by columns, of the symmetric part of a matrix of rows."""
     n = len(square)
-    column, row = np.triu_indices(n)
+    row, column = triangle(n)
     pairs = sp.coo_array(
         (
             np.tile(np.where(row == column, 0.5, np.sqrt(0.5)), 2),

@@ -13,9 +13,10 @@ import math
 import torch
 from torch import Tensor
 
+from optlayers.autograd.batched_operator import define
 from optlayers.autograd.primal import primal
-from optlayers.cones import root_search
 from optlayers.cones.common import dyad, normalise
+from optlayers.cones.root_search import find_root
 
 
 def project(z: Tensor) -> Tensor:
@@ -31,7 +32,7 @@ def project(z: Tensor) -> Tensor:
     """
     z = primal(z)
     v, size = normalise(z)
-    rho = torch.ops.optlayers.exponential_slope(v)
+    rho = _operator(v)
     y, u, _, _ = _rays(v, rho)
     # each entry from an equation in which nothing cancels
     top = torch.where(rho > 0, v[..., 2] + u * (-rho).exp(), y * rho.exp()).clamp_min(0.0)
@@ -58,7 +59,7 @@ def jacobian(z: Tensor) -> Tensor:
     Tensor, shape (*batch, 3, 3)
     """
     v, _ = normalise(primal(z))
-    rho = torch.ops.optlayers.exponential_slope(v)
+    rho = _operator(v)
     y, u, _, _ = _rays(v, rho)
     ray, tangent, bend = _frame(rho)
     y, stiffness = y.clamp_min(0.0), (u.clamp_min(0.0).sqrt() * bend).square()
@@ -126,7 +127,7 @@ def _search_slope(v: Tensor) -> Tensor:
         value = (left / right).log()
         return value, value / (up / left + down / right), (left - right) / (up + down)
 
-    return root_search.find_root(function, lower, upper)
+    return find_root(function, lower, upper)
 
 
 def _bracket(v: Tensor) -> tuple[Tensor, Tensor]:
@@ -160,4 +161,4 @@ def _most_decay(rho: Tensor) -> Tensor:
     return torch.where(rho < 2, value.clamp_min(3 * math.exp(-2)), value)
 
 
-root_search.define("exponential_slope", "Tensor v", _search_slope)
+_operator = define("exponential_slope", {"v": 1}, _search_slope)

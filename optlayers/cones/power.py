@@ -13,9 +13,10 @@ import math
 import torch
 from torch import Tensor
 
+from optlayers.autograd.batched_operator import define
 from optlayers.autograd.primal import primal
-from optlayers.cones import root_search
 from optlayers.cones.common import dyad, normalise
+from optlayers.cones.root_search import find_root
 
 
 def project(z: Tensor, alpha: float | Tensor) -> Tensor:
@@ -83,7 +84,7 @@ def _regions(v: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 def _boundary_point(v: Tensor, alpha: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Return `x`, `y`, `r` and the multiplier ``w - r`` of points in neither of the regions."""
-    tau = torch.ops.optlayers.power_height(v, alpha)
+    tau = _operator(v, alpha)
     x0, y0, w = v[..., 0], v[..., 1], v[..., 2].abs()
     r, mu = w * torch.sigmoid(-tau), w * torch.sigmoid(tau)
     reach = r.sqrt() * mu.sqrt()
@@ -154,8 +155,8 @@ def _search_height(v: Tensor, alpha: Tensor) -> Tensor:
     most = torch.full_like(w, -2.25 * math.log(torch.finfo(v.dtype).eps))
     lower = torch.where(function(most)[0] <= 0, most, -most)
     upper = torch.where(function(-most)[0] >= 0, -most, most)
-    needed = ~torch.stack(_regions(v, alpha)).any(0)
-    return root_search.find_root(function, torch.where(needed, lower, 0.0), torch.where(needed, upper, 0.0))
+    needed = ~torch.stack(torch.broadcast_tensors(*_regions(v, alpha))).any(0)
+    return find_root(function, torch.where(needed, lower, 0.0), torch.where(needed, upper, 0.0))
 
 
-root_search.define("power_height", "Tensor v, Tensor alpha", _search_height)
+_operator = define("power_height", {"v": 1, "alpha": 0}, _search_height)

@@ -1,14 +1,11 @@
-"""The root of an increasing function of one variable, for many samples at once.
-
-The searches are custom operators, so that their loop may look at values inside `torch.compile` and `vmap`.
-"""
+"""The root of an increasing function of one variable, for many samples at once."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, library
+from torch import Tensor
 
 _MOST_STEPS = 200
 
@@ -47,19 +44,3 @@ def find_root(function: Callable[[Tensor], tuple[Tensor, ...]], lower: Tensor, u
         if bool(done.all()):
             break
     return x
-
-
-def define(name: str, arguments: str, search: Callable[..., Tensor]) -> None:
-    """Define ``optlayers::name`` from points ``(*batch, k)`` and numbers ``(*batch,)`` to roots ``(*batch,)``."""
-    qualified = f"optlayers::{name}"
-    library.define(qualified, f"({arguments}) -> Tensor")
-    library.impl(qualified, "default", search)
-    library.register_fake(qualified, lambda z, *numbers: z.new_empty(z.shape[:-1]))
-
-    def batched(info: object, dims: tuple[int | None, ...], *tensors: Tensor) -> tuple[Tensor, int]:
-        moved = [t if d is None else t.movedim(d, 0) for t, d in zip(tensors, dims, strict=True)]
-        if dims[0] is None:
-            moved[0] = moved[0].expand(*moved[1].shape[:1], *moved[0].shape)
-        return getattr(torch.ops.optlayers, name)(*moved), 0
-
-    library.register_vmap(qualified, batched)

@@ -17,7 +17,7 @@ Formula = Callable[..., Tensor]
 
 
 @dataclass(frozen=True, eq=False)
-class Rows:
+class FusedCall:
     """What kernels take of a projection.
 
     Attributes
@@ -62,7 +62,7 @@ class Rows:
 
 def rows_of(
     family: str | None, v: Tensor, *vectors: Tensor | None, numbers: tuple[Tensor | None, ...] = ()
-) -> Rows | None:
+) -> FusedCall | None:
     """Return points ``(*batch, n)`` and data as kernels take them; None where the plain form has to serve.
 
     Parameters
@@ -78,7 +78,7 @@ def rows_of(
     batch = batch_of(v, *vectors, numbers=numbers)
     own = tuple(None if t is None else as_data(t, batch) for t in vectors)
     rows_of_numbers = tuple(None if t is None else as_data(t, batch, 0) for t in numbers)
-    return Rows(kernels, batch, as_rows(v, batch), own, rows_of_numbers)
+    return FusedCall(kernels, batch, as_rows(v, batch), own, rows_of_numbers)
 
 
 def by_plain_form(project: Formula, gradient: Tensor, v: Tensor) -> Tensor:

@@ -14,6 +14,7 @@ from cvxpy.constraints.zero import Equality, Zero
 from torch import Tensor
 
 from optlayers.compiler.canonicalise import compile_with_places
+from optlayers.cones.triangle import to_matrix
 from optlayers.declaration.snapshot import Snapshot
 from optlayers.parametric.maps import Values
 from optlayers.projection.general_piece import GeneralPiece
@@ -73,7 +74,8 @@ class DualProblem:
     def _dual(self, constraint: cp.Constraint, y: Tensor) -> Dual:
         shapes = [tuple(variable.shape) for variable in constraint.dual_variables]
         if isinstance(constraint, PSD):
-            return _matrix(y, shapes[0])
+            *batch, n, _ = shapes[0]
+            return to_matrix(y.reshape(*y.shape[:-1], *batch, n * (n + 1) // 2))
         if isinstance(constraint, (Equality, Zero)):
             y = -y
         sizes = [math.prod(shape) for shape in shapes]
@@ -94,15 +96,3 @@ def _by_columns(y: Tensor, shape: tuple[int, ...]) -> Tensor:
     reversed_axes = y.reshape((*y.shape[:-1], *reversed(shape)))
     batch = y.ndim - 1
     return reversed_axes.permute((*range(batch), *reversed(range(batch, batch + len(shape)))))
-
-
-def _matrix(y: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Return symmetric matrices from their scaled lower triangles by columns."""
-    n = shape[-1]
-    column, row = np.triu_indices(n)
-    triangle = y.reshape(*y.shape[:-1], *shape[:-2], len(row))
-    triangle = triangle * torch.where(torch.from_numpy(row == column), 1.0, 2.0**-0.5).to(y)
-    result = y.new_zeros(*y.shape[:-1], *shape)
-    result[..., row, column] = triangle
-    result[..., column, row] = triangle
-    return result

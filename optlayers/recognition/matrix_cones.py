@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 import scipy.sparse as sp
 
+from optlayers.cones.triangle import triangle
 from optlayers.parametric.sparse import nonzeros, sparse_matrix
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block, BlockCone, Row
@@ -105,7 +106,7 @@ def _order_bound(cone: BlockCone, size: int) -> tuple[Affine, bool] | None:
     n = round(size**0.5)
     if cone.kind != "psd" or n * n != size or cone.offset.shape != (n * (n + 1) // 2,) or not cone.normals.is_constant:
         return None
-    matrix, one, other = sparse_matrix(cone.normals), *_triangle(n)
+    matrix, one, other = sparse_matrix(cone.normals), *triangle(n)
     is_diagonal = one == other
     counts = np.diff(matrix.indptr)
     if not np.array_equal(counts, np.where(is_diagonal, 1, 2)):
@@ -185,7 +186,7 @@ def dilation(cone: BlockCone, size: int) -> Dilation | None:
     if cone.kind != "psd" or not cone.normals.is_constant:
         return None
     order = round((2 * cone.offset.shape[0]) ** 0.5 - 0.5)
-    one, other = _triangle(order)
+    one, other = triangle(order)
     matrix = sparse_matrix(cone.normals)[:, :size]
     rows = np.flatnonzero(np.diff(matrix.indptr))
     if len(rows) != size or matrix.nnz != size or len(np.unique(matrix.indices)) != size:
@@ -215,12 +216,6 @@ def _shape(place: np.ndarray) -> tuple[int, int] | None:
         if (at_row == at_row[:, :1]).all() and (at_column == at_column[:1]).all():
             return grid.shape
     return None
-
-
-def _triangle(n: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return rows and columns of a lower triangle by columns."""
-    column, row = np.triu_indices(n)
-    return row, column
 
 
 def is_symmetric(matrix: Affine) -> bool:

@@ -74,7 +74,7 @@ class DykstraPiece(IterativePiece):
             self.places.append(None if index.shape == self.columns.shape else Constant(index))
         self.members = members
         self._sizes = [member.size for member in self.members]
-        self._rows = None if any(block.cones for block in blocks) else _Rows(blocks, starts)
+        self._rows = None if any(block.cones for block in blocks) else _AttachedRows(blocks, starts)
 
     def method(self, block: int) -> str:
         members = ", ".join(member.labels[block] for member in self.members)
@@ -222,7 +222,7 @@ class _FixedPoint(torch.autograd.Function):
         return result, None, None
 
 
-class _Rows:
+class _AttachedRows:
     """Blocks without cones as rows, to which their projections are attached."""
 
     def __init__(self, blocks: Sequence[Block], starts: Sequence[int]) -> None:

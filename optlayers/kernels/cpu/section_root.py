@@ -27,7 +27,7 @@ _FAR = 16.0  # deviations of the multipliers that bring each entry to zero
 _SHORT = 4096  # shorter rows are taken as they are
 
 
-class Row(NamedTuple):
+class SectionRow(NamedTuple):
     """A row of points ``(rows, n)`` and its data, in arrays of a divisor of as many rows, shorter ones if uniform.
 
     Loops take whole arrays and places: views would cost more than short rows do.
@@ -52,7 +52,7 @@ class Blocks(NamedTuple):
 
 
 @inner
-def estimate(row: Row, goal: float, positive: bool, blocks: Blocks) -> tuple[float, float, float]:
+def estimate(row: SectionRow, goal: float, positive: bool, blocks: Blocks) -> tuple[float, float, float]:
     """Return where the search for the root starts, how far it may be, and the slope there, or 0; see `search`."""
     share = 1 if row.v.shape[1] < _SHORT else _SHARE
     center, spread, square = _scale(row, share, blocks.width)
@@ -66,7 +66,7 @@ def estimate(row: Row, goal: float, positive: bool, blocks: Blocks) -> tuple[flo
 
 @inner
 def search(
-    row: Row, goal: float, start: float, spread: float, slope: float, positive: bool, blocks: Blocks
+    row: SectionRow, goal: float, start: float, spread: float, slope: float, positive: bool, blocks: Blocks
 ) -> tuple[float, float, float, int, int]:
     """Return the root as the sum of a number of the row's precision and a small one, and more; the last step is exact.
 
@@ -80,7 +80,7 @@ def search(
 
 @inner
 def _search(
-    row: Row,
+    row: SectionRow,
     goal: float,
     start: float,
     reach: float,
@@ -167,7 +167,7 @@ def _drop_zeros(blocks: Blocks, count: int) -> int:
 
 
 @inner
-def sums(row: Row, tau: float, share: int, blocks: Blocks, count: int) -> tuple[float, float]:
+def sums(row: SectionRow, tau: float, share: int, blocks: Blocks, count: int) -> tuple[float, float]:
     """Return ``a @ y`` for ``y = clamp(v - tau * a, lower, upper)``, and ``a @ a`` where `y` is free, of a share."""
     n, length, product, free = row.v.shape[1], max(1, blocks.width // share), 0.0, 0.0
     for k in range(count):
@@ -180,7 +180,7 @@ def sums(row: Row, tau: float, share: int, blocks: Blocks, count: int) -> tuple[
 
 
 @inner
-def _block(row: Row, start: int, stop: int, tau: float) -> tuple[float, float]:
+def _block(row: SectionRow, start: int, stop: int, tau: float) -> tuple[float, float]:
     v, normals, lowers, uppers, i, k, low, high = row
     n, zero = v.shape[1], v.dtype.type(0)
     shift, below, above = shift_of(normals, start, n), shift_of(lowers, start, n), shift_of(uppers, start, n)
@@ -196,7 +196,7 @@ def _block(row: Row, start: int, stop: int, tau: float) -> tuple[float, float]:
 
 
 @inner
-def _size(row: Row, tau: float, share: int, width: int) -> float:
+def _size(row: SectionRow, tau: float, share: int, width: int) -> float:
     """Return the sum of the absolute products, of which the rounding of their sum is a small part."""
     n, length, result = row.v.shape[1], max(1, width // share), 0.0
     for start in range(0, n, width):
@@ -205,7 +205,7 @@ def _size(row: Row, tau: float, share: int, width: int) -> float:
 
 
 @inner
-def _block_size(row: Row, start: int, stop: int, tau: float) -> float:
+def _block_size(row: SectionRow, start: int, stop: int, tau: float) -> float:
     v, normals, lowers, uppers, i, k, low, high = row
     n, result = v.shape[1], v.dtype.type(0)
     shift, below, above = shift_of(normals, start, n), shift_of(lowers, start, n), shift_of(uppers, start, n)
@@ -216,7 +216,7 @@ def _block_size(row: Row, start: int, stop: int, tau: float) -> float:
 
 
 @inner
-def _scale(row: Row, share: int, width: int) -> tuple[float, float, float]:
+def _scale(row: SectionRow, share: int, width: int) -> tuple[float, float, float]:
     """Return the multiplier that brings the largest part of `v` to zero, by how much it is off, and ``a @ a``.
 
     These are the mean and the deviation of the multipliers that bring each entry to zero.
@@ -235,7 +235,7 @@ def _scale(row: Row, share: int, width: int) -> tuple[float, float, float]:
 
 
 @inner
-def _block_scale(row: Row, start: int, stop: int) -> tuple[float, float, float]:
+def _block_scale(row: SectionRow, start: int, stop: int) -> tuple[float, float, float]:
     v, i, normals, k = row.v, row.i, row.normals, row.normal
     product, square, rest = v.dtype.type(0), v.dtype.type(0), v.dtype.type(0)
     shift = shift_of(normals, start, v.shape[1])

@@ -6,7 +6,17 @@ import numpy as np
 
 from optlayers.kernels.cpu.blocks import are_same, shift_of, span, total, width_of
 from optlayers.kernels.cpu.compiled import inner, inner_in_order, kernel
-from optlayers.kernels.cpu.section_root import NEARLY, SETTLED, UNREACHED, Blocks, Row, all_of, estimate, search, sums
+from optlayers.kernels.cpu.section_root import (
+    NEARLY,
+    SETTLED,
+    UNREACHED,
+    Blocks,
+    SectionRow,
+    all_of,
+    estimate,
+    search,
+    sums,
+)
 
 _MOST_MOVES = 40  # each takes a row nearer by its precision; from one end of the range to one takes 20
 
@@ -39,7 +49,7 @@ def project_rows(
             if not finite[i]:
                 continue
         all_of(blocks)
-        row = Row(v, normals, lowers, uppers, i, i % len(normals), i % len(lowers), i % len(uppers))
+        row = SectionRow(v, normals, lowers, uppers, i, i % len(normals), i % len(lowers), i % len(uppers))
         low, high = totals_lower[i % len(totals_lower)], totals_upper[i % len(totals_upper)]
         tau, step, tight[i], active, inside = 0.0, 0.0, True, size, np.nan
         if low != high:
@@ -55,7 +65,7 @@ def project_rows(
                 if verdict in (SETTLED, NEARLY) or unreached > 1 or not np.isfinite(tau):
                     break
                 _move(row, y.dtype.type(tau + step), y)
-                row = Row(y, normals, lowers, uppers, i, row.normal, row.lower, row.upper)
+                row = SectionRow(y, normals, lowers, uppers, i, row.normal, row.lower, row.upper)
                 start, spread, slope, step = 0.0, eps * max(abs(tau), abs(step)), 0.0, 0.0
             if verdict != SETTLED and verdict != NEARLY:
                 _fill(y, i, 0, n, y.dtype.type(np.nan))
@@ -76,7 +86,7 @@ def _fill(y: np.ndarray, i: int, start: int, stop: int, value: float) -> None:
 
 
 @inner_in_order
-def _move(row: Row, tau: float, y: np.ndarray) -> None:
+def _move(row: SectionRow, tau: float, y: np.ndarray) -> None:
     n = row.v.shape[1]
     normals, k = row.normals, row.normal
     width = normals.shape[1]
@@ -85,7 +95,7 @@ def _move(row: Row, tau: float, y: np.ndarray) -> None:
 
 
 @inner_in_order
-def _write(row: Row, start: int, stop: int, tau: float, step: float, y: np.ndarray) -> None:
+def _write(row: SectionRow, start: int, stop: int, tau: float, step: float, y: np.ndarray) -> None:
     v, normals, lowers, uppers, i, k, low, high = row
     n = v.shape[1]
     shift, below, above = shift_of(normals, start, n), shift_of(lowers, start, n), shift_of(uppers, start, n)
@@ -114,7 +124,7 @@ def pull_rows(
     """Write the derivative times the gradient into `result`; see `box_section.pull`."""
     n, width = y.shape[1], width_of(y.shape[1])
     for i in range(first, last):
-        row = Row(y, normals, lowers, uppers, i, i % len(normals), i % len(lowers), i % len(uppers))
+        row = SectionRow(y, normals, lowers, uppers, i, i % len(normals), i % len(lowers), i % len(uppers))
         product, square = 0.0, 0.0
         for start in range(0, n if tight[i] else 0, width):
             p, s = _products(gradient, row, start, min(n, start + width))
@@ -126,7 +136,7 @@ def pull_rows(
 
 
 @inner
-def _products(g: np.ndarray, row: Row, start: int, stop: int) -> tuple[float, float]:
+def _products(g: np.ndarray, row: SectionRow, start: int, stop: int) -> tuple[float, float]:
     """Return ``a @ g`` and ``a @ a`` over the free entries of a row of projections."""
     y, normals, lowers, uppers, i, k, low, high = row
     n, zero = y.shape[1], y.dtype.type(0)
@@ -141,7 +151,7 @@ def _products(g: np.ndarray, row: Row, start: int, stop: int) -> tuple[float, fl
 
 
 @inner
-def _remove(g: np.ndarray, row: Row, start: int, stop: int, slope: float, result: np.ndarray) -> None:
+def _remove(g: np.ndarray, row: SectionRow, start: int, stop: int, slope: float, result: np.ndarray) -> None:
     y, normals, lowers, uppers, i, k, low, high = row
     n, zero = y.shape[1], y.dtype.type(0)
     shift, below, above = shift_of(normals, start, n), shift_of(lowers, start, n), shift_of(uppers, start, n)

@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from optlayers.training.priced.slacks import Slacks, matrices
+from optlayers.cones.triangle import to_matrix
+from optlayers.training.priced.slacks import Slacks
 
 Outside = Literal["raise", "inf", "extend"]
 
@@ -50,7 +51,7 @@ def cone_barrier(rows: Slacks, weight: float, outside: Outside) -> Tensor:
             head, size = slack[..., 0], torch.linalg.vector_norm(slack[..., 1:], dim=-1)
             parts += [log_barrier(side, weight, outside).sum() for side in (head - size, head + size)]
         elif kind == "psd":
-            parts.append(log_barrier(torch.linalg.eigvalsh(matrices(slack)), weight, outside).sum())
+            parts.append(log_barrier(torch.linalg.eigvalsh(to_matrix(slack)), weight, outside).sum())
         else:
             raise ValueError(f"there is no log barrier for cones of kind {kind!r}: use a penalty on the distance")
     return torch.stack(parts).sum()

@@ -7,6 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from optlayers.cones.triangle import to_matrix
 from optlayers.feasible_set import FeasibleSet
 
 
@@ -36,7 +37,7 @@ class Slacks(NamedTuple):
             if kind == "soc":
                 part = slack[..., 0] - torch.linalg.vector_norm(slack[..., 1:], dim=-1)
             else:
-                part = torch.linalg.eigvalsh(matrices(slack))[..., 0]
+                part = torch.linalg.eigvalsh(to_matrix(slack))[..., 0]
             parts.append(part.unsqueeze(-1))
         return torch.cat(parts, -1)
 
@@ -58,14 +59,3 @@ def slacks(constraints: FeasibleSet, point: Tensor) -> Slacks:
     v, bound = constraints.prepare(point)
     zero, nonnegative, *cones = residual.rows(v, bound.values).split(residual.sizes, -1)
     return Slacks(zero, nonnegative, [(kind, slack) for (kind, _), slack in zip(residual.cones, cones, strict=True)])
-
-
-def matrices(triangle: Tensor) -> Tensor:
-    """Return symmetric matrices from their scaled lower triangles by columns."""
-    n = round(((1 + 8 * triangle.shape[-1]) ** 0.5 - 1) / 2)
-    column, row = torch.triu_indices(n, n, device=triangle.device)
-    entries = torch.where(row == column, triangle, triangle * 0.5**0.5)
-    result = triangle.new_zeros((*triangle.shape[:-1], n, n))
-    result[..., row, column] = entries
-    result[..., column, row] = entries
-    return result
