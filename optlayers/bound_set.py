@@ -223,12 +223,13 @@ class BoundSet:
 
 
 def are_moderate(tensor: Tensor) -> bool:
-    """Whether squares of all entries have a finite sum, in one pass over memory: then nothing overflows."""
-    flat = tensor.detach()
-    if flat.is_contiguous() and flat.dtype in (torch.float32, torch.float64):
+    """Whether the norm is less than one over the type's precision, in one pass over memory: then nothing overflows."""
+    flat, dtype = tensor.detach(), torch.promote_types(tensor.dtype, torch.float32)
+    most = 1 / torch.finfo(dtype).eps
+    if flat.is_contiguous() and flat.dtype == dtype:
         flat = flat.view(-1)
-        return math.isfinite(float(torch.dot(flat, flat)))
-    return math.isfinite(float(torch.linalg.vector_norm(flat, dtype=torch.promote_types(flat.dtype, torch.float32))))
+        return float(torch.dot(flat, flat)) < most**2
+    return float(torch.linalg.vector_norm(flat, dtype=dtype)) < most
 
 
 def surely_finite(tensor: Tensor) -> bool:

@@ -185,3 +185,29 @@ def test_without_validation_bad_samples_are_nan(capped):
     v[2] = torch.nan
     y = capped(validate=False)(v, torch.ones(3), totals)
     assert y.isnan().any(-1).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize(
+    ("build", "values"),
+    [
+        (lambda x, low, high, a, b: [x >= low, x <= high], ([1, 0, 0, 2], [0, 1, 1, 1], 0, 0)),
+        (lambda x, low, high, a, b: [x >= low, x <= high, cp.sum(x) == a], ([0, 0, 0, 0], [1, 1, 2, 1], 7, 0)),
+        (lambda x, low, high, a, b: [x >= low, x <= high, cp.sum(x) >= a], ([0, 0, 0, 0], [1, 1, 2, 1], 7, 0)),
+        (lambda x, low, high, a, b: [x >= low, x <= high, cp.sum(x) == a], ([1, 0, 0, 0], [0, 1, 2, 1], 2, 0)),
+        (lambda x, low, high, a, b: [cp.sum(x) >= a, cp.sum(x) <= b], ([0] * 4, [0] * 4, 3, 1)),
+        (
+            lambda x, low, high, a, b: [np.array([1, 2, -1, 0.5]) @ x == a, x >= low, x <= high],
+            ([0] * 4, [1] * 4, 9, 0),
+        ),
+    ],
+)
+def test_closed_forms_have_exact_derivatives_at_least_infeasible_points(build, values):
+    x, low, high, a, b = cp.Variable(4), cp.Parameter(4), cp.Parameter(4), cp.Parameter(), cp.Parameter()
+    constraints = build(x, low, high, a, b)
+    ids = {parameter.id for constraint in constraints for parameter in constraint.parameters()}
+    given = [pair for pair in zip((low, high, a, b), values, strict=True) if pair[0].id in ids]
+    layer = ProjectionLayer(constraints, parameters=[p for p, _ in given], on_failure="nearest")
+    assert layer.method == "closed_form"
+    tensors = [torch.tensor(value, dtype=torch.float64).requires_grad_() for _, value in given]
+    v = torch.tensor([0.3, -0.8, 0.6, 1.7], dtype=torch.float64).requires_grad_()
+    assert torch.autograd.gradcheck(layer, (v, *tensors))

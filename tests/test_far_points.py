@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from optlayers import NotSolvedError, ProjectionLayer
+from optlayers import NotSolvedError, ProjectionLayer, Status
 
 N = 6
 WEIGHTS = np.array([1.0, 2.0, 0.5, 3.0, 1.0, 0.25])
@@ -170,3 +170,21 @@ def test_what_overflows_is_not_solved() -> None:
     layer = ProjectionLayer([WEIGHTS @ X == 1.5, X >= 0])
     with pytest.raises(NotSolvedError, match="row 0"):
         layer(far)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_far_transport_plans_meet_their_totals_or_are_unsolved(dtype: torch.dtype) -> None:
+    x = cp.Variable((3, 4))
+    plans = ProjectionLayer([x >= 0, cp.sum(x, axis=0) == 3, cp.sum(x, axis=1) == 4], on_failure="nan")
+    torch.manual_seed(0)
+    v = torch.randn(3, 3, 4, dtype=dtype)
+    for scale in (1e7, 1e13, 1e20, 1e30, *([1e150, 1e300] if dtype == torch.float64 else [])):
+        solution = plans.solve(scale * v)
+        solved = solution.status == Status.SOLVED
+        value = solution.value
+        assert isinstance(value, Tensor)
+        assert ((value.sum(-2) - 3).abs()[solved] <= 1e-5).all()
+        assert ((value.sum(-1) - 4).abs()[solved] <= 1e-5).all()
+        assert (value[solved] >= 0).all()
+        assert (solved | (solution.status == Status.UNSOLVED)).all()
+        assert value[~solved].isnan().all()

@@ -136,9 +136,12 @@ class TransportPlan(ClosedFormSet):
         a, b = potentials(face.free, face.rows, face.columns, face.label, ra, rb)
         y = y - face.free * (a.unsqueeze(-1) + b.unsqueeze(-2))
         scale = _size(rows, columns, face.missed)
-        unsolved = face.missed > _UNSOLVED[self.dtype] * (scale + primal(v).abs().amax((-2, -1)))
-        value = primal(y)
+        tolerance, value = _UNSOLVED[self.dtype], primal(y)
         inside = value if lower is None and upper is None else clamp(value, _primal(lower), _primal(upper))
+        ra = primal(_excess(inside.sum(-1), face.rows, rows)).abs().amax(-1)
+        rb = primal(_excess(inside.sum(-2), face.columns, columns)).abs().amax(-1)
+        unsolved = face.missed > tolerance * (scale + primal(v).abs().amax((-2, -1)))
+        unsolved = unsolved | ~(torch.maximum(ra, rb) <= tolerance * (scale + inside.abs().amax((-2, -1))))
         return torch.where(unsolved[..., None, None], torch.nan, y + (inside - value))
 
     def _grid(self, tensor: Tensor, absent: float = 0.0) -> Tensor:
