@@ -68,9 +68,9 @@ class SparseAffine(Affine):
         row, column = np.divmod(self.index, width)
         order = np.argsort(row, kind="stable")
         start, stop = (np.searchsorted(row[order], chosen, side=side) for side in ("left", "right"))
-        own = order[ranges(start, stop)]
-        place = np.repeat(np.arange(len(chosen)), stop - start) * width + column[own]
-        return self._of((*chosen.shape, *self.shape[1:]), place, self.parameter[own], self.value[own])
+        places = order[ranges(start, stop)]
+        place = np.repeat(np.arange(len(chosen)), stop - start) * width + column[places]
+        return self._of((*chosen.shape, *self.shape[1:]), place, self.parameter[places], self.value[places])
 
     def dense(self) -> Affine:
         """Return the same map, with all its numbers."""
@@ -81,14 +81,18 @@ class SparseAffine(Affine):
 
     @cached_property
     def constant(self) -> np.ndarray:  # pyright: ignore[reportIncompatibleVariableOverride]
-        own = self.parameter == self.parameters
-        return np.bincount(self.index[own], self.value[own], int(np.prod(self.shape))).reshape(self.shape).astype(float)
+        is_number = self.parameter == self.parameters
+        return (
+            np.bincount(self.index[is_number], self.value[is_number], int(np.prod(self.shape)))
+            .reshape(self.shape)
+            .astype(float)
+        )
 
     @cached_property
     def linear(self) -> sp.csr_array:  # pyright: ignore[reportIncompatibleVariableOverride]
-        own = self.parameter < self.parameters
-        place = (self.index[own], self.parameter[own])
-        return sp.csr_array((self.value[own], place), shape=(int(np.prod(self.shape)), self.parameters))
+        is_slope = self.parameter < self.parameters
+        place = (self.index[is_slope], self.parameter[is_slope])
+        return sp.csr_array((self.value[is_slope], place), shape=(int(np.prod(self.shape)), self.parameters))
 
 
 class Entries(NamedTuple):
@@ -132,10 +136,10 @@ def _triplets(data: Affine) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 def entries_of(matrix: Affine) -> Entries:
     """Return where a matrix is not zero, without making it dense."""
     place, parameter, value = _triplets(matrix)
-    own = (value != 0) | (parameter < matrix.parameters)
-    index, inverse = np.unique(place[own], return_inverse=True)
-    fixed = parameter[own] == matrix.parameters
-    constant = np.bincount(inverse[fixed], value[own][fixed], len(index))
+    counts = (value != 0) | (parameter < matrix.parameters)
+    index, inverse = np.unique(place[counts], return_inverse=True)
+    fixed = parameter[counts] == matrix.parameters
+    constant = np.bincount(inverse[fixed], value[counts][fixed], len(index))
     is_parametric = np.bincount(inverse[~fixed], minlength=len(index)) > 0
     return Entries(*np.divmod(index, matrix.shape[1]), constant, is_parametric)
 
@@ -145,7 +149,7 @@ def stack_rows(vectors: Sequence[Affine], size: int, parameters: int) -> SparseA
     nothing = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
     triplets = [_triplets(vector) for vector in vectors]
     index, parameter, value = (np.concatenate(part) for part in zip(nothing, *triplets, strict=True))
-    row = np.repeat(np.arange(len(vectors)), [len(own) for own, _, _ in triplets])
+    row = np.repeat(np.arange(len(vectors)), [len(indices) for indices, _, _ in triplets])
     return SparseAffine((len(vectors), size), parameters, row * size + index, parameter, value)
 
 
@@ -161,9 +165,9 @@ def nonzeros(data: Affine) -> tuple[np.ndarray, np.ndarray]:
         flat = data.constant.ravel()
         index = np.flatnonzero(flat)
         return index, flat[index]
-    own = (data.parameter == data.parameters) & (data.value != 0)
-    order = np.argsort(data.index[own])
-    return data.index[own][order], data.value[own][order]
+    is_number = (data.parameter == data.parameters) & (data.value != 0)
+    order = np.argsort(data.index[is_number])
+    return data.index[is_number][order], data.value[is_number][order]
 
 
 def sparse_matrix(data: Affine) -> sp.csr_array:

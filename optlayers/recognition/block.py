@@ -132,14 +132,14 @@ class Block:
         side = np.zeros(self.size + self.auxiliary, dtype=np.int64)
         chosen = np.zeros(len(side), dtype=bool)
         side[entries], chosen[entries] = sides, True
-        entry, source, own = self.bounds
-        return set(source[chosen[entry] & (side[entry] * own >= 0)].tolist())
+        entry, source, bound_side = self.bounds
+        return set(source[chosen[entry] & (side[entry] * bound_side >= 0)].tolist())
 
     def sources_by_entry(self, side: int = 0) -> list[set[int]]:
         """Return the user's constraints that bound each entry, from the given side (0: both)."""
         result: list[set[int]] = [set() for _ in range(self.size + self.auxiliary)]
-        for entry, source, own in self.bounds.T.tolist():
-            if side * own >= 0:
+        for entry, source, bound_side in self.bounds.T.tolist():
+            if side * bound_side >= 0:
                 result[entry].add(source)
         return result
 

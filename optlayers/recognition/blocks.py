@@ -104,12 +104,12 @@ class _Assembly:
 
     def _block(self, columns: np.ndarray, rows: list[tuple[np.ndarray, Row]], cones: list[Cone]) -> Block:
         """Collect one block in local coordinates; `columns` are sorted."""
-        groups = [own for own, _ in rows]
+        groups = [entries for entries, _ in rows]
         local = np.searchsorted(columns, np.concatenate([np.zeros(0, dtype=np.int64), *groups]))
-        ends = np.cumsum([len(own) for own in groups], dtype=np.int64).tolist()
+        ends = np.cumsum([len(entries) for entries in groups], dtype=np.int64).tolist()
         local_rows = tuple(
-            dataclasses.replace(row, normal=_spread(row.normal, local[end - len(own) : end], len(columns)))
-            for (own, row), end in zip(rows, ends, strict=True)
+            dataclasses.replace(row, normal=_spread(row.normal, local[end - len(entries) : end], len(columns)))
+            for (entries, row), end in zip(rows, ends, strict=True)
         )
         bounds = self.bounds[:, ranges(*(np.searchsorted(self.bounds[0], columns, side=s) for s in ("left", "right")))]
         user = int(np.searchsorted(columns, self.form.size))
@@ -125,12 +125,12 @@ class _Assembly:
         )
 
 
-def _tightest(own: BoundRows, side: Side) -> np.ndarray:
+def _tightest(bounds: BoundRows, side: Side) -> np.ndarray:
     """Return (entry, source, side) of the bounds that count: those with parameters, and the tightest number."""
-    level = own.rows.offset.scaled(-1 / own.coefficient)
-    keep = level.is_parametric | (level.constant == side.layers[0].constant[own.entry])
-    pairs = sp.coo_array(own.rows.sources[keep])
-    entry, source = own.entry[keep][pairs.row], pairs.col.astype(np.int64)
+    level = bounds.rows.offset.scaled(-1 / bounds.coefficient)
+    keep = level.is_parametric | (level.constant == side.layers[0].constant[bounds.entry])
+    pairs = sp.coo_array(bounds.rows.sources[keep])
+    entry, source = bounds.entry[keep][pairs.row], pairs.col.astype(np.int64)
     return np.unique(np.stack([entry, source, np.full(len(entry), int(side.sign))]), axis=1)
 
 

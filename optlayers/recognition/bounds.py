@@ -47,17 +47,17 @@ def sort_rows(rows: AffineRows) -> SortedRows:
     single = (count == 1) & ~rows.is_parametric
     chosen = rows[single]
     row, column, _, value = chosen.triplets()
-    own = column < rows.n
-    order = np.argsort(row[own])
-    bounds = BoundRows(chosen, column[own][order], value[own][order])
+    is_entry = column < rows.n
+    order = np.argsort(row[is_entry])
+    bounds = BoundRows(chosen, column[is_entry][order], value[is_entry][order])
     return SortedRows(bounds, rows[(count > 0) & ~single], rows[count == 0])
 
 
 def entries_per_row(rows: AffineRows) -> np.ndarray:
     """Return how many entries of ``y`` each row contains."""
     row, column, _, _ = rows.triplets()
-    own = column < rows.n
-    pairs = np.unique(row[own] * rows.n + column[own])
+    is_entry = column < rows.n
+    pairs = np.unique(row[is_entry] * rows.n + column[is_entry])
     return np.bincount(pairs // max(rows.n, 1), minlength=len(rows))
 
 

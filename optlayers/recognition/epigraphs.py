@@ -97,8 +97,12 @@ def read_cuts(block: Block, rows: tuple[Row, ...], auxiliary: int = 1) -> Cuts |
     if capped or len(numbers) < len(levels):
         return None
     row, column = np.divmod(normals.index, normals.shape[1])
-    own = column < n
+    is_entry = column < n
     slope = SparseAffine(
-        (len(rows),), parameters, row[own], normals.parameter[own], normals.value[own] / -lead[row[own]]
+        (len(rows),),
+        parameters,
+        row[is_entry],
+        normals.parameter[is_entry],
+        normals.value[is_entry] / -lead[row[is_entry]],
     )
     return Cuts(place[:, 1:] - n, place[:, 0], slope.dense(), Affine.stack(numbers).scaled(1 / lead))

@@ -63,9 +63,9 @@ def _with_met_bounds(form: ConicForm) -> ConicForm:
     tight = np.flatnonzero(met[bounds.entry] & (value == lower[bounds.entry]))
     if len(tight) == 0:
         return form
-    own = bounds[tight]
-    entries, place = np.unique(own.entry, return_inverse=True)
-    weights = 1 / (own.coefficient * np.bincount(place)[place])  # the mean: it comes from all of them
+    fixing = bounds[tight]
+    entries, place = np.unique(fixing.entry, return_inverse=True)
+    weights = 1 / (fixing.coefficient * np.bincount(place)[place])  # the mean: it comes from all of them
     mean = sp.csr_array((weights, (place, np.arange(len(place)))), shape=(len(entries), len(place)))
-    equalities = AffineRows.concatenate([form.equalities, own.rows.combined(mean)])
+    equalities = AffineRows.concatenate([form.equalities, fixing.rows.combined(mean)])
     return dataclasses.replace(form, equalities=equalities)

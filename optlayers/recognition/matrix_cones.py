@@ -82,10 +82,10 @@ def eigenvalue_bounds(cone: BlockCone, size: int, symmetric: bool) -> list[Eigen
     level = _order_bound(cone, size)
     if level is not None:
         return [EigenvalueBound(*_split(level[0]), level[1])]
-    found = norm_bound(cone, size) if symmetric else None
-    if found is None:
+    norm = norm_bound(cone, size) if symmetric else None
+    if norm is None:
         return []
-    center, radius = found
+    center, radius = norm
     if not is_symmetric(center):
         return []
     center, middle = _split(center)
@@ -132,15 +132,15 @@ def _order_bound(cone: BlockCone, size: int) -> tuple[Affine, bool] | None:
 
 def norm_bound(cone: BlockCone, size: int) -> tuple[Affine, Affine] | None:
     """Return `center` and `radius` if a cone says ``sigma_max(X - center) <= radius`` of a matrix of `size` entries."""
-    found = dilation(cone, size)
-    if found is None or cone.normals.shape[1] != size:
+    dilated = dilation(cone, size)
+    if dilated is None or cone.normals.shape[1] != size:
         return None
-    diagonal, others = cone.offset[found.diagonal], cone.offset[found.others]
+    diagonal, others = cone.offset[dilated.diagonal], cone.offset[dilated.others]
     radius = diagonal[:1]
-    spread = diagonal - radius[np.zeros(len(found.diagonal), dtype=np.int64)]
+    spread = diagonal - radius[np.zeros(len(dilated.diagonal), dtype=np.int64)]
     if not is_zero(spread, diagonal) or not others.is_zero:
         return None
-    return found.center, radius.reshaped().scaled(1 / found.scale)
+    return dilated.center, radius.reshaped().scaled(1 / dilated.scale)
 
 
 def trace_norm_bound(block: Block) -> tuple[Affine, Data] | None:
@@ -152,10 +152,10 @@ def trace_norm_bound(block: Block) -> tuple[Affine, Data] | None:
     if len(block.cones) != 1 or not block.auxiliary:
         return None
     (cone,) = block.cones
-    found = dilation(cone, block.size)
-    if found is None:
+    dilated = dilation(cone, block.size)
+    if dilated is None:
         return None
-    inside = np.append(found.diagonal, found.others)
+    inside = np.append(dilated.diagonal, dilated.others)
     whole = sparse_matrix(cone.normals)
     matrix = whole[inside][:, block.size :]
     one_each = (np.diff(matrix.indptr) == 1).all() and len(np.unique(matrix.indices)) == block.auxiliary
@@ -170,15 +170,15 @@ def trace_norm_bound(block: Block) -> tuple[Affine, Data] | None:
     if len(rows) != 1 or not rows[0].normal.is_constant or rows[0].lower is not None or rows[0].upper is None:
         return None
     index, weights = nonzeros(rows[0].normal)
-    d = len(found.diagonal)
+    d = len(dilated.diagonal)
     order = np.argsort(matrix.indices[:d])
     if not np.array_equal(index, block.size + matrix.indices[:d][order]):
         return None
     ratio = weights / matrix.data[:d][order]
     if ratio[0] <= 0 or not np.allclose(ratio, ratio[0], _TOLERANCE, 0):
         return None
-    factor, upper = 1 / (2 * ratio[0] * found.scale), rows[0].upper
-    return found.center, upper.scaled(factor)
+    factor, upper = 1 / (2 * ratio[0] * dilated.scale), rows[0].upper
+    return dilated.center, upper.scaled(factor)
 
 
 def dilation(cone: BlockCone, size: int) -> Dilation | None:

@@ -61,7 +61,7 @@ def _places(sums: np.ndarray, links: np.ndarray, n: int) -> np.ndarray | None:
     for family in (one, ~one):
         rows, columns = sums[family].argmax(0), sums[~family].argmax(0)
         row = [np.unique(rows[link]) for link in links]
-        if all(len(own) == 1 for own in row) and len(np.unique(np.concatenate(row))) == n:
+        if all(len(rows_met) == 1 for rows_met in row) and len(np.unique(np.concatenate(row))) == n:
             place = np.full((n, n), -1)
             place[rows, columns] = np.arange(n * n)
             return place[np.concatenate(row)] if (place >= 0).all() else None
@@ -70,8 +70,8 @@ def _places(sums: np.ndarray, links: np.ndarray, n: int) -> np.ndarray | None:
 
 def _read_links(links: list[Row], entry: np.ndarray, place: np.ndarray, n: int) -> Mixture | None:
     centers, weights = [], []
-    for row, own, columns in zip(links, entry, place, strict=True):
-        lead = row.normal[np.array([own])]
+    for row, column, columns in zip(links, entry, place, strict=True):
+        lead = row.normal[np.array([column])]
         if not lead.is_constant or not isinstance(row.lower, Affine):
             return None
         factor = 1 / float(lead.constant[0])

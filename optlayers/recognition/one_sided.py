@@ -38,8 +38,8 @@ def without_one_sided(block: Block) -> tuple[Block, None] | None:
     normal = add(budget.slopes, budget.weights.mapped(matrix))
     lower, upper = (None if bound is None else bound[:n] for bound in bounds)
     row = Row(normal, Range(None, budget.level), (), tuple(sorted(block.row_sources())))
-    own = block.bounds[:, block.bounds[0] < n]
-    return dataclasses.replace(block, auxiliary=0, lower=lower, upper=upper, rows=(row,), bounds=own), None
+    visible = block.bounds[:, block.bounds[0] < n]
+    return dataclasses.replace(block, auxiliary=0, lower=lower, upper=upper, rows=(row,), bounds=visible), None
 
 
 def _bounds_others(bound: Data | None, n: int) -> bool:

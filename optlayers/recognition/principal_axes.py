@@ -53,8 +53,8 @@ def _principal_dense(tail: np.ndarray, head: np.ndarray) -> tuple[np.ndarray, np
     if len(mixed) == 1:
         values[mixed] -= inside[mixed] ** 2
     elif len(mixed):
-        own, turn = np.linalg.eigh(np.diag(values[mixed]) - np.outer(inside[mixed], inside[mixed]))
-        values[mixed], basis[mixed], scale[mixed] = own, turn.T @ basis[mixed], scale[mixed].max()
+        eigenvalues, turn = np.linalg.eigh(np.diag(values[mixed]) - np.outer(inside[mixed], inside[mixed]))
+        values[mixed], basis[mixed], scale[mixed] = eigenvalues, turn.T @ basis[mixed], scale[mixed].max()
     return values, basis, scale
 
 

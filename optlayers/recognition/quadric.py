@@ -165,12 +165,12 @@ def _solved(matrix: sp.csr_array, offset: Affine, solve: sp.csr_array) -> tuple[
 def _with_axis(values: np.ndarray, vectors: sp.csr_array, axis: np.ndarray) -> tuple[sp.csr_array, int]:
     """Turn the eigenvectors of zero so that one of them is the given axis; return them and its place."""
     null = np.flatnonzero((values == 0) & (np.abs(vectors @ axis) > _TOLERANCE))
-    own = vectors[null].toarray()
-    own = align(own, axis) if len(null) > 1 else own
-    own[0] = axis
+    basis = vectors[null].toarray()
+    basis = align(basis, axis) if len(null) > 1 else basis
+    basis[0] = axis
     place = sp.csr_array((np.ones(len(null)), (null, np.arange(len(null)))), shape=(len(values), len(null)))
     keep = sp.diags_array(np.where(np.isin(np.arange(len(values)), null), 0.0, 1.0))
-    return sp.csr_array(keep @ vectors + place @ sp.csr_array(own)), int(null[0])
+    return sp.csr_array(keep @ vectors + place @ sp.csr_array(basis)), int(null[0])
 
 
 def _in_coordinates(

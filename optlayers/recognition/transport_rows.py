@@ -62,8 +62,8 @@ def find_transport_rows(block: Block) -> TransportRows | None:
     for k in (0, 1):
         number = np.zeros(len(members), dtype=np.int64)
         number[lines[k]] = np.arange(len(lines[k]))
-        own = side[row] == k
-        at[k, entry[own]] = number[row[own]]
+        on_side = side[row] == k
+        at[k, entry[on_side]] = number[row[on_side]]
     m, n = (_place_others(at, k, len(lines[k])) for k in (0, 1))
     place = at[0] * n + at[1]
     if len(np.unique(place)) < len(place):
@@ -71,8 +71,8 @@ def find_transport_rows(block: Block) -> TransportRows | None:
     entry_at = np.full(m * n, block.size)
     entry_at[place] = np.arange(block.size)
     rows, columns = (
-        tuple(block.rows[r] for r in own) + (None,) * (count - len(own))
-        for own, count in zip(lines, (m, n), strict=True)
+        tuple(block.rows[r] for r in line) + (None,) * (count - len(line))
+        for line, count in zip(lines, (m, n), strict=True)
     )
     return TransportRows(rows, columns, entry_at.reshape(m, n), place)
 

@@ -31,11 +31,11 @@ def read_variation(block: Block) -> Variation | None:
     if len(sums) != 1:
         return None
     total, in_total = block.rows[sums[0]], used.row == sums[0]
-    found = _read_steps(block, np.delete(np.arange(len(block.rows)), sums[0]))
+    steps_read = _read_steps(block, np.delete(np.arange(len(block.rows)), sums[0]))
     every = np.array_equal(used.column[in_total], n + np.arange(steps))
-    if found is None or total.lower is not None or total.upper is None or not every:
+    if steps_read is None or total.lower is not None or total.upper is None or not every:
         return None
-    ends, scale = found
+    ends, scale = steps_read
     weight, radius = used.constant[in_total] * scale, total.upper
     order = path(ends, n)[0]
     if weight[0] <= 0 or np.ptp(weight) > 1e-12 * weight[0] or order is None:

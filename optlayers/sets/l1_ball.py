@@ -99,13 +99,13 @@ class L1Ball(ClosedFormSet):
         rows = rows_of(self.kernels, offset, self.center, weights, numbers=(self.radius,))
         if rows is None:
             return None
-        own = rows.vectors[1]
-        value, tight = rows.kernels.project(rows.points, own, *rows.numbers)
+        weights_given = rows.vectors[1]
+        value, tight = rows.kernels.project(rows.points, weights_given, *rows.numbers)
 
         def formula(gradient: Tensor, y: Tensor, tight: Tensor) -> Tensor:
             return _pull(gradient, y, tight, weights)
 
-        y = rows.answer(value, formula, (value, tight), (own,))
+        y = rows.answer(value, formula, (value, tight), (weights_given,))
         if self.center is None:
             return y
         return torch.where(rows.batched(tight).unsqueeze(-1), y + self.center, v)

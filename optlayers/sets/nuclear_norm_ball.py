@@ -35,10 +35,10 @@ class NuclearNormBall(MatrixNormBall):
 
     @classmethod
     def match(cls, block: Block) -> Mapping[str, Data | None] | None:
-        found = None if block.has_bounds else trace_norm_bound(block)
-        if found is None or len(block.rows) > 1:
+        bound = None if block.has_bounds else trace_norm_bound(block)
+        if bound is None or len(block.rows) > 1:
             return None
-        return {"center": found[0], "radius": found[1]}
+        return {"center": bound[0], "radius": bound[1]}
 
     def _section(self, s: Tensor) -> BoxSection:
         return BoxSection(None, torch.zeros_like(s), None, Range(None, self.radius.clamp_min(0.0)))

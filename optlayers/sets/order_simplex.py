@@ -76,16 +76,16 @@ class OrderSimplex(ClosedFormSet):
         full = np.flatnonzero(np.bincount(used.row[ones], minlength=block.size) == block.size)
         sums = [block.rows[k] for k in full]
         chain = read_chain([row for row in block.rows if row is not sums[0]], block.size) if len(sums) == 1 else None
-        found = None if chain is None else match_monotone(block, chain)
-        if chain is None or found is None:
+        monotone = None if chain is None else match_monotone(block, chain)
+        if chain is None or monotone is None:
             return None
-        gaps = found["rise"] or found["fall"]
-        if gaps is None or not gaps.is_zero or not _is_safe(block, found, sums[0]):
+        gaps = monotone["rise"] or monotone["fall"]
+        if gaps is None or not gaps.is_zero or not _is_safe(block, monotone, sums[0]):
             return None
-        sign, every = -1.0 if found["rise"] is None else 1.0, np.zeros(block.size, dtype=np.int64)
-        lower, upper = (None if end is None else end[every] for end in (found["lower"], found["upper"]))
+        sign, every = -1.0 if monotone["rise"] is None else 1.0, np.zeros(block.size, dtype=np.int64)
+        lower, upper = (None if end is None else end[every] for end in (monotone["lower"], monotone["upper"]))
         return {
-            "order": found["order"],
+            "order": monotone["order"],
             "sign": Affine.of(np.full(block.size, sign), block.parameters),
             "lower": lower,
             "upper": upper,
@@ -135,13 +135,13 @@ class OrderSimplex(ClosedFormSet):
         yield {"size": (4,), "lower": zero, "total_upper": one, "order": [2, 0, 3, 1], "fixed": ("order",)}
 
 
-def _is_safe(block: Block, found: Mapping[str, Data | None], row: Row) -> bool:
+def _is_safe(block: Block, monotone: Mapping[str, Data | None], row: Row) -> bool:
     """Whether the entries have the same bounds, or the set is known not to be empty.
 
     Otherwise the least-infeasible points would be others.
     """
     if all(bound is None or bound.is_uniform for bound in (block.lower, block.upper)):
         return True
-    low, high = as_number(found["lower"], -np.inf), as_number(found["upper"], np.inf)
+    low, high = as_number(monotone["lower"], -np.inf), as_number(monotone["upper"], np.inf)
     total_lower, total_upper = as_number(row.lower, -np.inf), as_number(row.upper, np.inf)
     return block.size * low <= total_upper and total_lower <= block.size * high and total_lower <= total_upper

@@ -49,10 +49,10 @@ class Paraboloid(ClosedFormSet):
 
     @classmethod
     def match(cls, block: Block) -> Mapping[str, Data | None] | None:
-        found = match_paraboloid(block)
-        if found is None:
+        paraboloid = match_paraboloid(block)
+        if paraboloid is None:
             return None
-        return {**found.fields(block.parameters), "slope": Affine.of(found.slope, block.parameters)}
+        return {**paraboloid.fields(block.parameters), "slope": Affine.of(paraboloid.slope, block.parameters)}
 
     def project(self, v: Tensor) -> Tensor:
         """Find the multiplier; on the boundary the derivative is that of an inside point."""

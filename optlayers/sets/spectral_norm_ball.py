@@ -35,9 +35,9 @@ class SpectralNormBall(MatrixNormBall):
     def match(cls, block: Block) -> Mapping[str, Data | None] | None:
         if block.rows or block.has_bounds or block.auxiliary or not block.cones:
             return None
-        found = [norm_bound(cone, block.size) for cone in block.cones]
-        norms = [norm for norm in found if norm is not None]
-        if len(norms) < len(found) or not all(is_zero(norms[0][0] - c, norms[0][0], c) for c, _ in norms[1:]):
+        readings = [norm_bound(cone, block.size) for cone in block.cones]
+        norms = [norm for norm in readings if norm is not None]
+        if len(norms) < len(readings) or not all(is_zero(norms[0][0] - c, norms[0][0], c) for c, _ in norms[1:]):
             return None
         return {"center": norms[0][0], "radius": smallest([radius for _, radius in norms])}
 

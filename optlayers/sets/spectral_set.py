@@ -54,18 +54,18 @@ class SpectralSet(ClosedFormSet):
 
     @classmethod
     def match(cls, block: Block) -> Fields | None:
-        found = _read(block, symmetric=cls.is_symmetric)
-        if found is None:
+        reading = _read(block, symmetric=cls.is_symmetric)
+        if reading is None:
             return None
-        center, flat = found.bounds[0].center, found.bounds[0].center.reshaped(block.size)
+        center, flat = reading.bounds[0].center, reading.bounds[0].center.reshaped(block.size)
         trace = flat.mapped(np.eye(center.shape[0]).reshape(1, -1)).reshaped()
-        lower = [bound.level for bound in found.bounds if bound.is_lower]
-        upper = [bound.level for bound in found.bounds if not bound.is_lower]
+        lower = [bound.level for bound in reading.bounds if bound.is_lower]
+        upper = [bound.level for bound in reading.bounds if not bound.is_lower]
         return {
             "center": center,
             "lower": largest(lower) if lower else None,
             "upper": smallest(upper) if upper else None,
-            "total": None if found.trace is None else found.trace.range.map(lambda bound: bound - trace),
+            "total": None if reading.trace is None else reading.trace.range.map(lambda bound: bound - trace),
         }
 
     @classmethod
@@ -172,20 +172,20 @@ def _read(block: Block, *, symmetric: bool) -> _Reading | None:
     rows = read_rows(block)
     if rows is None or rows[0] is not symmetric:
         return None
-    found = _Reading(by_cone, rows[1])
-    first = found.bounds[0]
-    data = [part for bound in found.bounds for part in (bound.center, bound.level)]
-    same = (is_zero(first.center - bound.center, *data) for bound in found.bounds[1:])
-    return found if all(same) else None
+    reading = _Reading(by_cone, rows[1])
+    first = reading.bounds[0]
+    data = [part for bound in reading.bounds for part in (bound.center, bound.level)]
+    same = (is_zero(first.center - bound.center, *data) for bound in reading.bounds[1:])
+    return reading if all(same) else None
 
 
 def _reach_sources(symmetric: bool, side: float, block: Block) -> set[int]:
     """Return the user's constraints that keep the trace from its bound on a side."""
-    found = _read(block, symmetric=symmetric)
-    assert found is not None
-    assert found.trace is not None
-    cones = [cone for cone, bounds in found.by_cone if any(bound.is_lower is (side < 0) for bound in bounds)]
-    return found.trace.sources_at(side).union(*(cone.sources for cone in cones))
+    reading = _read(block, symmetric=symmetric)
+    assert reading is not None
+    assert reading.trace is not None
+    cones = [cone for cone, bounds in reading.by_cone if any(bound.is_lower is (side < 0) for bound in bounds)]
+    return reading.trace.sources_at(side).union(*(cone.sources for cone in cones))
 
 
 def _numbers(data: object) -> np.ndarray:

@@ -69,8 +69,8 @@ class SumLargest(ClosedFormSet):
         if budget is None or cuts is None or not (budget.slopes.is_zero and budget.weights.is_constant):
             return None
         slope, weights = cuts.slope, budget.weights.constant
-        own = np.sort(cuts.auxiliary[cuts.auxiliary != threshold])
-        paired = np.array_equal(own, np.delete(np.arange(n + 1), threshold)) and _is_range(cuts.entry)
+        excesses = np.sort(cuts.auxiliary[cuts.auxiliary != threshold])
+        paired = np.array_equal(excesses, np.delete(np.arange(n + 1), threshold)) and _is_range(cuts.entry)
         if not (paired and slope.is_constant and slope.constant.any()):
             return None
         excess = np.delete(weights, threshold)

@@ -31,13 +31,13 @@ class SymmetricNuclearNormBall(NuclearNormBall):
 
     @classmethod
     def match(cls, block: Block) -> Mapping[str, Data | None] | None:
-        found = None if block.has_bounds else trace_norm_bound(block)
-        if found is None or not is_symmetric(found[0]):
+        bound = None if block.has_bounds else trace_norm_bound(block)
+        if bound is None or not is_symmetric(bound[0]):
             return None
         ties = [row for row in block.rows if row.is_equality]
         if len(block.rows) > len(ties) + 1 or read_rows(dataclasses.replace(block, rows=tuple(ties))) != (True, None):
             return None
-        return {"center": found[0], "radius": found[1]}
+        return {"center": bound[0], "radius": bound[1]}
 
     def project(self, v: Tensor) -> Tensor:
         """Project the symmetric part, which stays symmetric."""

@@ -47,12 +47,12 @@ class TotalVariationBall(ClosedFormSet):
 
     @classmethod
     def match(cls, block: Block) -> Mapping[str, Data | None] | None:
-        found = read_variation(block)
-        if found is None:
+        variation = read_variation(block)
+        if variation is None:
             return None
-        own = np.array_equal(found.order, np.arange(block.size))
-        order = None if own else Affine.of(found.order.astype(np.float64), block.parameters)
-        return {"order": order, "radius": found.radius}
+        is_in_order = np.array_equal(variation.order, np.arange(block.size))
+        order = None if is_in_order else Affine.of(variation.order.astype(np.float64), block.parameters)
+        return {"order": order, "radius": variation.radius}
 
     def project(self, v: Tensor) -> Tensor:
         z = arrange(v, self.order)

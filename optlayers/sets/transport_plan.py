@@ -83,31 +83,33 @@ class TransportPlan(ClosedFormSet):
 
     @classmethod
     def match(cls, block: Block) -> Fields | None:
-        found = _arranged(block)
-        if found is None:
+        arranged = _arranged(block)
+        if arranged is None:
             return None
         fields: dict[str, Data | Range[Data] | None] = {"lower": block.lower, "upper": block.upper}
-        for side, rows in (("rows", found.rows), ("columns", found.columns)):
+        for side, rows in (("rows", arranged.rows), ("columns", arranged.columns)):
             lower = gather([row and row.lower for row in rows], -np.inf, block.parameters)
             upper = gather([row and row.upper for row in rows], np.inf, block.parameters)
             is_fixed = all(row is not None and row.is_equality for row in rows)
             fields[side] = Range.fixed(lower) if is_fixed else Range(lower, upper)
-        for name, index in (("entry", found.entry.ravel()), ("place", found.place)):
-            fields[name] = None if found.is_full else Affine.of(index, block.parameters)
+        for name, index in (("entry", arranged.entry.ravel()), ("place", arranged.place)):
+            fields[name] = None if arranged.is_full else Affine.of(index, block.parameters)
         return fields
 
     @classmethod
     def label(cls, block: Block) -> str:
-        found = _arranged(block)
-        assert found is not None
-        m, n = found.entry.shape
-        totals = {(as_number(r.lower, -np.inf), as_number(r.upper, np.inf)) for r in (*found.rows, *found.columns) if r}
+        arranged = _arranged(block)
+        assert arranged is not None
+        m, n = arranged.entry.shape
+        totals = {
+            (as_number(r.lower, -np.inf), as_number(r.upper, np.inf)) for r in (*arranged.rows, *arranged.columns) if r
+        }
         (low, high) = next(iter(totals))
         nonnegative = block.lower is not None and block.lower.is_zero
         capped = block.upper is not None
         if block.upper is not None and block.upper.numbers is not None:
             capped = bool((block.upper.numbers < high).any())
-        if found.entry.size == block.size and m == n and len(totals) == 1 and low == high and nonnegative:
+        if arranged.entry.size == block.size and m == n and len(totals) == 1 and low == high and nonnegative:
             return cls.name if capped else "Birkhoff polytope"
         return cls.name
 
@@ -255,9 +257,9 @@ def _arranged(block: Block) -> TransportRows | None:
 
 def _total_sources(kind: str, block: Block) -> list[set[int]]:
     """Return the user's constraints on each total."""
-    found = _arranged(block)
-    assert found is not None
-    return [set() if row is None else row.sources for row in getattr(found, kind)]
+    arranged = _arranged(block)
+    assert arranged is not None
+    return [set() if row is None else row.sources for row in getattr(arranged, kind)]
 
 
 def _excess(total: Tensor, active: Tensor, allowed: Range[Tensor]) -> Tensor:
