@@ -164,24 +164,24 @@ class BoundSet:
         nonempty, sets = self.nonempty(), self.sets
         if relax and nonempty is not None:
             sets = [bound.relaxed() for bound in sets]
-        found = self.compiled.project(v, self.values, sets, relax=relax, start=start)
-        y = found.value
+        outcome = self.compiled.project(v, self.values, sets, relax=relax, start=start)
+        y = outcome.value
         finite = None if is_moderate else y.isfinite().all(-1)
-        all_solved = self.looks and nonempty is None and (found.status is None or not bool(found.status.any()))
+        all_solved = self.looks and nonempty is None and (outcome.status is None or not bool(outcome.status.any()))
         if all_solved and (finite is None or bool(finite.all())):
-            return found
+            return outcome
         valid = torch.ones_like(y[..., 0], dtype=torch.bool) if self.looks else _finite(tensors)
         solved = valid if nonempty is None else valid & nonempty
         status = torch.where(solved, _SOLVED, torch.where(valid, _INFEASIBLE, _INVALID))
         answered = valid if relax else solved
-        if found.status is not None:
-            status = torch.where(status == _SOLVED, found.status, status)
-            answered = answered & ((found.status == _SOLVED) | relax)
+        if outcome.status is not None:
+            status = torch.where(status == _SOLVED, outcome.status, status)
+            answered = answered & ((outcome.status == _SOLVED) | relax)
         if finite is not None:  # sums of numbers near the end of their type's range overflow
             status = torch.where((status == _SOLVED) & ~finite, _UNSOLVED, status)
             answered = answered & finite
         y = torch.where(answered.unsqueeze(-1), y, torch.nan)
-        return dataclasses.replace(found, value=y, status=status)
+        return dataclasses.replace(outcome, value=y, status=status)
 
     def _without_infinities(self, v: Tensor) -> Tensor:
         """Replace infinite entries by finite ones that have the same nearest point, where the set bounds them."""
@@ -206,19 +206,19 @@ class BoundSet:
 
         values = dataclasses.replace(self.values, tensors=tuple(map(take, self.values.tensors)))
         start = None if start is None else [take(part, 2) for part in start]
-        found = BoundSet(self.compiled, values, looks=True).project(take(v), start, relax=relax)
+        outcome = BoundSet(self.compiled, values, looks=True).project(take(v), start, relax=relax)
         index = samples.nonzero(as_tuple=True)
 
         def spread(part: Tensor, fill: float) -> Tensor:
             return part.new_full((*batch, *part.shape[1:]), fill).index_put(index, part)
 
         return Outcome(
-            y.index_put(index, found.value),
-            status.index_put(index, torch.full_like(index[0], _SOLVED) if found.status is None else found.status),
-            None if found.steps is None else spread(found.steps, 0),
-            None if found.violation is None else spread(found.violation, torch.nan),
-            tuple(spread(part, torch.nan) for part in found.state),
-            None if found.error is None else spread(found.error, torch.nan),
+            y.index_put(index, outcome.value),
+            status.index_put(index, torch.full_like(index[0], _SOLVED) if outcome.status is None else outcome.status),
+            None if outcome.steps is None else spread(outcome.steps, 0),
+            None if outcome.violation is None else spread(outcome.violation, torch.nan),
+            tuple(spread(part, torch.nan) for part in outcome.state),
+            None if outcome.error is None else spread(outcome.error, torch.nan),
         )
 
 

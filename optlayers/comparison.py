@@ -82,16 +82,21 @@ def compare(layer: ProjectionLayer | FeasibleSet, *inputs: Tensor, seconds: floa
     -------
     Comparison
     """
-    own = layer.feasible_set if isinstance(layer, ProjectionLayer) else layer
-    sets = {own.method: own}
+    declared = layer.feasible_set if isinstance(layer, ProjectionLayer) else layer
+    sets = {declared.method: declared}
     others: list[Method] = ["general"]
     if importlib.util.find_spec("cvxpylayers") is not None:
         others.append(_REFERENCE)
     for method in others:
         if method not in sets:
             sets[method] = FeasibleSet(
-                own.constraints, own.variables, own.parameters, method=method, on_failure="nan", validate=own.validate
-            ).bind_like(own)
+                declared.constraints,
+                declared.variables,
+                declared.parameters,
+                method=method,
+                on_failure="nan",
+                validate=declared.validate,
+            ).bind_like(declared)
     runs = {method: _Run(chosen, inputs, named) for method, chosen in sets.items()}
     reference = runs.get(_REFERENCE)
     results = []

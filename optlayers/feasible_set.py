@@ -234,20 +234,20 @@ class FeasibleSet:
             The errors are those of `project`.
         """
         v, bound = self.prepare(*points)
-        found = self._answer(v, bound, starting_state(warm_start, v, bound))
-        batch = found.value.shape[:-1]
-        status = found.value.new_zeros(batch, dtype=torch.int64) if found.status is None else found.status
-        residual = found.violation  # known of the auxiliary entries that were found with the points
+        outcome = self._answer(v, bound, starting_state(warm_start, v, bound))
+        batch = outcome.value.shape[:-1]
+        status = outcome.value.new_zeros(batch, dtype=torch.int64) if outcome.status is None else outcome.status
+        residual = outcome.violation  # known of the auxiliary entries that were found with the points
         if residual is None or self.compiled.residual is not None or self._method == "cvxpylayers":
-            residual = largest(bound.residual(found.value))
-        steps = torch.zeros_like(status) if found.steps is None else found.steps
+            residual = largest(bound.residual(outcome.value))
+        steps = torch.zeros_like(status) if outcome.steps is None else outcome.steps
         dtype = functools.reduce(torch.promote_types, (point.dtype for point in points))
         return Solution(
-            self.unflatten(found.value, points),
+            self.unflatten(outcome.value, points),
             status.expand(batch),
-            residual.to(found.value.dtype).expand(batch),
+            residual.to(outcome.value.dtype).expand(batch),
             steps.expand(batch),
-            found.state,
+            outcome.state,
             functools.partial(self._dual_problem.solve, v.detach(), bound.values.detached(), dtype),
         )
 
@@ -293,7 +293,7 @@ class FeasibleSet:
 
     def _answer(self, v: Tensor, bound: BoundSet, start: Sequence[Tensor] | None = None) -> Outcome:
         """Return the projection and each sample's status; on failure, do what `on_failure` says."""
-        found = bound.project(v, start, relax=self.on_failure == "nearest")
-        if self.validate and bound.looks and found.status is not None and bool(found.status.any()):
-            Failures(bound, self._emptiness, found.status, found.error).report(self.on_failure)
-        return found
+        outcome = bound.project(v, start, relax=self.on_failure == "nearest")
+        if self.validate and bound.looks and outcome.status is not None and bool(outcome.status.any()):
+            Failures(bound, self._emptiness, outcome.status, outcome.error).report(self.on_failure)
+        return outcome

@@ -81,18 +81,18 @@ class WarmStarts:
                 f"got solutions of batch dimensions {tuple(solution.status.shape)} for an index of shape "
                 f"{tuple(place.shape)}: expected one solution per item"
             )
-        own = [t.detach() for t in solution.state]
-        if not own:  # closed forms, or no valid sample
+        state = [t.detach() for t in solution.state]
+        if not state:  # closed forms, or no valid sample
             return
         if self._state is None:
-            self._state = tuple(t.new_full((self.size, *t.shape[place.ndim :]), torch.nan) for t in own)
-        stored, given = ([tuple(t.shape[-2:]) for t in state] for state in (self._state, own))
+            self._state = tuple(t.new_full((self.size, *t.shape[place.ndim :]), torch.nan) for t in state)
+        stored, given = ([tuple(t.shape[-2:]) for t in tensors] for tensors in (self._state, state))
         if stored != given:
             raise ValueError(
                 f"the solutions are of another set: for each item their state has the shapes {given}, that of the "
                 f"solutions kept before {stored}; keep a WarmStarts for each set"
             )
         keep = solution.solved
-        for stored, new in zip(self._state, own, strict=True):
+        for stored, new in zip(self._state, state, strict=True):
             solved = keep.to(stored.device)
             stored[place.to(stored.device)[solved]] = new[solved]

@@ -60,14 +60,14 @@ class _Deferred(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         again, needed = torch.is_grad_enabled(), ctx.needs_input_grad[2:]
         with torch.enable_grad():
-            own = [_own(t, need, again) for t, need in zip(ctx.saved_tensors, needed, strict=True)]
-            wanted = [t for t, need in zip(own, needed, strict=True) if need and t is not None]
-            result = ctx.expand(2 if again else 1, *own)
-            found = iter(torch.autograd.grad(result, wanted, gradient, create_graph=again, allow_unused=True))
-        return None, None, *(next(found) if need else None for need in needed)
+            leaves = [_leaf(t, need, again) for t, need in zip(ctx.saved_tensors, needed, strict=True)]
+            wanted = [t for t, need in zip(leaves, needed, strict=True) if need and t is not None]
+            result = ctx.expand(2 if again else 1, *leaves)
+            gradients = iter(torch.autograd.grad(result, wanted, gradient, create_graph=again, allow_unused=True))
+        return None, None, *(next(gradients) if need else None for need in needed)
 
 
-def _own(tensor: Tensor | None, need: bool, again: bool) -> Tensor | None:
+def _leaf(tensor: Tensor | None, need: bool, again: bool) -> Tensor | None:
     """Return a view, so that no input's derivative runs through another one; of a fresh leaf for the first order."""
     if tensor is None:
         return None

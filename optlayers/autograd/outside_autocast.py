@@ -54,11 +54,11 @@ class _Outside(torch.autograd.Function):
         with torch.autocast(ctx.device, enabled=False):
             if torch.is_grad_enabled():
                 pull = functools.partial(_pull_again, ctx.function, needed)
-                found = _Outside.apply(pull, ctx.device, *ctx.saved_tensors, *gradients)
+                pulled = _Outside.apply(pull, ctx.device, *ctx.saved_tensors, *gradients)
             else:
                 inputs, results = ctx.graph
-                found = _pull(inputs, results, needed, gradients)
-        parts = iter(found)
+                pulled = _pull(inputs, results, needed, gradients)
+        parts = iter(pulled)
         return None, None, *(next(parts) if need else None for need in needed)
 
 

@@ -45,7 +45,7 @@ class Auxiliaries:
             members[r][c] = None
             if c not in parametric:
                 self.uses[c][r] = v
-        self.members = {r: list(own) for r, own in members.items()}
+        self.members = {r: list(columns) for r, columns in members.items()}
 
     def terms(self, row: int) -> dict[int, float] | None:
         """Return a row's coefficients by entry of ``y``, the offset's by n; None where one depends on parameters."""

@@ -75,15 +75,15 @@ def compile_with_places(
             if source is None and (origins[-1:] != [-1] or labels[-1] != label):
                 labels.append(label)
                 origins.append(-1)
-            own = con.tree_copy(leaves.replacement)  # its bounds may be parameters with attributes
-            rewritten.append((own, len(labels) - 1 if source is None else source))
+            copied = con.tree_copy(leaves.replacement)  # its bounds may be parameters with attributes
+            rewritten.append((copied, len(labels) - 1 if source is None else source))
     plain = [leaves.replacement.get(id(v), v) for v in variables]
     stuffed = _stuff(rewritten, plain, [leaves.replacement.get(id(p), p) for p in parameters], len(labels))
     form, places = sort_rows(stuffed, sum(v.size for v in variables), labels, origins)
     empty = np.zeros(0, dtype=np.int64)
-    own = {source: places[con.id] for con, source in rewritten if con.id in own_rows}
-    form = balance(form, set(np.concatenate([empty, *own.values()]).tolist()))
-    return form, [own.get(k, empty) for k in range(len(constraints))]
+    rows_of = {source: places[con.id] for con, source in rewritten if con.id in own_rows}
+    form = balance(form, set(np.concatenate([empty, *rows_of.values()]).tolist()))
+    return form, [rows_of.get(k, empty) for k in range(len(constraints))]
 
 
 def _canonicalise(constraints: Sequence[cp.Constraint]) -> list[tuple[cp.Constraint, int, bool]]:
@@ -135,11 +135,11 @@ def _plain_leaves(
     variables: Sequence[cp.Variable],
     parameters: Sequence[cp.Parameter],
 ) -> _Leaves:
-    found: dict[int, tuple[cp.Variable, int | None]] = {id(v): (v, None) for v in variables}
+    sources: dict[int, tuple[cp.Variable, int | None]] = {id(v): (v, None) for v in variables}
     for con, source, _ in conic:
         for v in con.variables():
-            found.setdefault(id(v), (v, source))
-    attributed = [(v, source) for v, source in found.values() if _has_attributes(v)]
+            sources.setdefault(id(v), (v, source))
+    attributed = [(v, source) for v, source in sources.values() if _has_attributes(v)]
     replacement: dict[int, Any] = {id(v): cp.Variable(v.shape, name=v.name()) for v, _ in attributed}
     replacement |= {id(p): cp.Parameter(p.shape, name=p.name()) for p in parameters if _has_attributes(p)}
     return _Leaves(attributed, replacement)

@@ -24,11 +24,11 @@ def drop_dominated(auxiliaries: Auxiliaries) -> ConicForm | None:
     for variable, use in auxiliaries.uses.items():
         rows = auxiliaries.in_part(use, 1)
         for sign in (1.0, -1.0):
-            own = [row for row, value in rows.items() if sign * value > 0 and auxiliaries.members[row] == [variable]]
-            if not 1 < len(own) <= _MOST_ROWS:
+            alone = [row for row, value in rows.items() if sign * value > 0 and auxiliaries.members[row] == [variable]]
+            if not 1 < len(alone) <= _MOST_ROWS:
                 continue
-            functions = {row: _function(auxiliaries, row, variable) for row in own}
-            for one, other in itertools.permutations(own, 2):
+            functions = {row: _function(auxiliaries, row, variable) for row in alone}
+            for one, other in itertools.permutations(alone, 2):
                 if one in dropped or functions[one] is None or functions[other] is None:
                     continue
                 if _smallest(functions[other], functions[one], low, high) >= 0:
@@ -62,10 +62,10 @@ def _numeric_bounds(form: ConicForm) -> tuple[np.ndarray, np.ndarray]:
     row, column, parameter, value = rows.triplets()
     low, high = np.full(rows.n + 1, -np.inf), np.full(rows.n + 1, np.inf)
     low[rows.n] = high[rows.n] = 1.0
-    own = column < rows.n
-    entries = np.bincount(row[own], minlength=len(rows))
+    linear = column < rows.n
+    entries = np.bincount(row[linear], minlength=len(rows))
     numeric = np.bincount(row[parameter < rows.parameters], minlength=len(rows)) == 0
-    chosen = own & (entries[row] == 1) & numeric[row]
+    chosen = linear & (entries[row] == 1) & numeric[row]
     bound = -rows.offset.constant[row[chosen]] / value[chosen]
     positive = value[chosen] > 0
     np.maximum.at(low, column[chosen][positive], bound[positive])

@@ -41,12 +41,12 @@ class Declaration:
     ) -> None:
         self.given, self.constraints = check_constraints(constraints)
         positions = [self.given.index(number) for number in range(len(self.constraints))]
-        found = list({v.id: v for c in self.constraints for v in c.variables()}.values())
-        self.variables = _choose_variables(found, variables)
-        check_variables([*self.variables, *found])
-        check_present(self.variables, found)
-        check_convex(positions, self.constraints, [*self.variables, *found])
-        self.parameters = _choose_parameters(self.constraints, [*self.variables, *found], parameters)
+        present = list({v.id: v for c in self.constraints for v in c.variables()}.values())
+        self.variables = _choose_variables(present, variables)
+        check_variables([*self.variables, *present])
+        check_present(self.variables, present)
+        check_convex(positions, self.constraints, [*self.variables, *present])
+        self.parameters = _choose_parameters(self.constraints, [*self.variables, *present], parameters)
         self.snapshot = Snapshot.of(self.constraints, self.variables, self.parameters, positions)
 
 
@@ -57,17 +57,17 @@ def check_choice(name: str, value: object, choices: Any) -> None:
 
 
 def _choose_variables(
-    found: Sequence[cp.Variable], variables: cp.Variable | Sequence[cp.Variable] | None
+    present: Sequence[cp.Variable], variables: cp.Variable | Sequence[cp.Variable] | None
 ) -> list[cp.Variable]:
     if variables is None:
-        if not found:
+        if not present:
             raise ValueError("the constraints have 0 variables: say which one to project, variables=[...]")
-        if len(found) != 1:
-            names = ", ".join(some([v.name() for v in found]))
+        if len(present) != 1:
+            names = ", ".join(some([v.name() for v in present]))
             raise ValueError(
-                f"the constraints have {len(found)} variables ({names}): say which to project, variables=[...]"
+                f"the constraints have {len(present)} variables ({names}): say which to project, variables=[...]"
             )
-        return list(found)
+        return list(present)
     chosen = [variables] if isinstance(variables, cp.Expression) else list(variables)
     if not chosen or len({id(v) for v in chosen}) < len(chosen):
         raise ValueError(f"variables: expected distinct variables, at least one, got {[str(v) for v in chosen]}")
@@ -80,19 +80,19 @@ def _choose_parameters(
     parameters: cp.Parameter | Sequence[cp.Parameter] | None,
 ) -> list[cp.Parameter]:
     bounds = [b for v in variables for b in v.attributes["bounds"] or [] if isinstance(b, cp.Expression)]
-    found = list({p.id: p for source in [*constraints, *bounds] for p in source.parameters()}.values())
-    for parameter in found:
+    present = list({p.id: p for source in [*constraints, *bounds] for p in source.parameters()}.values())
+    for parameter in present:
         if parameter.is_complex():
             raise ValueError(f"parameter {parameter.name()} is complex: only real parameters are supported")
     if parameters is None:
-        return found
+        return present
     chosen = [parameters] if isinstance(parameters, cp.Expression) else list(parameters)
     for parameter in chosen:
         if not isinstance(parameter, cp.Parameter):
             raise ValueError(f"parameters: expected CVXPY parameters, got {type(parameter).__name__} ({parameter})")
-    given, needed = {p.id for p in chosen}, {p.id for p in found}
+    given, needed = {p.id for p in chosen}, {p.id for p in present}
     if given != needed or len(given) < len(chosen):
-        missing = ", ".join(p.name() for p in found if p.id not in given) or "none"
+        missing = ", ".join(p.name() for p in present if p.id not in given) or "none"
         extra = ", ".join(p.name() for p in chosen if p.id not in needed) or "none"
         twice = "; some are given twice" if len(given) < len(chosen) else ""
         raise ValueError(

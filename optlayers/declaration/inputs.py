@@ -58,9 +58,9 @@ def prepare(
     floating = [tensor.dtype for tensor in tensors if tensor.is_floating_point()]
     dtype = functools.reduce(torch.promote_types, floating, torch.float32)
     flat = [_flatten(value, len(p.shape), dtype) for p, value in zip(parameters, values, strict=True)]
-    own = functools.reduce(torch.promote_types, [point.dtype for point in points])
-    own = own if keep_half and dtype == torch.float32 else dtype
-    parts = [_flatten(point, len(v.shape), own) for v, point in zip(variables, points, strict=True)]
+    dtype_of_points = functools.reduce(torch.promote_types, [point.dtype for point in points])
+    dtype_of_points = dtype_of_points if keep_half and dtype == torch.float32 else dtype
+    parts = [_flatten(point, len(v.shape), dtype_of_points) for v, point in zip(variables, points, strict=True)]
     names = [leaf.name() for leaf in (*variables, *parameters)]
     batch = _common_batch(names, [*parts, *flat])
     v = parts[0] if len(parts) == 1 else torch.cat([part.expand(*batch, part.shape[-1]) for part in parts], -1)
@@ -68,7 +68,9 @@ def prepare(
     if validate:
         for parameter, value in zip(parameters, values, strict=True):
             problems += broken_attributes(parameter, value)
-    precision = 0.0 if all(own == torch.float64 for own in floating) else torch.finfo(torch.float32).eps
+    precision = (
+        0.0 if all(floating_dtype == torch.float64 for floating_dtype in floating) else torch.finfo(torch.float32).eps
+    )
     return v, Values(tuple(flat), dtype, points[0].device, precision), problems
 
 

@@ -48,7 +48,7 @@ class ActiveSpace:
             self._factor = factorise(self.rows.gram(program, _PROXIMAL, self._free))
             self._refined = is_traced() or not is_well_conditioned(self._factor)
 
-    def own(self, y: Tensor) -> Tensor:
+    def of_active(self, y: Tensor) -> Tensor:
         """Return duals of rows, ``(samples, m)``, zero where they are not active."""
         return y if self.rows is None else self.rows.put(self.rows.take(y))
 

@@ -21,13 +21,13 @@ _SINGULAR = 1e-11  # relative size of a pivot
 class Linearised:
     """Solves ``weight dx - A' dy = r, A dx - D u = t`` for ``dx``, with ``dy = -penalty (1 - D) u``.
 
-    `D` is the derivative of the projection of slacks at ``s - y / penalty``: 0 where slacks are held, 1 elsewhere, and
-    those of the cones. Small systems are eliminated as they are. Singular and large ones go by the proximal method of
-    multipliers, whose steps have one factorisation of positive definite matrices.
+    `D` is the derivative of the projection of slacks at ``s - y / penalty``: 0 where slacks are active, 1 elsewhere,
+    and those of the cones. Small systems are eliminated as they are. Singular and large ones go by the proximal method
+    of multipliers, whose steps have one factorisation of positive definite matrices.
     """
 
-    def __init__(self, program: ConicProgram, held: Tensor, s: Tensor, y: Tensor) -> None:
-        self.program, self.held, self.s, self.y = program, held, s, y
+    def __init__(self, program: ConicProgram, active: Tensor, s: Tensor, y: Tensor) -> None:
+        self.program, self.active, self.s, self.y = program, active, s, y
 
     def solve(self, r: Tensor, t: Tensor) -> Tensor:
         """Return ``dx``, ``(samples, n)``, linear in ``(r, t)``."""
@@ -44,7 +44,7 @@ class Linearised:
         rows = program.rows.expand(r.shape[0], -1, -1)
         if program.box:
             rows = torch.cat([torch.eye(n, dtype=r.dtype, device=r.device).expand(r.shape[0], n, n), rows], 1)
-        normal = torch.diag_embed(self.held.to(r.dtype))
+        normal = torch.diag_embed(self.active.to(r.dtype))
         start = program.linear
         for group in normals:
             for k in range(group.shape[1]):
@@ -69,13 +69,13 @@ class Linearised:
         normals = self._normals(_PENALTY)
         shift = torch.where(program.weight > 0, 0.0, _AUXILIARY)
         penalty = torch.full_like(r[:, :1], _PENALTY).detach()
-        factor = factorise(hessian(program, self.held, normals, penalty, shift))
+        factor = factorise(hessian(program, self.active, normals, penalty, shift))
 
         def pull(dx: Tensor, dy: Tensor) -> Tensor:
             w = penalty * (t - program.apply(dx)) + dy
-            parts = [torch.where(self.held[:, :linear], w[:, :linear], 0.0)]
-            for normal, (_, _, own) in zip(normals, split_cones(w, program.cones), strict=True):
-                parts.append((normal @ own.unsqueeze(-1)).squeeze(-1).flatten(-2))
+            parts = [torch.where(self.active[:, :linear], w[:, :linear], 0.0)]
+            for normal, (_, _, cone) in zip(normals, split_cones(w, program.cones), strict=True):
+                parts.append((normal @ cone.unsqueeze(-1)).squeeze(-1).flatten(-2))
             return torch.cat(parts, -1)
 
         dx, dy, center = torch.zeros_like(r), torch.zeros_like(t), torch.zeros_like(r)
@@ -90,6 +90,6 @@ class Linearised:
         program = self.program
         normals = normal_maps(program, self.s - self.y / penalty)
         weak = _WEAK * program.scale.detach().reshape(-1, 1, 1, 1)
-        for k, (_, _, own) in enumerate(split_cones(self.y, program.cones)):
-            normals[k] = torch.where(own.abs().amax(-1)[..., None, None] > weak, normals[k], 0.0)
+        for k, (_, _, cone) in enumerate(split_cones(self.y, program.cones)):
+            normals[k] = torch.where(cone.abs().amax(-1)[..., None, None] > weak, normals[k], 0.0)
         return normals

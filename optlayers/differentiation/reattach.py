@@ -59,7 +59,7 @@ def _by_active_slacks(program: ConicProgram, x: Tensor, y: Tensor, at_lower: Ten
     if program.box:
         fixed = torch.where((at_lower | at_upper)[:, :n], target[:, :n] - x, 0.0)
         target, y = target[:, n:], y[:, n:]
-    move = space.inside(program.v - x + program.transposed_times(space.own(y)))
+    move = space.inside(program.v - x + program.transposed_times(space.of_active(y)))
     return x + fixed + move + space.lift(target - program.times(x + fixed + move))
 
 
@@ -71,12 +71,12 @@ def _by_linearisation(program: ConicProgram, x: Tensor, y: Tensor, at_lower: Ten
     at_cone = torch.zeros_like(at_lower)
     at_cone[:, linear:] = True
     at_lower, at_upper = at_lower & ~at_cone, at_upper & ~at_cone
-    held = at_lower | at_upper
+    active = at_lower | at_upper
     stationarity = program.weight * (program.v - x) + program.adjoint(y)
     below = at_lower | at_cone
     target = torch.where(below, program.lower, 0.0) - torch.where(below, lower, 0.0)
     target = target + torch.where(at_upper, program.upper, 0.0) - torch.where(at_upper, upper, 0.0)
     target = target - (program.apply(x) - s)
-    system = Linearised(detached if program.cones else program, held, s, y)
+    system = Linearised(detached if program.cones else program, active, s, y)
     result = x + system.solve(stationarity, target)
     return first_order(result, program.v, program.rows, program.lower, program.upper) if program.cones else result

@@ -46,8 +46,8 @@ def reattach_relaxed(program: ConicProgram, x: Tensor, y: Tensor) -> Tensor:
     at = torch.where(below | is_cone, plain.lower, torch.where(above, plain.upper, 0.0))
     change = (moved - at) - (program.apply(x) - s)
     parts = [torch.where(outside, change, 0.0)[:, :linear]]
-    for normal, (_, _, own) in zip(normals, split_cones(change, program.cones), strict=True):
-        parts.append((normal @ own.unsqueeze(-1)).squeeze(-1).flatten(-2))
+    for normal, (_, _, cone) in zip(normals, split_cones(change, program.cones), strict=True):
+        parts.append((normal @ cone.unsqueeze(-1)).squeeze(-1).flatten(-2))
     dual = _PENALTY * r + y + _PENALTY * torch.cat(parts, -1)
     gradient = program.weight * (x - program.v) - program.adjoint(dual)
     penalty = torch.full_like(x[:, :1], _PENALTY)

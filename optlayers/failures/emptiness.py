@@ -40,17 +40,17 @@ class Emptiness:
         groups: list[tuple[Tensor, tuple[str, ...]]] = []
         rest = samples
         while bool(rest.any()) and len(groups) < _MOST_GROUPS:
-            own = _sample(bound.values, rest)
-            labels = bound.compiled.suspects(own)
+            values = _sample(bound.values, rest)
+            labels = bound.compiled.suspects(values)
             keep = sorted(k for k in bound.compiled.origins_of(labels) if k >= 0)
-            if not _is_empty(self._compile(keep), own):
+            if not _is_empty(self._compile(keep), values):
                 keep = list(range(len(self.snapshot.constraints)))
-            keep = self._reduce(keep, own)
+            keep = self._reduce(keep, values)
             smaller = self._compile(keep)
             covered = rest & (_status(smaller, bound.values) == int(Status.INFEASIBLE))
             if not bool(covered.any()):
                 covered = rest
-            suspects = smaller.suspects(own)  # tells which attributes have a part
+            suspects = smaller.suspects(values)  # tells which attributes have a part
             origins = zip(smaller.form.labels, smaller.form.origins, strict=True)
             needed = tuple(label for label, origin in origins if origin >= 0 or label in suspects)
             groups.append((covered, needed))
@@ -66,12 +66,12 @@ class Emptiness:
         nothing = Values((), torch.float64, torch.device("cpu"))
         return self.explain(BoundSet(compiled, nothing), torch.tensor(True, device=nothing.device))[0][1]
 
-    def _reduce(self, keep: list[int], own: Values) -> list[int]:
+    def _reduce(self, keep: list[int], values: Values) -> list[int]:
         if len(keep) > _MOST_CANDIDATES:
             return keep
         for k in list(keep):
             fewer = [j for j in keep if j != k]
-            if _is_empty(self._compile(fewer), own):
+            if _is_empty(self._compile(fewer), values):
                 keep = fewer
         return keep
 

@@ -79,16 +79,16 @@ class Failures:
         labels: dict[str, None] = {}
         parts, rest = [], infeasible
         for conflict in self.bound.compiled.find_conflicts(self.bound.values):
-            own = conflict.samples & rest
-            if bool(own.any()):
+            samples = conflict.samples & rest
+            if bool(samples.any()):
                 labels |= dict.fromkeys(conflict.constraints)
                 parts.append(
-                    f"the set is empty for {name_rows(own)}: no point satisfies {together(conflict.constraints)}"
+                    f"the set is empty for {name_rows(samples)}: no point satisfies {together(conflict.constraints)}"
                 )
-                rest = rest & ~own
-        for own, constraints in self.emptiness.explain(self.bound, rest):
+                rest = rest & ~samples
+        for samples, constraints in self.emptiness.explain(self.bound, rest):
             labels |= dict.fromkeys(constraints)
-            parts.append(f"the set is empty for {name_rows(own)}: no point satisfies {together(constraints)}")
+            parts.append(f"the set is empty for {name_rows(samples)}: no point satisfies {together(constraints)}")
         return tuple(labels), "; ".join(parts)
 
 

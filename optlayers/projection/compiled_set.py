@@ -120,19 +120,19 @@ class CompiledSet:
         results = [_project_part(bound, part, values.dtype) for bound, part in zip(sets, parts, strict=False)]
         if not self.general:
             return Outcome(self.layout.join(results))
-        found: list[Projected] = []
+        projected: list[Projected] = []
         for k, piece in enumerate(self.general):
-            own = None if start is None else start[k]
-            found.append(piece.solve(parts[len(sets) + k], values, relax=relax, start=own))
-        value = self.layout.join([*results, *(f.value for f in found)])
-        status = worst(torch.stack(torch.broadcast_tensors(*(f.status for f in found)), -1))
+            state = None if start is None else start[k]
+            projected.append(piece.solve(parts[len(sets) + k], values, relax=relax, start=state))
+        value = self.layout.join([*results, *(f.value for f in projected)])
+        status = worst(torch.stack(torch.broadcast_tensors(*(f.status for f in projected)), -1))
         return Outcome(
             value,
             status,
-            _largest([f.steps for f in found]),
-            _largest([f.violation for f in found]),
-            tuple(f.state.expand(*status.shape, *f.state.shape[-2:]) for f in found),
-            _largest([f.error for f in found if f.error is not None]) if found[0].error is not None else None,
+            _largest([f.steps for f in projected]),
+            _largest([f.violation for f in projected]),
+            tuple(f.state.expand(*status.shape, *f.state.shape[-2:]) for f in projected),
+            _largest([f.error for f in projected if f.error is not None]) if projected[0].error is not None else None,
         )
 
     @torch.no_grad()

@@ -36,8 +36,8 @@ class Condition:
         offset = rows.offset
         self.kind, self.alpha = kind, alpha
         self.is_parametric = not offset.is_constant
-        own = [set(rows.sources_of(k)) for k in range(len(rows))]
-        self._sources = own if kind in ("zero", "nonneg") else [set().union(*own)] * len(own)
+        sources = [set(rows.sources_of(k)) for k in range(len(rows))]
+        self._sources = sources if kind in ("zero", "nonneg") else [set().union(*sources)] * len(sources)
         self.slack = offset.compile(starts)
         self.size = Affine(np.abs(offset.constant), abs(offset.linear)).compile(starts)
 

@@ -56,9 +56,9 @@ class DualProblem:
         if not self.snapshot.constraints:
             return [v.new_zeros(batch, dtype=dtype) for _ in self.given]
         piece, places = self._compiled
-        found = piece.solve(v.unsqueeze(-2), values)
+        projected = piece.solve(v.unsqueeze(-2), values)
         y = (
-            torch.where((found.status == int(Status.SOLVED))[..., None, None], found.duals, torch.nan)
+            torch.where((projected.status == int(Status.SOLVED))[..., None, None], projected.duals, torch.nan)
             .squeeze(-2)
             .to(dtype)
         )

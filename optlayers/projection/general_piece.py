@@ -67,19 +67,23 @@ class GeneralPiece(IterativePiece):
         formulation: Formulation | None = None
         if constants and not is_traced() and not has_tangent(*data):
             formulation, splitting = self._formulate(constants, *data)
-            found = nearest(formulation, splitting, began, relax=relax, precision=values.precision)
+            solution = nearest(formulation, splitting, began, relax=relax, precision=values.precision)
         else:
-            found = nearest_point(self.code, constants, *data, began, relax=relax, precision=values.precision)
-        status = found.status if crossed is None else torch.where(crossed, int(Status.INFEASIBLE), found.status)
-        x = self._attached(found, formulation, constants, *data, relax=relax) if _has_derivatives(*data) else found.x
+            solution = nearest_point(self.code, constants, *data, began, relax=relax, precision=values.precision)
+        status = solution.status if crossed is None else torch.where(crossed, int(Status.INFEASIBLE), solution.status)
+        x = (
+            self._attached(solution, formulation, constants, *data, relax=relax)
+            if _has_derivatives(*data)
+            else solution.x
+        )
         return Projected(
             x[:, : self.structure.size].to(v.dtype).reshape(*shape, self.structure.size),
             worst(status.reshape(shape)),
-            found.violation.reshape(shape).amax(-1),
-            found.steps.reshape(shape).amax(-1),
-            found.y.reshape(*shape, self.structure.slacks),
-            torch.cat([found.y, found.x], -1).reshape(*shape, self.structure.slacks + self.structure.columns),
-            found.error.reshape(shape).amax(-1),
+            solution.violation.reshape(shape).amax(-1),
+            solution.steps.reshape(shape).amax(-1),
+            solution.y.reshape(*shape, self.structure.slacks),
+            torch.cat([solution.y, solution.x], -1).reshape(*shape, self.structure.slacks + self.structure.columns),
+            solution.error.reshape(shape).amax(-1),
         )
 
     def method(self, block: int) -> str:
@@ -95,13 +99,13 @@ class GeneralPiece(IterativePiece):
         zeros = torch.zeros(self.columns.shape, dtype=torch.float64, device=values.device)
         _, constants, data = self._prepare(zeros, values)
         crossed = _crossed(*data[2:], tolerance(values.dtype))
-        for member, own in zip(self.rows, crossed, strict=True):
-            if bool(own.any()):
-                slack = int(own.nonzero()[0])
+        for member, crossing in zip(self.rows, crossed, strict=True):
+            if bool(crossing.any()):
+                slack = int(crossing.nonzero()[0])
                 return member.sources(slack, 1.0) | member.sources(slack, -1.0)
-        found = nearest_point(self.code, constants, *data, relax=True)
+        relaxed = nearest_point(self.code, constants, *data, relax=True)
         result: set[int] = set()
-        for member, shift, status in zip(self.rows, found.shift, found.status.tolist(), strict=True):
+        for member, shift, status in zip(self.rows, relaxed.shift, relaxed.status.tolist(), strict=True):
             if status == int(Status.INFEASIBLE):
                 parts = (shift.abs() > _PART * shift.abs().max()).nonzero().flatten().tolist()
                 return result.union(*(member.sources(k, float(shift[k])) for k in parts))
@@ -130,16 +134,16 @@ class GeneralPiece(IterativePiece):
         self, v: Tensor, values: Values
     ) -> tuple[tuple[int, ...], list[Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]:
         """Return the shape ``(*batch, blocks)``, the constants, and points, matrix and bounds in double precision."""
-        own = Values(tuple(t.double() for t in values.tensors), torch.float64, values.device)
-        lower, upper = self.lower(own), self.upper(own)
-        matrix = self.matrix.on(own.device) if isinstance(self.matrix, Constant) else self.matrix(own)
+        double = Values(tuple(t.double() for t in values.tensors), torch.float64, values.device)
+        lower, upper = self.lower(double), self.upper(double)
+        matrix = self.matrix.on(double.device) if isinstance(self.matrix, Constant) else self.matrix(double)
         is_shared = isinstance(self.matrix, Constant) or math.prod(matrix.shape[:-2]) == 1
         shapes = {v.shape[:-2], lower.shape[:-2], upper.shape[:-2], *([] if is_shared else [matrix.shape[:-3]])}
         batch = v.shape[:-2] if shapes <= {v.shape[:-2], ()} else torch.broadcast_shapes(*shapes)
         shape = (*batch, len(self.blocks))
         matrix = matrix.reshape(1, *matrix.shape[-2:]) if is_shared else _flat(matrix, shape, 2)
         data = (_flat(v.double(), shape, 1), matrix, _flat(lower, shape, 1), _flat(upper, shape, 1))
-        return shape, [constant.on(own.device) for constant in self.constants], data
+        return shape, [constant.on(double.device) for constant in self.constants], data
 
     def _formulate(
         self, constants: list[Tensor], v: Tensor, matrix: Tensor, lower: Tensor, upper: Tensor
@@ -152,7 +156,7 @@ class GeneralPiece(IterativePiece):
 
     def _attached(
         self,
-        found: Nearest,
+        solution: Nearest,
         formulation: Formulation | None,
         constants: list[Tensor],
         v: Tensor,
@@ -163,23 +167,23 @@ class GeneralPiece(IterativePiece):
         relax: bool,
     ) -> Tensor:
         """Return the points as functions of the data; those of samples without answer are of no use, but finite."""
-        if formulation is not None and found.of_work is not None and not bool(found.status.any()):
-            x, y = found.of_work
+        if formulation is not None and solution.of_work is not None and not bool(solution.status.any()):
+            x, y = solution.of_work
             if self.bounds and is_polyhedral(formulation.work):
-                return follow(found.x, v, functools.partial(_tangent, formulation, x, y))
+                return follow(solution.x, v, functools.partial(_tangent, formulation, x, y))
             return formulation.user_points(reattach(formulation.work, x, y, None))
         geometry, _ = unpack_constants(constants)
         formulation = Formulation.of(self.structure, geometry, matrix, lower, upper, v)
-        relaxed = (found.shift != 0).any(-1)
-        usable = ((found.status == int(Status.SOLVED)) | (~relaxed & relax)).unsqueeze(-1)
-        x, y = formulation.enter(found.x, found.y)
+        relaxed = (solution.shift != 0).any(-1)
+        usable = ((solution.status == int(Status.SOLVED)) | (~relaxed & relax)).unsqueeze(-1)
+        x, y = formulation.enter(solution.x, solution.y)
         x = torch.where(usable, primal(x), primal(formulation.work.v))
         result = formulation.user_points(reattach(formulation.work, x, primal(y), usable))
         if not relax or not (is_traced() or bool(relaxed.any())):
             return result
         norms = row_norms(matrix, self.structure)
         formulation = Formulation.of(self.structure, None, matrix, lower, upper, v, norms=norms)
-        x, y = formulation.enter(found.x, found.y)
+        x, y = formulation.enter(solution.x, solution.y)
         nearest_to = formulation.user_points(reattach_relaxed(formulation.whole, primal(x), primal(y)))
         return torch.where(relaxed.unsqueeze(-1), nearest_to, result)
 
@@ -212,8 +216,8 @@ def make_general_pieces(blocks: Sequence[Block], snapshot: Snapshot, labels: Seq
 
 def _flat(tensor: Tensor, shape: tuple[int, ...], event: int) -> Tensor:
     """Return ``(samples, *event)``."""
-    own = tensor.shape[tensor.ndim - event :]
-    return tensor.expand(*shape, *own).reshape(math.prod(shape), *own)
+    last = tensor.shape[tensor.ndim - event :]
+    return tensor.expand(*shape, *last).reshape(math.prod(shape), *last)
 
 
 def _has_derivatives(*tensors: Tensor) -> bool:

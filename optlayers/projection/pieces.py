@@ -124,11 +124,11 @@ def make_pieces(blocks: Sequence[Block], starts: Sequence[int]) -> tuple[list[Cl
     groups: dict[object, list[Match]] = {}
     general = []
     for block in blocks:
-        found = match(block)
-        if found is None:
+        matched = match(block)
+        if matched is None:
             general.append(block)
         else:
-            groups.setdefault(found.key, []).append(found)
+            groups.setdefault(matched.key, []).append(matched)
     return [_make_piece(members, starts) for members in groups.values()], general
 
 

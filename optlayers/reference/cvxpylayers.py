@@ -47,7 +47,10 @@ class Reference:
     ) -> None:
         self.constraints = list(constraints)
         auxiliary = {v.id: v for c in constraints for v in c.variables()}
-        self.variables = [*variables, *(v for v in auxiliary.values() if all(v.id != own.id for own in variables))]
+        self.variables = [
+            *variables,
+            *(v for v in auxiliary.values() if all(v.id != chosen.id for chosen in variables)),
+        ]
         # plain copies: cvxpylayers does not return variables with attributes such as diag correctly
         self.copies = [cp.Variable(v.shape) for v in self.variables]
         self.points = [cp.Parameter(v.shape) for v in variables]
@@ -126,12 +129,12 @@ class Reference:
         parameters: Sequence[Tensor],
     ) -> None:
         for k in range(len(result)):
-            own = [value[k].detach().numpy() for value in values]
-            for variable, value in zip(self.variables, own, strict=True):
+            arrays = [value[k].detach().numpy() for value in values]
+            for variable, value in zip(self.variables, arrays, strict=True):
                 variable.save_value(value)
             for parameter, value in zip(self.parameters, parameters, strict=True):
                 parameter.save_value(value[k].detach().numpy())
-            size = 1 + max(float(np.abs(value).max(initial=0)) for value in own)
+            size = 1 + max(float(np.abs(value).max(initial=0)) for value in arrays)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 violation = max((float(np.max(c.violation())) for c in demands), default=0.0)

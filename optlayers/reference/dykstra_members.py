@@ -41,9 +41,9 @@ def split(block: Block) -> list[Part]:
     return parts + [_part(block, cones=[cone]) for cone in block.cones]
 
 
-def touched(own: Row | BlockCone) -> np.ndarray:
+def touched(constraint: Row | BlockCone) -> np.ndarray:
     """Return the entries that a row or a cone contains."""
-    normals = own.normal if isinstance(own, Row) else own.normals
+    normals = constraint.normal if isinstance(constraint, Row) else constraint.normals
     touched = (normals.constant.ravel() != 0) | normals.is_parametric
     return np.flatnonzero(touched.reshape(-1, normals.shape[-1]).any(0))
 
@@ -51,8 +51,8 @@ def touched(own: Row | BlockCone) -> np.ndarray:
 def _part(block: Block, rows: Sequence[Row] = (), cones: Sequence[BlockCone] = (), *, bounds: bool = False) -> Part:
     """Return some constraints of a block on the entries that they touch."""
     bounded = block.bounds if bounds else block.bounds[:, :0]
-    entries = np.unique(np.concatenate([bounded[0], *(touched(own) for own in (*rows, *cones))]))
-    own = dataclasses.replace(
+    entries = np.unique(np.concatenate([bounded[0], *(touched(constraint) for constraint in (*rows, *cones))]))
+    restricted = dataclasses.replace(
         block,
         columns=block.columns[entries],
         lower=block.lower[entries] if bounds and block.lower is not None else None,
@@ -61,7 +61,7 @@ def _part(block: Block, rows: Sequence[Row] = (), cones: Sequence[BlockCone] = (
         cones=tuple(dataclasses.replace(cone, normals=_restricted(cone.normals, entries)) for cone in cones),
         bounds=np.stack([np.searchsorted(entries, bounded[0]), *bounded[1:]]),
     )
-    return Part(entries, own)
+    return Part(entries, restricted)
 
 
 def _restricted(normals: Affine, entries: np.ndarray) -> Affine:

@@ -68,9 +68,9 @@ class DykstraPiece(IterativePiece):
         self.blocks = tuple(blocks)
         members: list[ClosedFormPiece] = []
         self.places: list[Constant | None] = []
-        for own in zip(*parts, strict=True):
-            members += make_pieces([part.block for part in own], starts)[0]
-            index = np.stack([part.entries for part in own])
+        for alike in zip(*parts, strict=True):
+            members += make_pieces([part.block for part in alike], starts)[0]
+            index = np.stack([part.entries for part in alike])
             self.places.append(None if index.shape == self.columns.shape else Constant(index))
         self.members = members
         self._sizes = [member.size for member in self.members]
@@ -95,7 +95,7 @@ class DykstraPiece(IterativePiece):
             t.double().flatten() if t.numel() == size else t.double().expand(*batch, size).reshape(samples, size)
             for t, size in zip(values.tensors, sizes, strict=True)
         ]
-        own = Values(tuple(tensors), torch.float64, values.device)
+        double = Values(tuple(tensors), torch.float64, values.device)
         plain = Values(tuple(primal(t) for t in tensors), torch.float64, values.device)
         empty = self._empty(plain).expand(point.shape[:-1])
         x, p, error, steps = self._iterate(primal(point), plain, empty)
@@ -109,7 +109,7 @@ class DykstraPiece(IterativePiece):
                 "method='dykstra' has no forward-mode derivatives of sets with cones; method='general' does"
             )
         if is_forward or (torch.is_grad_enabled() and any(t.requires_grad for t in (point, *tensors))):
-            x = self._attached(x, p, solved, point, own, plain)
+            x = self._attached(x, p, solved, point, double, plain)
         nothing = point.new_zeros(*batch, len(self.blocks), 0)
         return Projected(
             x.to(v.dtype).reshape(*batch, *v.shape[-2:]),
@@ -138,28 +138,28 @@ class DykstraPiece(IterativePiece):
         algorithm", 2005). They bound the change over the cycle and the distance to every member.
         """
         p, steps = v.new_zeros(*v.shape[:-1], sum(self._sizes)), torch.zeros_like(empty, dtype=torch.int64)
-        whole = own = [v, p, torch.full_like(v[..., 0], torch.inf), steps]
+        whole = state = [v, p, torch.full_like(v[..., 0], torch.inf), steps]
         rows, done = torch.arange(len(v), device=v.device), empty
         size, sets = v.abs().amax(-1).clamp_min(1.0), self._bind(values)
         for cycle in range(self.max_cycles):
             if cycle % _EVERY == 0:
                 left = (~done.all(-1)).nonzero().squeeze(-1)
                 if 2 * len(left) <= len(rows):
-                    whole = [old.index_copy(0, rows, new) for old, new in zip(whole, own, strict=True)]
-                    own = [part[left] for part in own]
+                    whole = [old.index_copy(0, rows, new) for old, new in zip(whole, state, strict=True)]
+                    state = [part[left] for part in state]
                     rows, done, size = rows[left], done[left], size[left]
                     tensors = tuple(t[left] if t.ndim > 1 else t for t in values.tensors)
                     values = dataclasses.replace(values, tensors=tensors)
                     sets = self._bind(values)
                 if len(left) == 0:
                     break
-            x, p, moves = self._cycle(sets, own[0], own[1])
+            x, p, moves = self._cycle(sets, state[0], state[1])
             moves = moves / torch.maximum(size, x.abs().amax(-1))
-            new = [x, p, moves, own[3] + 1]
+            new = [x, p, moves, state[3] + 1]
             still = [done.unsqueeze(-1), done.unsqueeze(-1), done, done]
-            own = [torch.where(*parts) for parts in zip(still, own, new, strict=True)]
+            state = [torch.where(*parts) for parts in zip(still, state, new, strict=True)]
             done = done | (moves <= _TOLERANCE) | ~moves.isfinite()
-        x, p, moves, steps = (old.index_copy(0, rows, new) for old, new in zip(whole, own, strict=True))
+        x, p, moves, steps = (old.index_copy(0, rows, new) for old, new in zip(whole, state, strict=True))
         return x, p, moves, steps
 
     def _bind(self, values: Values) -> list[ClosedFormSet | Tied]:
@@ -168,19 +168,23 @@ class DykstraPiece(IterativePiece):
     def _cycle(self, sets: Sequence[ClosedFormSet | Tied], x: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Project once onto each member; return the point, the corrections, and the sum of the lengths of the moves."""
         corrections, moves = [], torch.zeros_like(x[..., 0])
-        for bound, place, own in zip(sets, self.places, p.split(self._sizes, -1), strict=True):
-            index = None if place is None else place.on(x.device).expand(*x.shape[:-1], own.shape[-1])
+        for bound, place, correction in zip(sets, self.places, p.split(self._sizes, -1), strict=True):
+            index = None if place is None else place.on(x.device).expand(*x.shape[:-1], correction.shape[-1])
             old = x if index is None else x.gather(-1, index)
-            new = bound.project(old + own)
-            corrections.append(old + own - new)
+            new = bound.project(old + correction)
+            corrections.append(old + correction - new)
             moves = moves + torch.linalg.vector_norm((new - old).detach(), dim=-1)
             x = new if index is None else x.scatter(-1, index, new)
         return x, torch.cat(corrections, -1), moves
 
     def _point(self, v: Tensor, p: Tensor) -> Tensor:
         """Return ``v`` minus all corrections, which the point is after each cycle."""
-        for place, own in zip(self.places, p.split(self._sizes, -1), strict=True):
-            v = v - own if place is None else v.scatter_add(-1, place.on(v.device).expand(own.shape), -own)
+        for place, correction in zip(self.places, p.split(self._sizes, -1), strict=True):
+            v = (
+                v - correction
+                if place is None
+                else v.scatter_add(-1, place.on(v.device).expand(correction.shape), -correction)
+            )
         return v
 
     def _attached(self, x: Tensor, p: Tensor, solved: Tensor, v: Tensor, values: Values, plain: Values) -> Tensor:
@@ -228,9 +232,9 @@ class _AttachedRows:
     def __init__(self, blocks: Sequence[Block], starts: Sequence[int]) -> None:
         rows = [BlockRows.of(block) for block in blocks]
         self.structure = rows[0].structure
-        self.lower = stack([own.lower for own in rows]).compile(starts)
-        self.upper = stack([own.upper for own in rows]).compile(starts)
-        matrices = [own.matrix for own in rows]
+        self.lower = stack([member.lower for member in rows]).compile(starts)
+        self.upper = stack([member.upper for member in rows]).compile(starts)
+        matrices = [member.matrix for member in rows]
         self.is_shared = all((matrix - matrices[0]).is_zero and matrix.is_constant for matrix in matrices)
         self.matrix = Affine.stack(matrices[:1] if self.is_shared else matrices).compile(starts)
 
@@ -265,16 +269,16 @@ def make_dykstra_pieces(blocks: Sequence[Block], snapshot: Snapshot, labels: Seq
     for block in blocks:
         if block.auxiliary:
             sources = block.bound_sources(np.arange(block.size, block.size + block.auxiliary))
-            for own in (*block.rows, *block.cones):
-                sources |= set(own.sources) if (touched(own) >= block.size).any() else set()
+            for constraint in (*block.rows, *block.cones):
+                sources |= set(constraint.sources) if (touched(constraint) >= block.size).any() else set()
             raise refusal(sources, labels, "needs auxiliary variables, which have no projection")
         parts = split(block)
         keys = []
         for part in parts:
-            found = match(part.block)
-            if found is None:
+            matched = match(part.block)
+            if matched is None:
                 raise refusal(part.block.sources, labels, "has no closed form by itself")
-            keys.append(found.key)
+            keys.append(matched.key)
         structure = None if block.cones else BlockRows.of(block).structure
         groups.setdefault((block.size, tuple(keys), structure), []).append((block, parts))
     return [

@@ -20,14 +20,14 @@ class ActiveRows:
 
     def __init__(self, active: Tensor, most: int | None = None) -> None:
         self.width = active.shape[-1]
-        self.own: Tensor | None = None  # which places have a row; None: all
+        self.filled: Tensor | None = None  # which places have a row; None: all
         if len(active) == 1 and most is None:
             self.order = active.nonzero()[:, 1].unsqueeze(0)
         else:
             if most is None:
                 most = int(active.sum(-1).amax()) if active.numel() else 0
             self.order = active.to(torch.int8).argsort(dim=-1, descending=True, stable=True)[:, :most]
-            self.own = active.gather(-1, self.order)
+            self.filled = active.gather(-1, self.order)
 
     @property
     def most(self) -> int:
@@ -37,12 +37,12 @@ class ActiveRows:
     def take(self, values: Tensor) -> Tensor:
         """Return the active ones of values of all rows, ``(samples, most)``, zero in places without row."""
         taken = values.gather(-1, self.order)
-        return taken if self.own is None else torch.where(self.own, taken, 0.0)
+        return taken if self.filled is None else torch.where(self.filled, taken, 0.0)
 
     def put(self, values: Tensor) -> Tensor:
         """Return values of all rows, ``(samples, m)``, zero where they are not active."""
         zeros = values.new_zeros(values.shape[0], self.width)
-        return zeros.scatter(-1, self.order, values if self.own is None else torch.where(self.own, values, 0.0))
+        return zeros.scatter(-1, self.order, values if self.filled is None else torch.where(self.filled, values, 0.0))
 
     def gram(self, program: ConicProgram, proximal: float, free: Tensor | None = None) -> Tensor:
         """Return ``A A' + proximal`` of the active rows, ``(samples, most, most)``, and the identity elsewhere.
@@ -53,15 +53,15 @@ class ActiveRows:
             samples, most = self.order.shape
             chosen = program.gram.index_select(0, self.order.reshape(-1)).reshape(samples, most, self.width)
             matrix = chosen.gather(-1, self.order.unsqueeze(1).expand(samples, most, most))
-            if self.own is not None:
-                own = self.own.to(matrix.dtype)
-                matrix = matrix * own.unsqueeze(-1) * own.unsqueeze(-2)
+            if self.filled is not None:
+                filled = self.filled.to(matrix.dtype)
+                matrix = matrix * filled.unsqueeze(-1) * filled.unsqueeze(-2)
         else:
             rows = program.chosen_rows(self.order)
-            rows = rows if self.own is None else rows * self.own.unsqueeze(-1)
+            rows = rows if self.filled is None else rows * self.filled.unsqueeze(-1)
             rows = rows if free is None else rows * free.unsqueeze(-2)
             matrix = rows @ rows.mT
-        if self.own is None:
+        if self.filled is None:
             matrix.diagonal(dim1=-2, dim2=-1).add_(proximal)
             return matrix
-        return matrix + torch.diag_embed(torch.where(self.own, proximal, 1.0).to(matrix.dtype))
+        return matrix + torch.diag_embed(torch.where(self.filled, proximal, 1.0).to(matrix.dtype))

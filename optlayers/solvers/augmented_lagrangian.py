@@ -137,9 +137,9 @@ class _Lagrangian:
 def normal_maps(program: ConicProgram, z: Tensor) -> list[Tensor]:
     """Return ``1 - D`` of each group of cones at slacks `z`, ``(samples, count, dimension, dimension)``."""
     maps = []
-    for kind, alpha, own in split_cones(z - program.lower, program.cones):
-        identity = torch.eye(own.shape[-1], dtype=z.dtype, device=z.device)
-        maps.append(identity - cones.jacobian(kind, alpha, own))
+    for kind, alpha, cone in split_cones(z - program.lower, program.cones):
+        identity = torch.eye(cone.shape[-1], dtype=z.dtype, device=z.device)
+        maps.append(identity - cones.jacobian(kind, alpha, cone))
     return maps
 
 

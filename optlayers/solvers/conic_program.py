@@ -123,8 +123,8 @@ def project_range(z: Tensor, lower: Tensor, upper: Tensor, groups: ConeGroups) -
         return z.clamp(lower, upper)
     first = z.shape[-1] - cone_slacks(groups)
     parts = [z[..., :first].clamp(lower[..., :first], upper[..., :first])]
-    for kind, alpha, own in split_cones(z - lower, groups):
-        parts.append(cones.project(kind, alpha, own).flatten(-2))
+    for kind, alpha, cone in split_cones(z - lower, groups):
+        parts.append(cones.project(kind, alpha, cone).flatten(-2))
     joined = torch.cat(parts, -1)
     return torch.cat([joined[..., :first], joined[..., first:] + lower[..., first:]], -1)
 
@@ -135,7 +135,7 @@ def split_cones(z: Tensor, groups: ConeGroups) -> Sequence[tuple[str, Tensor | f
     result = []
     for kind, alphas, count, dimension in groups:
         alpha = torch.tensor(alphas, dtype=z.dtype, device=z.device) if kind == "pow" else 0.0
-        own = z[..., start : start + count * dimension]
-        result.append((kind, alpha, own.unflatten(-1, (count, dimension))))
+        cone = z[..., start : start + count * dimension]
+        result.append((kind, alpha, cone.unflatten(-1, (count, dimension))))
         start += count * dimension
     return result

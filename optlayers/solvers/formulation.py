@@ -63,10 +63,10 @@ class Bounds:
 
     def expand(self, samples: int) -> Bounds:
         """Return the same for each sample, of which the rows are repeated in turn."""
-        own = self.lower.shape[0]
-        if own == samples:
+        rows = self.lower.shape[0]
+        if rows == samples:
             return self
-        parts = [part.expand(samples // own, *part.shape).reshape(samples, part.shape[-1]) for part in self.pack()]
+        parts = [part.expand(samples // rows, *part.shape).reshape(samples, part.shape[-1]) for part in self.pack()]
         return Bounds(*parts)
 
 
@@ -234,9 +234,9 @@ def _spread(slacks: Tensor, structure: Structure, fill: float) -> Tensor:
     count = len(structure.bounded)
     if count == 0 or count == structure.columns:
         return slacks
-    own = slacks.new_full((slacks.shape[0], structure.columns), fill)
-    own[:, list(structure.bounded)] = slacks[:, :count]
-    return torch.cat([own, slacks[:, count:]], -1)
+    spread = slacks.new_full((slacks.shape[0], structure.columns), fill)
+    spread[:, list(structure.bounded)] = slacks[:, :count]
+    return torch.cat([spread, slacks[:, count:]], -1)
 
 
 def _gather(slacks: Tensor, structure: Structure) -> Tensor:

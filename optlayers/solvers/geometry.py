@@ -22,8 +22,8 @@ def row_norms(matrix: Tensor, structure: Structure) -> Tensor:
     norms = torch.linalg.vector_norm(matrix, dim=-1)
     parts, start = [norms[..., : structure.linear]], structure.linear
     for _, _, count, dimension in structure.cones:
-        own = norms[..., start : start + count * dimension].unflatten(-1, (count, dimension))
-        parts.append(own.amax(-1, keepdim=True).expand_as(own).flatten(-2))
+        cone = norms[..., start : start + count * dimension].unflatten(-1, (count, dimension))
+        parts.append(cone.amax(-1, keepdim=True).expand_as(cone).flatten(-2))
         start += count * dimension
     joined = torch.cat(parts, -1)
     return torch.where(joined > 0, joined, 1.0)

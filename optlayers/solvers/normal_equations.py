@@ -31,12 +31,12 @@ class NormalEquations:
         self.program, self.theta = program, theta
         n = program.v.shape[-1]
         m = program.rows.shape[-2]
-        own = theta[:, n:] if program.box else theta
+        of_rows = theta[:, n:] if program.box else theta
         self.diagonal = (program.weight + shift).expand_as(program.v)
         if program.box:
             self.diagonal = self.diagonal + theta[:, :n]
         self.is_dual = m < n and program.is_strong
-        self.root = own.sqrt()
+        self.root = of_rows.sqrt()
         rows = program.rows
         if self.is_dual:
             left = rows / self.diagonal.unsqueeze(-2) if program.box else rows / self.diagonal[0]
@@ -44,7 +44,7 @@ class NormalEquations:
             matrix = self.root.unsqueeze(-1) * matrix * self.root.unsqueeze(-2)
             matrix.diagonal(dim1=-2, dim2=-1).add_(1.0)
         else:
-            matrix = (rows.mT * own.unsqueeze(-2)) @ rows
+            matrix = (rows.mT * of_rows.unsqueeze(-2)) @ rows
             matrix.diagonal(dim1=-2, dim2=-1).add_(self.diagonal)
         self.factor = factorise(matrix)
 
@@ -67,11 +67,11 @@ class NormalEquations:
         if not self.is_dual:
             dx = back_substitute(self.factor, r + program.adjoint(g))
             return dx, g - self.theta * program.apply(dx)
-        own = g
+        of_rows = g
         if program.box:
-            r, own = r + g[:, :n], g[:, n:]
+            r, of_rows = r + g[:, :n], g[:, n:]
         first = program.times(r / self.diagonal)
-        right = torch.where(self.root > 0, own / self.root, 0.0) - self.root * first
+        right = torch.where(self.root > 0, of_rows / self.root, 0.0) - self.root * first
         dy = self.root * back_substitute(self.factor, right)
         dx = (r + program.transposed_times(dy)) / self.diagonal
         return dx, torch.cat([g[:, :n] - self.theta[:, :n] * dx, dy], -1) if program.box else dy

@@ -53,16 +53,16 @@ def _solve_from(formulation: Formulation, start: Tensor, best: Best, accuracy: f
     better = work.error(x, y) < work.error(work.v, torch.zeros_like(y))
     index = (known & better).nonzero().squeeze(-1)
     if work.cones:
-        best.run(work, index, lambda own, k: augmented_lagrangian(own, x[k], y[k]), cone_limits(accuracy))
+        best.run(work, index, lambda program, k: augmented_lagrangian(program, x[k], y[k]), cone_limits(accuracy))
     else:
-        best.run(work, index, lambda own, k: active_set(own, x[k], y[k]), _POLISHING)
+        best.run(work, index, lambda program, k: active_set(program, x[k], y[k]), _POLISHING)
 
 
 def _solve(work: ConicProgram, affine: SplittingMap | None, best: Best, accuracy: float) -> None:
     """Improve the samples that are not solved, from their points."""
     if work.cones:
         zero = torch.zeros_like(work.lower)
-        method = lambda own, k: augmented_lagrangian(own, own.v, zero[k])  # noqa: E731
+        method = lambda program, k: augmented_lagrangian(program, program.v, zero[k])  # noqa: E731
         best.run(work, best.above(accuracy), method, cone_limits(accuracy))
         return
     index = best.above(_FINISHED)
@@ -70,8 +70,8 @@ def _solve(work: ConicProgram, affine: SplittingMap | None, best: Best, accuracy
         best.drive(index, splitting(work.select(index), affine, _FINISHED), Limits(_FINISHED, 3))
     index = best.above(_SAFEGUARD.tolerance)
     if len(index):
-        best.run(work, index, lambda own, k: interior_point(own), _SAFEGUARD)
-        best.run(work, index, lambda own, k: active_set(own, best.x[k], best.y[k]), _POLISHING)
+        best.run(work, index, lambda program, k: interior_point(program), _SAFEGUARD)
+        best.run(work, index, lambda program, k: active_set(program, best.x[k], best.y[k]), _POLISHING)
 
 
 def _solve_far(work: ConicProgram, affine: SplittingMap | None, best: Best, accuracy: float) -> None:
@@ -85,13 +85,13 @@ def _solve_far(work: ConicProgram, affine: SplittingMap | None, best: Best, accu
     for _ in range(_ROUNDS):
         if len(index) == 0:
             return
-        own = work.select(index)
-        t = (_FAR * largest(x).clamp_min(1.0) / own.scale).clamp_max(1.0).unsqueeze(-1)
-        near = replace(own, v=x + t * (own.v - x))
+        part = work.select(index)
+        t = (_FAR * largest(x).clamp_min(1.0) / part.scale).clamp_max(1.0).unsqueeze(-1)
+        near = replace(part, v=x + t * (part.v - x))
         inner = Best.of(near)
         _solve(near, affine, inner, accuracy)
         x, y = inner.x, inner.y / t
-        best.improve(index, x, y, own.error(x, y))
+        best.improve(index, x, y, part.error(x, y))
         best.steps += inner.steps
         keep = best.error[index] > accuracy
         index, x = index[keep], x[keep]

@@ -99,7 +99,9 @@ def splitting(program: ConicProgram, affine: SplittingMap, tolerance: float) -> 
         if len(chosen) == 0:
             return
         best = Best.of(program)
-        best.run(program, chosen, lambda own, k, x=x, y=y: active_set(own, x[k], y[k], most), Limits(tolerance, newton))
+        best.run(
+            program, chosen, lambda part, k, x=x, y=y: active_set(part, x[k], y[k], most), Limits(tolerance, newton)
+        )
         keep = yield Iterate(best.x, best.y, best.error, steps=steps + best.steps)
         if keep is not None:
             program, z = program.select(keep), z[keep]

@@ -30,11 +30,11 @@ def least_infeasible(program: ConicProgram) -> tuple[Tensor, Tensor]:
         best.run(
             free,
             everyone,
-            lambda own, k: augmented_lagrangian(own, own.v, own.lower, 1.0),
+            lambda part, k: augmented_lagrangian(part, part.v, part.lower, 1.0),
             _OF_CONES,
         )
     else:
-        best.run(free, everyone, lambda own, k: interior_point(own, 1.0), _OF_ROWS)
+        best.run(free, everyone, lambda part, k: interior_point(part, 1.0), _OF_ROWS)
     r = best.y
     length = torch.linalg.vector_norm(r, dim=-1)
     direction = r / length.clamp_min(torch.finfo(r.dtype).tiny).unsqueeze(-1)
@@ -51,5 +51,5 @@ def _support(program: ConicProgram, direction: Tensor) -> Tensor:
     """Return the least ``direction' s`` over the range of linear slacks, plus the part of the cones' offsets."""
     linear = program.linear
     least = torch.where(direction > 0, program.lower * direction, program.upper * direction)
-    own = torch.where(direction == 0, 0.0, least)[:, :linear].sum(-1)
-    return own + (program.lower * direction)[:, linear:].sum(-1)
+    of_rows = torch.where(direction == 0, 0.0, least)[:, :linear].sum(-1)
+    return of_rows + (program.lower * direction)[:, linear:].sum(-1)
