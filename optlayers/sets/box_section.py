@@ -14,12 +14,13 @@ from torch import Tensor
 
 from optlayers.autograd.primal import primal
 from optlayers.autograd.tracing import is_traced, may_need_derivative
+from optlayers.kernels.operator import serves
 from optlayers.parametric.range import Range, clamp, relative
 from optlayers.parametric.symbolic import Affine
 from optlayers.recognition.block import Block, Fields
 from optlayers.sets.base import Check, ClosedFormSet, register
 from optlayers.sets.box import Box
-from optlayers.sets.search.section_kernels import project_fused, project_in_place
+from optlayers.sets.search.section_kernels import Section, define_operators, project_fused, project_in_place
 from optlayers.sets.search.section_search import beyond_breakpoints, free_mask, move_to_total
 
 _ROUNDINGS = 64  # by which a total may be out of reach
@@ -99,6 +100,9 @@ class BoxSection(ClosedFormSet):
         fused = self.fused(v)
         if fused is not None:
             return fused
+        section = self.normal, self.lower, self.upper
+        if serves(v, *section, *self.total.bounds):
+            return _compiled(v, section, self.total)
         if self.total.is_fixed:
             return self._section(v, self.total.value)
         inside = clamp(v, self.lower, self.upper)
@@ -230,6 +234,13 @@ def _with_one_free(free: Tensor, beyond: Tensor, square: Tensor) -> Tensor:
     vertex = (free * square).sum(-1, keepdim=True) <= 0
     first = torch.arange(free.shape[-1], device=free.device) == time.argmin(-1, keepdim=True)
     return free.maximum((vertex & first).to(free.dtype))
+
+
+def _project(v: Tensor, section: Section, total: Range[Tensor]) -> Tensor:
+    return BoxSection(*section, total).project(v)
+
+
+_compiled = define_operators(_project)
 
 
 def _is_ones(normal: Affine) -> bool:

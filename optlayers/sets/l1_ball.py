@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 
 from optlayers.kernels.fused import rows_of
+from optlayers.kernels.operator import define_projection, serves
 from optlayers.parametric.range import Range
 from optlayers.parametric.symbolic import Affine, Data, derived
 from optlayers.recognition.bends import Bends, add, read_bends
@@ -82,7 +83,11 @@ class L1Ball(ClosedFormSet):
         if fused is not None:
             return fused
         offset = self._offset(v)
-        size, weights = offset.abs(), self._weights(offset)
+        weights = self._weights(offset)
+        if serves(v, self.center, weights, self.radius):
+            y, tight = _compiled(offset, weights, self.radius)
+            return y if self.center is None else torch.where(tight.unsqueeze(-1), y + self.center, v)
+        size = offset.abs()
         cost = (size if weights is None else weights * size).sum(-1)
         outside = cost >= self.radius
         total = torch.where(outside, self.radius.clamp_min(0.0), cost)
@@ -138,6 +143,18 @@ def _pull(gradient: Tensor, y: Tensor, tight: Tensor, weights: Tensor | None) ->
     moves = y != 0 if weights is None else (y != 0) | (weights == 0)
     normal = y.detach().sign() if weights is None else y.detach().sign() * weights
     return torch.where(moves | ~tight.unsqueeze(-1), gradient - along(gradient, normal, tight), 0.0)
+
+
+def _project(offset: Tensor, weights: Tensor | None, radius: Tensor) -> tuple[Tensor, Tensor]:
+    rows = rows_of(L1Ball.kernels, offset, weights, numbers=(radius,))
+    if rows is None:
+        cost = (offset.abs() if weights is None else weights * offset.abs()).sum(-1)
+        return L1Ball(None, weights, None, radius).project(offset), cost >= radius
+    y, tight = rows.kernels.project(rows.points, *rows.vectors, *rows.numbers)
+    return rows.batched(y), rows.batched(tight)
+
+
+_compiled = define_projection("l1_ball", "l1_ball", {"weights?": 1, "radius": 0}, 1, _project, _pull)
 
 
 def _match_bends(block: Block, budget: Budget, bends: Bends) -> Mapping[str, Data | None] | None:

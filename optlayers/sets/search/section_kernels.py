@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor
 
 from optlayers.kernels.fused import rows_of
-from optlayers.parametric.range import Range
+from optlayers.kernels.operator import define_projection
+from optlayers.parametric.range import Range, clamp
 from optlayers.sets.search.section_search import stored_free_mask
 
 Section = tuple[Tensor | None, Tensor | None, Tensor | None]  # normal, lower, upper
@@ -23,6 +27,39 @@ def project_fused(v: Tensor, section: Section, total: Range[Tensor]) -> Tensor |
         return pull(gradient, y, tight, *section)
 
     return rows.answer(y, formula, (y, tight), rows.vectors)
+
+
+def define_operators(plain: Callable[[Tensor, Section, Range[Tensor]], Tensor]) -> Callable[..., Tensor]:
+    """Return the projection for compiled graphs, by kernels or else by the plain form; arguments as for `plain`."""
+
+    def run(v: Tensor, section: Section, total: Range[Tensor]) -> tuple[Tensor, Tensor]:
+        rows = rows_of("box_section", v, *section, numbers=total.bounds)
+        if rows is None:
+            return plain(v, section, total), ~total.surrounds(_clamped_total(v, section))
+        y, tight = rows.kernels.project(rows.points, *rows.vectors, total.with_bounds(rows.numbers))
+        return rows.batched(y), rows.batched(tight)
+
+    def define(name: str, numbers: dict[str, int], make_range: Callable[..., Range[Any]]) -> Callable[..., Any]:
+        vectors = {"normal?": 1, "lower?": 1, "upper?": 1}
+        project = lambda v, *data: run(v, data[:3], make_range(*data[3:]))  # noqa: E731
+        return define_projection("box_section", name, {**vectors, **numbers}, 3, project, pull)
+
+    fixed = define("section", {"total": 0}, Range.fixed)
+    ranged = define("ranged_section", {"total_lower?": 0, "total_upper?": 0}, Range)
+
+    def projection(v: Tensor, section: Section, total: Range[Tensor]) -> Tensor:
+        if total.is_fixed:
+            return fixed(v, *section, total.value)[0]
+        return ranged(v, *section, total.lower, total.upper)[0]
+
+    return projection
+
+
+def _clamped_total(v: Tensor, section: Section) -> Tensor:
+    """Return the total of the points' projection onto the box."""
+    normal, lower, upper = section
+    inside = clamp(v, lower, upper)
+    return (inside if normal is None else normal * inside).sum(-1)
 
 
 def project_in_place(v: Tensor, section: Section, total: Range[Tensor]) -> bool:
