@@ -23,7 +23,7 @@ def test_crossed_bounds_are_an_empty_set(policy):
         torch.tensor([1.0, 0.0, 0.0]).double(), torch.tensor([[0.9, 1.0, 1.0], [2.0, 2.0, 2.0]]).double()
     )
     if policy == "raise":
-        with pytest.raises(InfeasibleError, match=r"constraint 0 \(low <= x\) and constraint 1 \(x <= high\)") as error:
+        with pytest.raises(InfeasibleError, match=r"constraint 0 \(x >= low\) and constraint 1 \(x <= high\)") as error:
             bound.solve(points(2, 3))
         assert error.value.rows == (0,)
         return

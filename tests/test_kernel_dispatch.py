@@ -76,3 +76,47 @@ def test_the_plain_form_serves_where_kernels_cannot_be_imported(monkeypatch):
     assert len(caught) == 1
     assert torch.equal(y, again)
     torch.testing.assert_close(y, expected, rtol=0, atol=1e-12)
+
+
+CAPS = np.linspace(0.05, 0.3, 64)
+COMPILED = {
+    "simplex": lambda x: [x >= 0, cp.sum(x) == 1],
+    "knapsack": lambda x: [x >= 0, x <= CAPS, (1 + CAPS) @ x <= 2],
+    "L1 ball": lambda x: [cp.norm1(x - CAPS) <= 1],
+}
+
+
+@pytest.mark.parametrize("name", COMPILED)
+def test_compiled_graphs_run_the_kernels(name, monkeypatch):
+    """Values and gradients are those of eager mode, by the same kernels; parameters keep their derivatives."""
+    family = "l1_ball" if name == "L1 ball" else "box_section"
+    kernels = pytest.importorskip(f"optlayers.kernels.cpu.{family}")
+    calls = []
+    for function in ("project", "pull"):
+        original = getattr(kernels, function)
+        counted = lambda *data, f=original, name=function, **more: (calls.append(name), f(*data, **more))[1]  # noqa: E731
+        monkeypatch.setattr(kernels, function, counted)
+    x = cp.Variable(64)
+    feasible_set = FeasibleSet(COMPILED[name](x), x)
+    v = torch.randn(300, 64, requires_grad=True)
+    g = torch.randn(300, 64)
+    results = []
+    for project in (feasible_set.project, torch.compile(feasible_set.project, fullgraph=True, backend="aot_eager")):
+        y = project(v)
+        results.append((y.detach(), *torch.autograd.grad((y * g).sum(), v)))
+    assert calls == ["project", "pull"] * 2
+    for eager, compiled in zip(*results, strict=True):
+        torch.testing.assert_close(compiled, eager, rtol=0, atol=1e-6)
+
+
+def test_compiled_graphs_differentiate_data_by_the_plain_form():
+    x, total = cp.Variable(64), cp.Parameter()
+    feasible_set = FeasibleSet([x >= 0, cp.sum(x) == total], x)
+    v, value = torch.randn(300, 64), torch.tensor(2.0, requires_grad=True)
+
+    def run(v, value):
+        return feasible_set.bind(value).project(v).square().sum()
+
+    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")
+    (gradient,) = torch.autograd.grad(compiled(v, value), value)
+    torch.testing.assert_close(gradient, *torch.autograd.grad(run(v, value), value))

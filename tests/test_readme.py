@@ -8,9 +8,7 @@ from types import ModuleType
 
 import pytest
 
-from optlayers.projection import pieces
-from optlayers.sets import base
-from optlayers.testing import laws
+from optlayers.sets import REGISTRY
 
 ROOT = Path(__file__).parents[1]
 
@@ -33,14 +31,15 @@ def python_blocks(document: Path) -> list[tuple[int, str]]:
 def test_python_blocks_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     document = ROOT / name
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(base, "REGISTRY", base.REGISTRY[:])  # sets that a document registers
-    monkeypatch.setattr(pieces, "REGISTRY", base.REGISTRY)
-    monkeypatch.setattr(laws, "REGISTRY", base.REGISTRY)
     module = ModuleType(f"document_{document.stem.lower()}")  # a module, for pickle and torch.compile
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    for lines_above, code in python_blocks(document):
-        # Blank lines stand for the prose above, so that a traceback shows the line of the document.
-        exec(compile("\n" * lines_above + code, document, "exec"), vars(module))
+    registered = REGISTRY[:]
+    try:
+        for lines_above, code in python_blocks(document):
+            # Blank lines stand for the prose above, so that a traceback shows the line of the document.
+            exec(compile("\n" * lines_above + code, document, "exec"), vars(module))
+    finally:
+        REGISTRY[:] = registered  # without the sets of a document
 
 
 def test_readme_has_python_blocks() -> None:
