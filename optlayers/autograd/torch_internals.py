@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -24,6 +25,12 @@ except ImportError:
 def is_transformed() -> bool:
     """Whether a transform of `torch.func` is at work."""
     return _refuses_old_functions() if get_interpreter_stack is None else bool(get_interpreter_stack())
+
+
+def traced_as_constant(function: Callable[..., bool]) -> Callable[..., bool]:
+    """Mark a function as `torch.compiler.assume_constant_result` does, which would import all of the compiler."""
+    vars(function)["_dynamo_marked_constant"] = True
+    return function
 
 
 def may_be_batched(gradient: Tensor) -> bool:

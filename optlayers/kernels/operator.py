@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, library
 
 from optlayers.autograd.batched_operator import define
-from optlayers.autograd.torch_internals import is_transformed
+from optlayers.autograd.torch_internals import is_transformed, traced_as_constant
 from optlayers.kernels import cpu, gpu
 from optlayers.kernels.dispatch import as_rows
 from optlayers.kernels.fused import rows_of
@@ -79,7 +79,7 @@ def serves(v: Tensor, *data: Tensor | None) -> bool:
     return _is_plain_graph(v.device.type)
 
 
-@torch.compiler.assume_constant_result
+@traced_as_constant
 def _is_plain_graph(device: str) -> bool:
     """Whether kernels are installed, and no transform of `torch.func` is at work while a graph is made."""
     return (cpu if device == "cpu" else gpu).is_installed() and not is_transformed()
