@@ -59,10 +59,15 @@ class Linearised:
         factor, pivots, _ = torch.linalg.lu_factor_ex(matrix)
         diagonal = factor.detach().diagonal(dim1=-2, dim2=-1).abs()
         singular = (diagonal.amin(-1) <= _SINGULAR * diagonal.amax(-1)).unsqueeze(-1)
-        if is_traced() or bool(singular.any()):  # no derivative may go through a singular factor
-            identity = torch.eye(matrix.shape[-1], dtype=r.dtype, device=r.device)
-            factor, pivots, _ = torch.linalg.lu_factor_ex(torch.where(singular.unsqueeze(-1), identity, matrix))
-        return torch.linalg.lu_solve(factor, pivots, right).squeeze(-1)[:, :n], singular
+        if not is_traced() and not bool(singular.any()):
+            return torch.linalg.lu_solve(factor, pivots, right).squeeze(-1)[:, :n], singular
+        # no derivative may go through a singular factor; `vmap` of solves in forward mode mixes samples up
+        identity = torch.eye(matrix.shape[-1], dtype=r.dtype, device=r.device)
+        matrix = torch.where(singular.unsqueeze(-1), identity, matrix)
+        inverse = torch.linalg.inv_ex(matrix).inverse
+        solution = inverse @ right
+        solution = solution + inverse @ (right - matrix @ solution)
+        return solution.squeeze(-1)[:, :n], singular
 
     def _by_multipliers(self, r: Tensor, t: Tensor) -> Tensor:
         program, linear = self.program, self.program.linear
