@@ -1,9 +1,11 @@
 """Without the private parts of torch, what serves instead says the same, or what is safe."""
 
+import cvxpy as cp
 import pytest
 import torch
 from torch.func import grad, jvp, vmap
 
+from optlayers import FeasibleSet
 from optlayers.autograd import torch_internals
 from optlayers.autograd.torch_internals import is_transformed, may_be_batched, nesting
 
@@ -55,3 +57,14 @@ def test_batches_of_gradients_are_seen(monkeypatch):
 def test_counting_is_given_up(monkeypatch):
     monkeypatch.setattr(torch_internals, "get_unwrapped", None)
     assert seen(TRANSFORMS["grad"][2], nesting) == [0]
+
+
+@pytest.mark.parametrize("limits", [lambda x: [cp.sum_squares(x[:2]) <= x[2]], lambda x: [cp.norm1(x) <= 1, x[0] <= 0]])
+def test_sets_are_made_within_transforms(limits):
+    def project(v):
+        x = cp.Variable(3)
+        return FeasibleSet(limits(x), x).project(v).square().sum()
+
+    v = torch.randn(3, dtype=torch.float64).requires_grad_()
+    (expected,) = torch.autograd.grad(project(v), v)
+    torch.testing.assert_close(torch.func.grad(project)(v.detach()), expected)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -20,6 +21,16 @@ try:
     from torch._C._functorch import get_unwrapped, is_functorch_wrapped_tensor, is_gradtrackingtensor
 except ImportError:
     get_unwrapped = is_functorch_wrapped_tensor = is_gradtrackingtensor = None
+
+try:
+    from torch._functorch.pyfunctorch import temporarily_clear_interpreter_stack
+except ImportError:
+    temporarily_clear_interpreter_stack = None
+
+
+def outside_transforms() -> AbstractContextManager[object]:
+    """Return a context in which transforms of `torch.func` are not at work, so that tensors have values; or none."""
+    return nullcontext() if temporarily_clear_interpreter_stack is None else temporarily_clear_interpreter_stack()
 
 
 def is_transformed() -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from optlayers.autograd.torch_internals import outside_transforms
 from optlayers.declaration.snapshot import Snapshot
 from optlayers.projection.compiled_set import CompiledSet
 from optlayers.projection.general_piece import make_general_pieces
@@ -24,6 +25,7 @@ _METHODS: dict[Method, tuple[PieceMaker, bool]] = {
 
 
 def compile_for(method: Method, snapshot: Snapshot) -> CompiledSet:
-    """Return the set that a method projects onto."""
+    """Return the set that a method projects onto; within transforms of `torch.func` too."""
     make_others, closed_forms = _METHODS[method]
-    return CompiledSet(snapshot, make_others, closed_forms=closed_forms)
+    with outside_transforms():
+        return CompiledSet(snapshot, make_others, closed_forms=closed_forms)

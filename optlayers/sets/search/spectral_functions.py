@@ -44,7 +44,7 @@ def project_eigenvalues(matrix: Tensor, section: Box | BoxSection) -> Tensor:
     nearest = torch.where(
         (level == values).all(-1)[..., None, None], primal(matrix), _scaled(vectors, level) @ vectors.mT
     )
-    total = section.total if isinstance(section, BoxSection) else Range[Tensor](None, None)
+    total = section.total if isinstance(section, BoxSection) else Range(None, None)
 
     def expand(order: int, matrix: Tensor, lower: Tensor | None, upper: Tensor | None, *bounds: Tensor) -> Tensor:
         own = Box(lower, upper)
