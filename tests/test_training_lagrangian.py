@@ -275,3 +275,14 @@ def test_errors_say_what_to_do():
         PI(0.0)
     with pytest.raises(ValueError, match="limit"):
         Inequality(lambda x: x, limit=-math.inf)
+
+
+def test_a_step_size_that_ends_at_zero_leaves_the_multipliers_as_they_are():
+    x = nn.Parameter(tensor(0.5))
+    lagrangian = Lagrangian(Inequality(lambda x: x), lambda step: max(0.0, 1.0 - step / 2))
+    values = []
+    for _ in range(5):
+        lagrangian(x.sum(), x)
+        lagrangian.step()
+        values.append(float(lagrangian.multipliers[0].value))
+    assert values == [0.25] * 5

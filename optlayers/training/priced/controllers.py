@@ -26,7 +26,7 @@ class PI:
     Attributes
     ----------
     integral : positive number, or function of the step
-        The step size of the multipliers.
+        The step size of the multipliers; where a function is zero, these stay as they are.
     proportional : number, or function of the step
     smoothing : float
         Between -1 and 1, exclusive.
@@ -53,5 +53,5 @@ class PI:
     def gains(self, step: int) -> tuple[float, float]:
         """Return the integral and proportional gains at a step."""
         integral = value_at(self.integral, step)
-        check_number(f"integral gain at step {step}", integral, above=0.0)
+        check_number(f"integral gain at step {step}", integral, least=0.0)
         return float(integral), float(value_at(self.proportional, step))

@@ -96,6 +96,8 @@ class Multiplier(LazyBuffers):
         if index is not None and self._items is not None:
             index, values = _merged(index.to(values.device), values)
         integral, proportional = controller.gains(step)
+        if integral == 0:
+            return
         before, _ = self.rows(index)
         moved = before + integral * values
         if controller.remembers:
