@@ -189,7 +189,16 @@ def test_balls_of_the_total_variation_are_optimal(searches, kind):
         assert bool((gap.abs().amax(-1) <= 1e-13 * size).all())
 
 
-@pytest.mark.parametrize("law", ["is_idempotent", "passes_gradcheck", "takes_batches", "maps_under_vmap", "compiles"])
+@pytest.mark.parametrize(
+    "law",
+    [
+        "is_idempotent",
+        "passes_gradcheck",
+        "takes_batches",
+        "maps_under_vmap",
+        pytest.param("compiles", marks=pytest.mark.slow),  # the operator that is compiled is that of the laws' tests
+    ],
+)
 @pytest.mark.parametrize("kind", [Isotonic, OrderSimplex, DifferenceChain, TotalVariationBall])
 def test_laws_hold_for_the_compiled_loops(kind, law, monkeypatch):
     pytest.importorskip("numba")

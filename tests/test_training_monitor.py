@@ -218,11 +218,13 @@ def test_losses_and_multipliers() -> None:
         {
             "nested/multiplier_max": 4.0,
             "nested/multiplier_norm": 26**0.5,
+            "nested/multiplier_component": -6.0,
             "nested/violation_max": 0.5,
             "nested/violation_mean": 0.25,
             "nested/violated": 0.5,
             "module/multiplier_max": 2.0,
             "module/multiplier_norm": 5**0.5,
+            "module/multiplier_component": -1.0,
             "loss/objective": 1.0,
             "loss/total": 3.0,
             "loss/constraint_term": 2.0,

@@ -57,14 +57,14 @@ def kernels(request, monkeypatch):
     for package in (cpu, gpu):
         own = package is request.param
         monkeypatch.setattr(package, "available", lambda tensor, own=own: own and calls.on)
-    load = dispatch.load_module
+    load = dispatch.module_of
 
     def module(package, family):
         if family != "finite":
             calls.append(family)
         return load(package, family)
 
-    monkeypatch.setattr(dispatch, "load_module", module)
+    monkeypatch.setattr(dispatch, "module_of", module)
     torch.use_deterministic_algorithms(True)
     torch.utils.deterministic.fill_uninitialized_memory = True
     yield calls
