@@ -12,6 +12,7 @@ from optlayers.declaration.wording import some
 from optlayers.kernels.dispatch import missing_packages
 from optlayers.projection.compiled_set import CompiledSet
 from optlayers.recognition.block import Block
+from optlayers.solvers import core
 
 _INLINE = 4  # constraints that are named in the same line
 _MOST_LINES = 10  # groups of blocks
@@ -32,6 +33,8 @@ def explain(compiled: CompiledSet, variables: Sequence[cp.Variable]) -> str:
         lines = [*lines[:_MOST_LINES], f"- and {len(lines) - _MOST_LINES} more groups of entries."]
     if any(piece.kind.kernels for piece in compiled.pieces):
         lines += [f"- {package} is not installed: {what}." for package, what in missing_packages().items()]
+    if compiled.general and not core.is_available():
+        lines.append("- the compiled core was not built, without a C++ compiler: small batches and cones are slower.")
     return "\n".join(lines)
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from optlayers.solvers import core
 from optlayers.solvers.active_set import active_set
 from optlayers.solvers.augmented_lagrangian import augmented_lagrangian
 from optlayers.solvers.conic_program import ConicProgram, largest
@@ -60,12 +61,18 @@ def _solve_from(formulation: Formulation, start: Tensor, best: Best, accuracy: f
 
 def _solve(work: ConicProgram, affine: SplittingMap | None, best: Best, accuracy: float) -> None:
     """Improve the samples that are not solved, from their points."""
+    index = best.above(_FINISHED)
+    if len(index) and core.serves(work):
+        chosen = work.select(index)
+        x, y, steps = core.solve(chosen)
+        best.improve(index, x, y, chosen.error(x, y))
+        best.steps += steps
     if work.cones:
         zero = torch.zeros_like(work.lower)
         method = lambda program, k: augmented_lagrangian(program, program.v, zero[k])  # noqa: E731
         best.run(work, best.above(accuracy), method, cone_limits(accuracy))
         return
-    index = best.above(_FINISHED)
+    index = best.above(accuracy if core.serves(work) else _FINISHED)
     if affine is not None and len(index):
         best.drive(index, splitting(work.select(index), affine, _FINISHED), Limits(_FINISHED, 3))
     index = best.above(_SAFEGUARD.tolerance)

@@ -1,0 +1,133 @@
+"""The compiled core against the residual that judges all solvers, and against the solvers in torch."""
+
+import cvxpy as cp
+import numpy as np
+import pytest
+import torch
+
+from optlayers import FeasibleSet
+from optlayers.solvers import core
+
+pytestmark = pytest.mark.skipif(not core.is_available(), reason="the core was not built: no compiler")
+RNG = np.random.default_rng(0)
+
+
+def barrier():
+    u, a, b = cp.Variable(2, name="u"), cp.Parameter((4, 2), name="a"), cp.Parameter(4, name="b")
+    values = torch.randn(40, 4, 2), torch.rand(40, 4)
+    return FeasibleSet([u >= -1, u <= 1, a @ u <= b], u, [a, b], on_failure="nan").bind(
+        *(t.double() for t in values)
+    ), 40
+
+
+def polyhedron():
+    x, inside = cp.Variable(20, name="x"), RNG.normal(size=20)
+    rows, equal = RNG.normal(size=(30, 20)), RNG.normal(size=(4, 20))
+    return FeasibleSet(
+        [rows @ x <= rows @ inside + RNG.uniform(size=30), equal @ x == equal @ inside], on_failure="nan"
+    ), 40
+
+
+def ellipsoid():
+    x, form = cp.Variable(8, name="x"), RNG.normal(size=(8, 8))
+    return FeasibleSet(
+        [cp.norm(form @ x) <= 1, RNG.normal(size=(5, 8)) @ x <= 0.3, cp.norm1(x) <= 1], on_failure="nan"
+    ), 20
+
+
+def entropy():
+    p = cp.Variable(6, nonneg=True, name="p")
+    return FeasibleSet([cp.sum(p) == 1, cp.sum(cp.entr(p)) >= 1.2], on_failure="nan"), 20
+
+
+def powers():
+    x = cp.Variable(5, name="x")
+    return FeasibleSet([cp.sum(cp.power(x, 3)) <= 5, x >= 0, cp.sum(x) >= 1], on_failure="nan"), 20
+
+
+def correlations():
+    x = cp.Variable((5, 5), PSD=True, name="x")
+    return FeasibleSet([cp.diag(x) == 1], x, method="general", on_failure="nan"), 10
+
+
+def singular_values():
+    x = cp.Variable((4, 3), name="x")
+    return FeasibleSet([cp.sigma_max(x) <= 1, cp.abs(x) <= 0.4], x, on_failure="nan"), 10
+
+
+FAMILIES = [barrier, polyhedron, ellipsoid, entropy, powers, correlations, singular_values]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.__name__)
+def test_its_answers_are_those_of_the_solvers_in_torch(family, monkeypatch):
+    torch.manual_seed(0)
+    feasible_set, samples = family()
+    v = torch.randn(samples, *feasible_set.variables[0].shape, dtype=torch.float64).requires_grad_()
+    solution = feasible_set.solve(v)
+    assert bool(solution.solved.all())
+    (gradient,) = torch.autograd.grad(solution.value.square().sum(), v)
+    monkeypatch.setattr(core, "serves", lambda program: False)
+    other = feasible_set.solve(v)
+    both = solution.solved & other.solved
+    torch.testing.assert_close(solution.value[both], other.value[both], rtol=0, atol=1e-7)
+    (expected,) = torch.autograd.grad(other.value.square().sum(), v)
+    torch.testing.assert_close(gradient[both], expected[both], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda f: f.__name__)
+def test_it_rarely_needs_help(family, monkeypatch):
+    torch.manual_seed(1)
+    feasible_set, samples = family()
+    errors = []
+    solve = core.solve
+
+    def recorded(program):
+        x, y, steps = solve(program)
+        errors.append(program.error(x, y))
+        return x, y, steps
+
+    monkeypatch.setattr(core, "solve", recorded)
+    feasible_set.project(torch.randn(samples, *feasible_set.variables[0].shape, dtype=torch.float64))
+    first = torch.cat(errors[:1])
+    assert len(first) == samples
+    assert float((first <= 1e-10).double().mean()) >= 0.9
+
+
+def test_empty_sets_and_points_without_answer_are_left_to_the_others():
+    x = cp.Variable(3, name="x")
+    b = cp.Parameter(name="b")
+    feasible_set = FeasibleSet([cp.norm(x) <= b, x[0] + x[1] >= 2, x[2] >= x[0]], x, [b], on_failure="nan")
+    radii = torch.tensor([1.0, 3.0], dtype=torch.float64)
+    solution = feasible_set.bind(radii).solve(torch.zeros(2, 3, dtype=torch.float64))
+    assert solution.status.tolist() == [1, 0]
+    assert solution.value[0].isnan().all()
+    assert solution.value[1].isfinite().all()
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_threads_change_nothing(threads):
+    torch.manual_seed(0)
+    feasible_set, _ = polyhedron()
+    v = torch.randn(700, 20, dtype=torch.float64)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(threads)
+        y = feasible_set.project(v)
+    finally:
+        torch.set_num_threads(before)
+    torch.testing.assert_close(y, torch.cat([feasible_set.project(part) for part in v.split(100)]), rtol=0, atol=1e-9)
+
+
+def test_cones_are_laid_out_as_the_core_reads_them():
+    table = core.cone_table((("soc", (), 2, 4), ("pow", (0.3, 0.6), 2, 3)), 5)
+    assert table["start"].tolist() == [5, 9, 13, 16]
+    assert table["kind"].tolist() == [0, 0, 2, 2]
+    assert table["alpha"].tolist() == [0.0, 0.0, 0.3, 0.6]
+
+
+def test_without_it_everything_works_and_explain_says_so(monkeypatch):
+    monkeypatch.setattr(core, "_core", None)
+    assert not core.is_available()
+    feasible_set, _ = ellipsoid()
+    assert "the compiled core was not built" in feasible_set.explain()
+    assert bool(feasible_set.solve(torch.randn(3, 8, dtype=torch.float64)).solved.all())
