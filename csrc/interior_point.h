@@ -41,14 +41,13 @@ class InteriorPoint {
 
     Program program_{};
     int n_ = 0, equal_ = 0, sides_ = 0, total_ = 0;  // total: equalities, sides, slacks of cones
-    int cones_start_ = 0;
     double degree_ = 0.0, unit_ = 1.0;
     int steps_ = 0;
     std::vector<Side> side_;  // equalities first
     std::vector<std::unique_ptr<Scaling>> cones_;
     std::vector<std::vector<int>> pattern_;  // columns of the entries of each row
-    std::vector<double> q_, b_, x_, s_, z_, dx_, ds_, dz_, ax_, az_, x1_, z1_, x2_, z2_, rx_, rz_, d_, h_, ahead_;
-    std::vector<double> matrix_, plain_;
+    std::vector<double> q_, b_, x_, s_, z_, dx_, ds_, dz_, x1_, z1_, x2_, z2_, rx_, rz_, d_, h_, ahead_;
+    std::vector<double> matrix_;
     mutable std::vector<double> right_, rest_, slacks_, image_;
     double tau_ = 1.0, kappa_ = 1.0, dtau_ = 0.0, dkappa_ = 0.0;
     QuasiDefinite factor_;

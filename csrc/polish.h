@@ -46,7 +46,7 @@ class Polish {
     std::vector<double> gaps_, multipliers_;  // of the equations
     std::vector<double> rows_;                // equations x n
     std::vector<int> owner_;                  // of each equation: a linear slack, or -1 - cone
-    std::vector<double> hessian_, matrix_, right_, slacks_, full_, lifted_, one_, two_, three_;
+    std::vector<double> hessian_, matrix_, right_, slacks_, full_, lifted_, one_, two_;
     std::vector<double> normals_;             // equations' normals in slacks, packed as start, dimension, entries
     std::vector<int> normal_start_, normal_dimension_;
     std::vector<std::size_t> normal_at_;
