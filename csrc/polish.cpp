@@ -33,6 +33,7 @@ namespace {
 
 constexpr double kProximal = 1e-7;  // of steps and changes of multipliers, so that dependent surfaces need no care
 constexpr int kRefinements = 2;
+constexpr double kMostDual = 1e4;  // duals grow without limit where a set has no interior: then residuals say little
 
 }  // namespace
 
@@ -66,6 +67,7 @@ bool Polish::flip(const double* dual, double tolerance) {
 bool Polish::holds(const double* x, const double* slacks, const double* dual, double tolerance) {
     const Program& p = *program_;
     const double limit = tolerance * unit_;
+    if (!(largest(dual, p.slacks()) <= kMostDual * unit_)) return false;
     full_.assign(n_, 0.0);
     for (int i = 0; i < n_; ++i) full_[i] = p.weight[i] * (x[i] - p.v[i]) - (p.box ? dual[i] : 0.0);
     for (int k = p.first_row(); k < p.slacks(); ++k)
