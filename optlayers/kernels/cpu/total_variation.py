@@ -40,7 +40,7 @@ def _search(
     n = v.shape[1]
     mean, mass, first = np.empty(n), np.empty(n), np.empty(n + 1, dtype=np.int64)
     low, high = np.empty(n), np.empty(n)
-    place, turn = np.empty(2 * n + 2), np.empty(2 * n + 2)
+    knot, bend = np.empty(2 * n + 2), np.empty(2 * n + 2)
     for r in range(first_row, last_row):
         total = 0.0
         for i in range(n - 1):
@@ -87,40 +87,40 @@ def _search(
                 value = -step if k > 0 else np.inf  # the derivative at `x`, left of all knots
                 if k == 0:
                     low[0] = x - step / w
-                elif a == b or w * (place[a] - x) + value >= target:
+                elif a == b or w * (knot[a] - x) + value >= target:
                     low[k] = x + (target - value) / w
                 else:
-                    at = place[a]
+                    at = knot[a]
                     value += w * (at - x)
                     while True:
-                        left_slope += turn[a]
+                        left_slope += bend[a]
                         a += 1
                         low[k] = at + (target - value) / left_slope
-                        if a == b or low[k] <= place[a]:
+                        if a == b or low[k] <= knot[a]:
                             break
-                        value += left_slope * (place[a] - at)
-                        at = place[a]
+                        value += left_slope * (knot[a] - at)
+                        at = knot[a]
                 if last:
                     break
                 right_slope = w
                 if k == 0:
                     high[0] = x + step / w
-                elif a == b or x >= place[b - 1]:
+                elif a == b or x >= knot[b - 1]:
                     high[k] = x
                 else:
-                    at = place[b - 1]
+                    at = knot[b - 1]
                     value = w * (at - x)
                     while True:
-                        right_slope -= turn[b - 1]
+                        right_slope -= bend[b - 1]
                         b -= 1
                         high[k] = at - value / right_slope
-                        if a == b or high[k] >= place[b - 1]:
+                        if a == b or high[k] >= knot[b - 1]:
                             break
-                        value += right_slope * (place[b - 1] - at)
-                        at = place[b - 1]
+                        value += right_slope * (knot[b - 1] - at)
+                        at = knot[b - 1]
                 a, b = a - 1, b + 1
-                place[a], turn[a] = low[k], left_slope
-                place[b - 1], turn[b - 1] = high[k], -right_slope
+                knot[a], bend[a] = low[k], left_slope
+                knot[b - 1], bend[b - 1] = high[k], -right_slope
             mean[blocks - 1] = low[blocks - 1]
             for k in range(blocks - 2, -1, -1):
                 mean[k] = min(max(mean[k + 1], low[k]), high[k])
