@@ -173,27 +173,26 @@ bool Polish::run(const Program& program, double* x, double* dual, const Guess& g
         if (!is_ordered || factor_.size() != size) factor_.order(matrix_.data(), size), is_ordered = true;
         factor_.factorise(matrix_.data(), n);
         // H dx - E'change = W (v - x) + E'multipliers, -E dx = gaps
-        std::vector<double>& right = right_;
         std::vector<double> solution(size, 0.0), wanted(size);
         for (int i = 0; i < n; ++i) wanted[i] = p.weight[i] * (p.v[i] - x[i]);
         for (int e = 0; e < equations_; ++e) axpy(multipliers_[e], &rows_[static_cast<size_t>(e) * n], wanted.data(), n);
         for (int e = 0; e < equations_; ++e) wanted[n + e] = gaps_[e];
         for (int round = 0; round <= kRefinements; ++round) {
-            right = wanted;
+            right_ = wanted;
             if (round) {
                 for (int i = 0; i < n; ++i) {
                     const double* row = &hessian_[static_cast<size_t>(i) * n];
-                    for (int j = 0; j < i; ++j) right[i] -= row[j] * solution[j], right[j] -= row[j] * solution[i];
-                    right[i] -= row[i] * solution[i];
+                    for (int j = 0; j < i; ++j) right_[i] -= row[j] * solution[j], right_[j] -= row[j] * solution[i];
+                    right_[i] -= row[i] * solution[i];
                 }
                 for (int e = 0; e < equations_; ++e) {
                     const double* row = &rows_[static_cast<size_t>(e) * n];
-                    axpy(solution[n + e], row, right.data(), n);
-                    right[n + e] += dot(row, solution.data(), n);
+                    axpy(solution[n + e], row, right_.data(), n);
+                    right_[n + e] += dot(row, solution.data(), n);
                 }
             }
-            factor_.solve(right.data());
-            for (int i = 0; i < size; ++i) solution[i] += right[i];
+            factor_.solve(right_.data());
+            for (int i = 0; i < size; ++i) solution[i] += right_[i];
         }
         for (int i = 0; i < size; ++i)
             if (!std::isfinite(solution[i])) return false;

@@ -36,7 +36,7 @@ class Polish {
     void surfaces_of_matrix(const Cone& cone, const double* s, const double* dual);
     bool holds(const double* x, const double* slacks, const double* dual, double tolerance);
     double shorten(double* step, bool& is_cut) const;
-    bool flip(const double* slacks, double tolerance);
+    bool flip(const double* dual, double tolerance);
 
     const Program* program_ = nullptr;
     double unit_ = 1.0;
@@ -45,7 +45,6 @@ class Polish {
     std::vector<Region> regions_;
     std::vector<double> gaps_, multipliers_;  // of the equations
     std::vector<double> rows_;                // equations x n
-    std::vector<int> owner_;                  // of each equation: a linear slack, or -1 - cone
     std::vector<double> hessian_, matrix_, right_, slacks_, full_, lifted_, one_, two_;
     std::vector<double> normals_;             // equations' normals in slacks, packed as start, dimension, entries
     std::vector<int> normal_start_, normal_dimension_;

@@ -18,7 +18,6 @@ constexpr double kReplacement = 1e-8;  // their least size: refinement takes out
 void QuasiDefinite::order(const double* matrix, int size) {
     size_ = size;
     order_.resize(size);
-    place_.resize(size);
     std::vector<std::vector<char>> linked(size, std::vector<char>(size, 0));
     std::vector<int> degree(size, 0);
     for (int i = 0; i < size; ++i)
@@ -35,7 +34,6 @@ void QuasiDefinite::order(const double* matrix, int size) {
         for (int i = 0; i < size; ++i)
             if (!done[i] && (least < 0 || degree[i] < degree[least])) least = i;
         order_[k] = least;
-        place_[least] = k;
         done[least] = 1;
         neighbours.clear();
         for (int i = 0; i < size; ++i)
@@ -43,7 +41,7 @@ void QuasiDefinite::order(const double* matrix, int size) {
         if (static_cast<int>(neighbours.size()) == size - k - 1) {  // what is left is dense
             int next = k + 1;
             for (int i = 0; i < size; ++i)
-                if (!done[i]) order_[next] = i, place_[i] = next, done[i] = 1, ++next;
+                if (!done[i]) order_[next] = i, done[i] = 1, ++next;
             break;
         }
         for (int i : neighbours) {

@@ -13,7 +13,7 @@ class QuasiDefinite {
     void order(const double* matrix, int size);
 
     // Factor; the first `positive` unknowns have positive pivots, the others negative ones. Pivots of the wrong sign
-    // or below rounding are replaced by ones of the size of rounding.
+    // or below rounding are replaced, at least by 1e-8: refinement takes out what that changes.
     void factorise(const double* matrix, int positive);
 
     void solve(double* right) const;
@@ -22,8 +22,7 @@ class QuasiDefinite {
 
   private:
     int size_ = 0;
-    std::vector<int> order_, place_;     // order_[k]: the unknown that is eliminated k-th
-    std::vector<double> factor_;         // unit lower triangle, by columns; then pivots apart
+    std::vector<int> order_;  // order_[k]: the unknown that is eliminated k-th
     std::vector<double> pivots_, scratch_;
     mutable std::vector<double> work_;
     std::vector<int> index_;             // rows of the entries of each column, packed

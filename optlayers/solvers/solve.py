@@ -1,4 +1,4 @@
-"""The order of work: splitting, Newton on the guessed active set, then the safeguards, for what is left each time."""
+"""The order of work, for what is left each time: the compiled core, splitting, Newton on the active set, safeguards."""
 
 from __future__ import annotations
 
@@ -61,8 +61,8 @@ def _solve_from(formulation: Formulation, start: Tensor, best: Best, accuracy: f
 
 def _solve(work: ConicProgram, affine: SplittingMap | None, best: Best, accuracy: float) -> None:
     """Improve the samples that are not solved, from their points."""
-    index = best.above(_FINISHED)
-    if len(index) and core.serves(work):
+    index, is_guessed = best.above(_FINISHED), core.serves(work)
+    if len(index) and is_guessed:
         chosen = work.select(index)
         x, y, steps = core.solve(chosen)
         best.improve(index, x, y, chosen.error(x, y))
@@ -72,7 +72,7 @@ def _solve(work: ConicProgram, affine: SplittingMap | None, best: Best, accuracy
         method = lambda program, k: augmented_lagrangian(program, program.v, zero[k])  # noqa: E731
         best.run(work, best.above(accuracy), method, cone_limits(accuracy))
         return
-    index = best.above(accuracy if core.serves(work) else _FINISHED)
+    index = best.above(accuracy if is_guessed else _FINISHED)
     if affine is not None and len(index):
         best.drive(index, splitting(work.select(index), affine, _FINISHED), Limits(_FINISHED, 3))
     index = best.above(_SAFEGUARD.tolerance)
