@@ -17,21 +17,11 @@ _REFUSAL = "third derivatives of sets of matrices are not implemented"
 
 
 def deferred(value: Tensor, expand: Expansion, *inputs: Tensor | None) -> Tensor:
-    """Return `value` with the derivatives of ``expand(order, *inputs)`` in the inputs.
+    """Return `value`, without derivatives, with those of ``expand(order, *inputs)`` in the inputs.
 
-    Parameters
-    ----------
-    value : Tensor
-        Without derivatives.
-    expand : callable
-        Differentiable torch operations whose first derivatives, and for order 2 also second ones, are those of the
-        value's. Higher derivatives are not.
-    inputs : Tensor or None
-
-    Raises
-    ------
-    NotImplementedError
-        For third derivatives: of `torch.autograd` when they are asked for, of `torch.func` when three are nested.
+    These are differentiable torch operations whose first derivatives, and for order 2 also second ones, are those of
+    the value's. Third derivatives raise NotImplementedError: of `torch.autograd` when they are asked for, of
+    `torch.func` when three are nested.
     """
     given = [t for t in inputs if t is not None]
     if torch.compiler.is_compiling():  # which refuses second derivatives itself

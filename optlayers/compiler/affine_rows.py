@@ -17,21 +17,14 @@ from optlayers.parametric.symbolic import Affine
 class AffineRows:
     """The rows ``A(p) y + b(p)``, where ``y`` has n entries and ``p`` has P.
 
-    Attributes
-    ----------
-    data : sparse array, shape (m, (n + 1) * (P + 1))
-        Column ``j * (P + 1) + k`` holds the coefficient of ``y_j p_k``, with ``p_P = 1`` and ``y_n = 1``: row
-        operations on ``A`` and ``b`` together, parameters included, are products from the left.
-    n, parameters : int
-        The numbers of entries of ``y`` and ``p``.
-    sources : sparse array, shape (m, constraints)
-        Not zero where the row comes from that constraint of the user; combined rows come from several.
+    Column ``j * (P + 1) + k`` of `data` holds the coefficient of ``y_j p_k``, with ``p_P = 1`` and ``y_n = 1``: row
+    operations on ``A`` and ``b`` together, parameters included, are products from the left.
     """
 
-    data: sp.csr_array
-    n: int
-    parameters: int
-    sources: sp.csr_array
+    data: sp.csr_array  # (m, (n + 1) * (P + 1))
+    n: int  # the number of entries of ``y``
+    parameters: int  # the number of entries of ``p``
+    sources: sp.csr_array  # (m, constraints): not zero where the row comes from that constraint
 
     def __len__(self) -> int:
         return len(self.sources.indptr) - 1

@@ -16,18 +16,10 @@ from optlayers.compiler.conic_form import ConicForm
 
 
 class Auxiliaries:
-    """The uses of auxiliary variables; rows are numbered through equalities, inequalities and cones.
+    """The uses of auxiliary variables in all `rows`, numbered through equalities, inequalities and cones.
 
-    Attributes
-    ----------
-    rows : AffineRows
-        All rows.
-    starts : ndarray
-        Where each part starts: the equalities, the inequalities, each cone; and the end.
-    uses : dict of dict
-        For each auxiliary variable with constant coefficients only, its coefficient by row.
-    members : dict of list
-        For each row with auxiliary variables, which they are.
+    Parts, the equalities, the inequalities and each cone, begin at `starts`. `uses` has the coefficients, by row, of
+    each variable that has constant ones only; `members` the auxiliary variables of each row that has some.
     """
 
     def __init__(self, form: ConicForm) -> None:

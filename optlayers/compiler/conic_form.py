@@ -11,45 +11,26 @@ from optlayers.compiler.affine_rows import AffineRows
 class Cone:
     """A cone constraint ``rows in K``.
 
-    Attributes
-    ----------
-    kind : str
-        "soc", ``{(t, x) : ||x|| <= t}``; "psd", the lower triangle of a PSD matrix by columns, off-diagonal entries
-        times sqrt(2); "exp", ``{(x, y, z) : y exp(x / y) <= z, y > 0}`` and its closure; "pow",
-        ``{(x, y, z) : x^alpha y^(1 - alpha) >= |z|, x, y >= 0}``.
-    rows : AffineRows
-    alpha : float
-        The exponent of a power cone.
+    Kinds are "soc", ``{(t, x) : ||x|| <= t}``; "psd", the lower triangle of a PSD matrix by columns, off-diagonal
+    entries times sqrt(2); "exp", ``{(x, y, z) : y exp(x / y) <= z, y > 0}`` and its closure; "pow", ``{(x, y, z) :
+    x^alpha y^(1 - alpha) >= |z|, x, y >= 0}``.
     """
 
     kind: str
     rows: AffineRows
-    alpha: float = 0.0
+    alpha: float = 0.0  # the exponent of a power cone
 
 
 @dataclass(frozen=True, eq=False)
 class ConicForm:
-    """The set ``{y : A(p) y + b(p) in K}``; ``y`` is the user's variables, then auxiliary ones.
+    """The set ``{y : A(p) y + b(p) in K}``; ``y`` is the user's variables, then auxiliary ones."""
 
-    Attributes
-    ----------
-    size : int
-        The number of entries of the user's variables, the first entries of ``y``.
-    equalities, inequalities : AffineRows
-        Rows that are zero, rows that are nonnegative.
-    cones : tuple of Cone
-    labels : tuple of str
-        Names of the user's constraints and of the variables' attributes, numbered by `AffineRows.sources`.
-    origins : tuple of int
-        For each label, the place of the constraint in the compiled list, or -1 for an attribute.
-    """
-
-    size: int
-    equalities: AffineRows
-    inequalities: AffineRows
+    size: int  # the number of entries of the user's variables, the first entries of ``y``
+    equalities: AffineRows  # rows that are zero
+    inequalities: AffineRows  # rows that are nonnegative
     cones: tuple[Cone, ...]
-    labels: tuple[str, ...]
-    origins: tuple[int, ...]
+    labels: tuple[str, ...]  # names of constraints and of variables' attributes, numbered by `AffineRows.sources`
+    origins: tuple[int, ...]  # for each label, the place of the constraint in the compiled list, or -1 for an attribute
 
     @property
     def rows(self) -> AffineRows:

@@ -1,7 +1,8 @@
 """The convex cones of the conic form: projections onto them, and their derivatives.
 
 Kinds and coordinates are those of `optlayers.compiler.conic_form.Cone`. All functions take points ``(*batch, k)``, in
-single or double precision, and are finite for all finite points.
+single or double precision, and are finite for all finite points. The exponent `alpha` of power cones is between 0 and
+1, and broadcasts to ``(*batch,)``; it is of no effect for other kinds.
 """
 
 from __future__ import annotations
@@ -15,50 +16,20 @@ _CONES = {"soc": second_order, "psd": semidefinite, "exp": exponential}
 
 
 def project(kind: str, alpha: float | Tensor, z: Tensor) -> Tensor:
-    """``argmin_{s in K} ||s - z||``; use `member` for derivatives.
-
-    Parameters
-    ----------
-    kind : {"soc", "psd", "exp", "pow"}
-    alpha : float or Tensor that broadcasts to (*batch,)
-        The exponent of a power cone, between 0 and 1; of no effect for other kinds.
-    z : Tensor, shape (*batch, k)
-
-    Returns
-    -------
-    Tensor, shape (*batch, k)
-    """
+    """``argmin_{s in K} ||s - z||``; use `member` for derivatives."""
     return power.project(z, alpha) if kind == "pow" else _CONES[kind].project(z)
 
 
 def jacobian(kind: str, alpha: float | Tensor, z: Tensor) -> Tensor:
-    """Return an element of the Clarke Jacobian of `project`: symmetric, with eigenvalues between 0 and 1.
+    """Return an element of the Clarke Jacobian of `project`, ``(*batch, k, k)``, without derivatives.
 
-    Parameters
-    ----------
-    kind, alpha, z
-        As for `project`.
-
-    Returns
-    -------
-    Tensor, shape (*batch, k, k)
-        Without derivatives.
+    It is symmetric, with eigenvalues between 0 and 1.
     """
     return power.jacobian(z, alpha) if kind == "pow" else _CONES[kind].jacobian(z)
 
 
 def member(kind: str, alpha: float | Tensor, z: Tensor) -> Tensor:
-    """Return `project`, with first derivatives in `z`, those of `jacobian`, in both modes and under `torch.func.vmap`.
-
-    Parameters
-    ----------
-    kind, alpha, z
-        As for `project`.
-
-    Returns
-    -------
-    Tensor, shape (*batch, k)
-    """
+    """Return `project` with first derivatives, those of `jacobian`, in both modes and under `torch.func.vmap`."""
     if kind == "soc":
         return second_order.project(z)
     if kind == "psd":

@@ -20,16 +20,7 @@ from optlayers.cones.root_search import find_root
 
 
 def project(z: Tensor) -> Tensor:
-    """``argmin_{s in K} ||s - z||``, without derivatives.
-
-    Parameters
-    ----------
-    z : Tensor, shape (*batch, 3)
-
-    Returns
-    -------
-    Tensor, shape (*batch, 3)
-    """
+    """``argmin_{s in K} ||s - z||``, without derivatives."""
     z = primal(z)
     v, size = normalise(z)
     rho = _operator(v)
@@ -46,17 +37,9 @@ def project(z: Tensor) -> Tensor:
 def jacobian(z: Tensor) -> Tensor:
     """Return an element of the Clarke Jacobian of `project`, without derivatives.
 
-    On the boundary ``g = y exp(x / y) - z = 0``, where ``z - s = mu grad g(s)``, it is the inverse of
-    ``I + mu Hess g(s)`` on the tangent plane. With ``a = (1, -rho, 0)``, ``mu Hess g = (u / y) a a'``, and `a` is
-    orthogonal to `s`: the eigenvectors are `s`, of eigenvalue 1, and the tangent orthogonal to it.
-
-    Parameters
-    ----------
-    z : Tensor, shape (*batch, 3)
-
-    Returns
-    -------
-    Tensor, shape (*batch, 3, 3)
+    On the boundary ``g = y exp(x / y) - z = 0``, where ``z - s = mu grad g(s)``, it is the inverse of ``I + mu Hess
+    g(s)`` on the tangent plane. With ``a = (1, -rho, 0)``, ``mu Hess g = (u / y) a a'``, and `a` is orthogonal to `s`:
+    the eigenvectors are `s`, of eigenvalue 1, and the tangent orthogonal to it.
     """
     v, _ = normalise(primal(z))
     rho = _operator(v)

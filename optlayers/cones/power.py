@@ -20,18 +20,7 @@ from optlayers.cones.root_search import find_root
 
 
 def project(z: Tensor, alpha: float | Tensor) -> Tensor:
-    """``argmin_{s in K} ||s - z||``, without derivatives.
-
-    Parameters
-    ----------
-    z : Tensor, shape (*batch, 3)
-    alpha : float or Tensor that broadcasts to (*batch,)
-        Between 0 and 1, both excluded.
-
-    Returns
-    -------
-    Tensor, shape (*batch, 3)
-    """
+    """``argmin_{s in K} ||s - z||``, without derivatives."""
     z = primal(z)
     v, size = normalise(z)
     exponent = _exponents(alpha, v)
@@ -45,18 +34,9 @@ def project(z: Tensor, alpha: float | Tensor) -> Tensor:
 def jacobian(z: Tensor, alpha: float | Tensor) -> Tensor:
     """Return an element of the Clarke Jacobian of `project`, without derivatives.
 
-    On the boundary ``g = |z| - x^alpha y^(1 - alpha) = 0``, where ``z - s = mu grad g(s)``, it is the inverse of
-    ``I + mu Hess g(s)`` on the tangent plane. With ``a = (1 / x, -1 / y, 0)``, ``Hess g = alpha (1 - alpha) r a a'``,
-    and `a` is orthogonal to `s`: the eigenvectors are `s`, of eigenvalue 1, and the tangent orthogonal to it.
-
-    Parameters
-    ----------
-    z : Tensor, shape (*batch, 3)
-    alpha : float or Tensor that broadcasts to (*batch,)
-
-    Returns
-    -------
-    Tensor, shape (*batch, 3, 3)
+    On the boundary ``g = |z| - x^alpha y^(1 - alpha) = 0``, where ``z - s = mu grad g(s)``, it is the inverse of ``I +
+    mu Hess g(s)`` on the tangent plane. With ``a = (1 / x, -1 / y, 0)``, ``Hess g = alpha (1 - alpha) r a a'``, and `a`
+    is orthogonal to `s`: the eigenvectors are `s`, of eigenvalue 1, and the tangent orthogonal to it.
     """
     v, _ = normalise(primal(z))
     exponent = _exponents(alpha, v)

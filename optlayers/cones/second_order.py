@@ -10,16 +10,7 @@ from optlayers.cones.common import dyad, normalise
 
 
 def project(z: Tensor) -> Tensor:
-    """``argmin_{s in K} ||s - z||``, differentiable.
-
-    Parameters
-    ----------
-    z : Tensor, shape (*batch, k)
-
-    Returns
-    -------
-    Tensor, shape (*batch, k)
-    """
+    """``argmin_{s in K} ||s - z||``, differentiable."""
     v, size = normalise(z)
     head, tail = v[..., :1], v[..., 1:]
     norm = torch.linalg.vector_norm(tail, dim=-1, keepdim=True)
@@ -32,14 +23,6 @@ def jacobian(z: Tensor) -> Tensor:
     """Return an element of the Clarke Jacobian of `project`, without derivatives.
 
     On the boundary, with ``u = x / ||x||`` and ``c = t / ||x||``, it is half of ``[[1, u'], [u, (1 + c) I - c u u']]``.
-
-    Parameters
-    ----------
-    z : Tensor, shape (*batch, k)
-
-    Returns
-    -------
-    Tensor, shape (*batch, k, k)
     """
     v, _ = normalise(primal(z))
     head, tail = v[..., :1], v[..., 1:]

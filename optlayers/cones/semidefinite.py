@@ -15,31 +15,13 @@ from optlayers.cones.triangle import to_matrix, to_vector, triangle_like
 
 
 def project(z: Tensor) -> Tensor:
-    """``argmin_{s in K} ||s - z||``, without derivatives.
-
-    Parameters
-    ----------
-    z : Tensor, shape (*batch, k)
-
-    Returns
-    -------
-    Tensor, shape (*batch, k)
-    """
+    """``argmin_{s in K} ||s - z||``, without derivatives."""
     values, vectors = torch.linalg.eigh(to_matrix(primal(z)))
     return to_vector((vectors * values.clamp_min(0.0).unsqueeze(-2)) @ vectors.mT)
 
 
 def member(z: Tensor) -> Tensor:
-    """Return `project`, differentiable once; the derivative is that of `jacobian`, at repeated eigenvalues too.
-
-    Parameters
-    ----------
-    z : Tensor, shape (*batch, k)
-
-    Returns
-    -------
-    Tensor, shape (*batch, k)
-    """
+    """Return `project`, differentiable once; the derivative is that of `jacobian`, at repeated eigenvalues too."""
     values, vectors = torch.linalg.eigh(to_matrix(primal(z)))
     rotated = vectors.mT @ to_matrix(z) @ vectors
     return to_vector(vectors @ (_slopes(values) * rotated) @ vectors.mT)
@@ -50,14 +32,6 @@ def jacobian(z: Tensor) -> Tensor:
 
     It is ``T diag(slopes) T'``, where the columns of `T` are the vectors of ``(v_i v_j' + v_j v_i') / sqrt(2)`` and of
     ``v_i v_i'``, the `v_i` being eigenvectors.
-
-    Parameters
-    ----------
-    z : Tensor, shape (*batch, k)
-
-    Returns
-    -------
-    Tensor, shape (*batch, k, k)
     """
     values, vectors = torch.linalg.eigh(to_matrix(primal(z)))
     row, column, factor = triangle_like(values.shape[-1], values)

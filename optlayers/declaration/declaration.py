@@ -13,24 +13,10 @@ from optlayers.declaration.wording import some
 
 
 class Declaration:
-    """Checked constraints, the variables to project, and all parameters.
+    """Checked constraints, each once, the variables to project, all parameters; and their `snapshot`, to be compiled.
 
-    Attributes
-    ----------
-    constraints : list of cvxpy.Constraint
-        Each once.
-    given : list of (int or None)
-        For each item of the user's list its number in `constraints`; None for comparisons of numbers.
-    variables, parameters : lists
-    snapshot : Snapshot
-        What is compiled.
-
-    Raises
-    ------
-    NotConvexError, NotParametrizedError
-        If a constraint is not DCP, or not DPP; or a variable is not real and continuous.
-    ValueError
-        If an argument is not what it should be, or variables or parameters do not fit the constraints.
+    For each item of the user's list, `given` has its number in `constraints`; None for comparisons of numbers. Raises
+    as `FeasibleSet`.
     """
 
     def __init__(

@@ -35,14 +35,8 @@ _REFUSED = {
 def check_constraints(constraints: object) -> tuple[list[int | None], list[cp.Constraint]]:
     """Return for each item of the list the number of its constraint, and the constraints, each once.
 
-    There is no number, None, for comparisons of numbers, if they hold.
-
-    Raises
-    ------
-    ValueError
-        For anything that is not a CVXPY constraint.
-    InfeasibleError
-        For a comparison of numbers that does not hold.
+    There is no number, None, for comparisons of numbers, if they hold; InfeasibleError is raised if not, and ValueError
+    for anything that is not a CVXPY constraint.
     """
     if isinstance(constraints, cp.Constraint):
         return [0], [constraints]

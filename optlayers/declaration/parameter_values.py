@@ -18,10 +18,7 @@ _SYMMETRY_TOLERANCE = 1e-6
 def assign(parameters: Sequence[cp.Parameter], positional: Sequence[Any], named: Mapping[str, Any]) -> dict[int, Any]:
     """Return the values given by position or by name, by place in `parameters`.
 
-    Raises
-    ------
-    ValueError
-        If there are too many values, a name is unknown or ambiguous, or a parameter is given twice.
+    ValueError is raised if there are too many values, a name is unknown or ambiguous, or a parameter is given twice.
     """
     names = [p.name() for p in parameters]
     if len(positional) > len(parameters):

@@ -17,18 +17,12 @@ class Snapshot:
 
     CVXPY reads the values of leaves while it canonicalises, as a solve has left them; copies have none. Bounds of
     variables are copied too.
-
-    Attributes
-    ----------
-    constraints, variables, parameters : sequences
-    positions : sequence of int
-        The numbers that messages call the constraints by.
     """
 
     constraints: Sequence[cp.Constraint]
     variables: Sequence[cp.Variable]
     parameters: Sequence[cp.Parameter]
-    positions: Sequence[int]
+    positions: Sequence[int]  # the numbers that messages call the constraints by
 
     @staticmethod
     def of(

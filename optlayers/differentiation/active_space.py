@@ -26,13 +26,7 @@ def active_sides(program: ConicProgram, x: Tensor, y: Tensor, usable: Tensor | N
 
 
 class ActiveSpace:
-    """The linear equations of active slacks, packed and factored.
-
-    Attributes
-    ----------
-    rows : ActiveRows or None
-        None where the program has no rows.
-    """
+    """The linear equations of active slacks, packed and factored; `rows` is None where the program has none."""
 
     def __init__(self, program: ConicProgram, active: Tensor) -> None:
         self.program = program

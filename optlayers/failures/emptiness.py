@@ -27,15 +27,9 @@ class Emptiness:
     def explain(self, bound: BoundSet, samples: Tensor) -> list[tuple[Tensor, tuple[str, ...]]]:
         """Return groups of constraints, none of which can be left out, with the samples for which they conflict.
 
-        The first candidates are those with a part in a Farkas certificate; then one after the other is left out, if
-        the rest still conflicts (the deletion filter: Chinneck, "Feasibility and Infeasibility in Optimization", 2008).
-
-        Parameters
-        ----------
-        bound : BoundSet
-            With all constraints.
-        samples : Tensor of bool, shape (*batch,)
-            Those whose set is empty.
+        The first candidates are those with a part in a Farkas certificate; then one after the other is left out, if the
+        rest still conflicts (the deletion filter: Chinneck, "Feasibility and Infeasibility in Optimization", 2008).
+        `samples`, ``(*batch,)``, are those whose set is empty, and `bound` has all constraints.
         """
         groups: list[tuple[Tensor, tuple[str, ...]]] = []
         rest = samples

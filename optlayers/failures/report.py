@@ -31,15 +31,7 @@ class Failures:
     error: Tensor | None = None
 
     def report(self, policy: str) -> None:
-        """Raise or warn, as the policy says; "nan" is silent, and so is "nearest" but for invalid samples.
-
-        Raises
-        ------
-        ValueError
-            If a point or a parameter is invalid.
-        InfeasibleError
-            If the set is empty for some samples.
-        """
+        """Raise or warn, as the policy says; "nan" is silent, and so is "nearest" but for invalid samples."""
         messages = self._invalid()
         if messages and policy == "raise":
             raise ValueError("; ".join(messages))

@@ -16,19 +16,11 @@ class SparseAffine(Affine):
     """An affine map given by triplets, each place and parameter once.
 
     It becomes dense when its `constant` or `linear` is first asked for.
-
-    Attributes
-    ----------
-    index : ndarray of int, shape (k,)
-        Places in C order.
-    parameter : ndarray of int, shape (k,)
-        The parameter entry that the value is multiplied with; `parameters` for none.
-    value : ndarray, shape (k,)
     """
 
-    index: np.ndarray
-    parameter: np.ndarray
-    value: np.ndarray
+    index: np.ndarray  # (k,): places in C order
+    parameter: np.ndarray  # (k,): the parameter entry that the value is multiplied with; `parameters` for none
+    value: np.ndarray  # (k,)
 
     def __init__(
         self, shape: tuple[int, ...], parameters: int, index: np.ndarray, parameter: np.ndarray, value: np.ndarray
@@ -96,19 +88,11 @@ class SparseAffine(Affine):
 
 
 class Entries(NamedTuple):
-    """The entries of a matrix that are not zero for all parameters, in C order.
-
-    Attributes
-    ----------
-    row, column : ndarray of int, shape (k,)
-    constant : ndarray, shape (k,)
-        What does not depend on parameters.
-    is_parametric : ndarray of bool, shape (k,)
-    """
+    """The entries of a matrix that are not zero for all parameters, in C order; arrays ``(k,)``."""
 
     row: np.ndarray
     column: np.ndarray
-    constant: np.ndarray
+    constant: np.ndarray  # what does not depend on parameters
     is_parametric: np.ndarray
 
     def per_row(self, rows: int) -> np.ndarray:

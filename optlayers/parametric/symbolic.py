@@ -91,16 +91,11 @@ class Data(ABC):
 class Affine(Data):
     """The map ``p -> constant + linear @ p``, of the shape of `constant`.
 
-    Attributes
-    ----------
-    constant : ndarray
-        Any shape; infinite entries are allowed where the row of `linear` is zero.
-    linear : sparse array, shape (constant.size, P)
-        Rows in C order of `constant`; columns are the entries of all parameters, concatenated.
+    Infinite entries are allowed where the row of `linear` is zero.
     """
 
     constant: np.ndarray
-    linear: sp.csr_array
+    linear: sp.csr_array  # (constant.size, P); rows in C order of `constant`, columns are the entries of all parameters
 
     @classmethod
     def of(cls, constant: np.ndarray | float, parameters: int) -> Affine:

@@ -28,24 +28,9 @@ BoundSets = Sequence[ClosedFormSet | Tied]
 class CompiledSet:
     """The set ``{y : A(p) y + b(p) in K}``, compiled once; its methods are functions of the parameter values.
 
-    Parameters
-    ----------
-    snapshot : Snapshot
-    make_others : callable
-        Makes the pieces of blocks without closed form.
-    closed_forms : bool
-        Whether closed forms are used at all.
-
-    Attributes
-    ----------
-    form : ConicForm
-        The presolved conic form.
-    pieces : list of ClosedFormPiece
-        Recognised blocks, alike ones together.
-    general : sequence of IterativePiece
-        All other blocks, those of auxiliary entries alone included.
-    conflicts : list of Conflict
-        Why the set is empty whatever the parameters are; none, as a rule.
+    The presolved `form` is taken apart into `pieces`, recognised blocks, alike ones together, unless closed forms are
+    not to be used; and `general`, which `make_others` makes of all other blocks, those of auxiliary entries alone
+    included. Where the set is empty whatever the parameters are, `conflicts` says why.
     """
 
     def __init__(

@@ -27,11 +27,7 @@ Dual = Tensor | tuple[Tensor, ...]
 class DualProblem:
     """The projection before the presolve, in which every constraint has rows of its own; compiled when first needed.
 
-    Parameters
-    ----------
-    snapshot : Snapshot
-    given : sequence of (int or None)
-        For each item of the user's list the number of its constraint, None for comparisons of numbers.
+    For each item of the user's list, `given` has the number of its constraint, None for comparisons of numbers.
     """
 
     def __init__(self, snapshot: Snapshot, given: Sequence[int | None]) -> None:

@@ -17,38 +17,22 @@ from optlayers.recognition.block import Block
 
 @dataclass(frozen=True, eq=False)
 class Projected:
-    """What became of the points of a piece.
+    """What became of the points of a piece; the largest over the blocks."""
 
-    Attributes
-    ----------
-    value : Tensor, shape (*batch, blocks, n)
-        Of any value where the status is not 0, unless the least-infeasible points were asked for.
-    status, violation, steps, error : Tensor, shape (*batch,)
-        The largest over the blocks; `error` is the relative KKT residual, None where another method ran.
-    duals : Tensor, shape (*batch, blocks, slacks)
-        Of the slacks, in the user's units.
-    state : Tensor, shape (*batch, *state_shape)
-        What a warm start takes over.
-    """
-
-    value: Tensor
-    status: Tensor
-    violation: Tensor
-    steps: Tensor
-    duals: Tensor
-    state: Tensor
-    error: Tensor | None = None
+    value: Tensor  # (*batch, blocks, n); of any value where not solved, unless least-infeasible points were asked for
+    status: Tensor  # (*batch,)
+    violation: Tensor  # (*batch,)
+    steps: Tensor  # (*batch,)
+    duals: Tensor  # (*batch, blocks, slacks), in the user's units
+    state: Tensor  # (*batch, *state_shape): what a warm start takes over
+    error: Tensor | None = None  # (*batch,): the relative KKT residual, None where another method ran
 
 
 class IterativePiece(Piece):
     """Blocks that no closed form takes.
 
-    Must be defined: `method` and `solve`. May be overridden: what is known of warm starts and of emptiness.
-
-    Attributes
-    ----------
-    members : sequence of ClosedFormPiece
-        Sets whose intersection the blocks are, where the method works on such: none of them may be empty.
+    Must be defined: `method` and `solve`. May be overridden: what is known of warm starts and of emptiness; and
+    `members`, sets whose intersection the blocks are, where the method works on such: none of them may be empty.
     """
 
     members: Sequence[ClosedFormPiece] = ()
@@ -57,14 +41,8 @@ class IterativePiece(Piece):
     def solve(self, v: Tensor, values: Values, *, relax: bool = False, start: Tensor | None = None) -> Projected:
         """Project points ``(*batch, blocks, n)``; batch dimensions broadcast against those of the parameters.
 
-        Parameters
-        ----------
-        v : Tensor
-        values : Values
-        relax : bool
-            Whether samples whose set is empty get their least-infeasible point, where the method has such.
-        start : Tensor, shape (*batch, *state_shape), optional
-            `Projected.state` of nearby points.
+        With `relax`, samples whose set is empty get their least-infeasible point, where the method has such. `start` is
+        `Projected.state` of nearby points.
         """
 
     @property

@@ -10,12 +10,7 @@ from optlayers.recognition.block import Block
 
 
 class Piece(ABC):
-    """Equal blocks, projected onto in one batched call: a closed form, or an iterative method.
-
-    Attributes
-    ----------
-    blocks : tuple of Block
-    """
+    """Equal blocks, projected onto in one batched call: a closed form, or an iterative method."""
 
     blocks: tuple[Block, ...]
 

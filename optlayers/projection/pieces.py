@@ -24,27 +24,13 @@ from optlayers.sets import REGISTRY, Check, ClosedFormSet
 
 @dataclass(frozen=True, eq=False)
 class ClosedFormPiece(Piece):
-    """Blocks of one closed-form set and one size; its fields carry one leading dimension, the blocks.
-
-    Attributes
-    ----------
-    kind : type
-        The closed-form set.
-    blocks : tuple of Block
-    matched : tuple of Block
-        The blocks as they were matched: those in `blocks`, or what is left of them when tied entries are one.
-    ties : Constant or None
-        The isometry from `matched` to `blocks`.
-    fields : dict
-        For each field of the set its map from parameter values, a range of two, or None.
-    is_parametric : bool
-    """
+    """Blocks of one closed-form set and one size; its fields carry one leading dimension, the blocks."""
 
     kind: type[ClosedFormSet]
     blocks: tuple[Block, ...]
-    matched: tuple[Block, ...]
-    ties: Constant | None
-    fields: Mapping[str, Map | Range[Map] | None]
+    matched: tuple[Block, ...]  # the blocks as they were matched, tied entries put together
+    ties: Constant | None  # the isometry from `matched` to `blocks`
+    fields: Mapping[str, Map | Range[Map] | None]  # for each field of the set its map from parameter values
     is_parametric: bool
     _bound: dict[tuple[torch.dtype, torch.device], ClosedFormSet | Tied] = field(default_factory=dict, init=False)
 

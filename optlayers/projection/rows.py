@@ -16,21 +16,13 @@ from optlayers.solvers.structure import Structure
 
 @dataclass(frozen=True, eq=False)
 class BlockRows:
-    """A block as the general solver takes it, see `Structure`.
-
-    Attributes
-    ----------
-    block : Block
-    structure : Structure
-    matrix : Affine, shape (m, n)
-    lower, upper : data of shape (slacks,)
-    """
+    """A block as the general solver takes it, see `Structure`."""
 
     block: Block
     structure: Structure
-    matrix: Affine
-    lower: Data
-    upper: Data
+    matrix: Affine  # (m, n)
+    lower: Data  # (slacks,)
+    upper: Data  # (slacks,)
 
     @staticmethod
     def of(block: Block) -> BlockRows:

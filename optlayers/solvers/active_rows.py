@@ -9,13 +9,9 @@ from optlayers.solvers.conic_program import ConicProgram
 
 
 class ActiveRows:
-    """Which rows of a program are active.
+    """Which rows of a program are active, given as ``(samples, m)``.
 
-    Parameters
-    ----------
-    active : Tensor of bool, shape (samples, m)
-    most : int, optional
-        The number of places, at least the number of active rows of each sample; by default that of the busiest.
+    There are `most` places, at least the number of active rows of each sample; by default that of the busiest.
     """
 
     def __init__(self, active: Tensor, most: int | None = None) -> None:

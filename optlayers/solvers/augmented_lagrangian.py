@@ -146,12 +146,7 @@ def normal_maps(program: ConicProgram, z: Tensor) -> list[Tensor]:
 def hessian(program: ConicProgram, outside: Tensor, normals: list[Tensor], penalty: Tensor, shift: Tensor) -> Tensor:
     """Return ``diag(weight + shift) + penalty A' (1 - D) A``, where `D` is the derivative of the projection of slacks.
 
-    Parameters
-    ----------
-    outside : Tensor of bool, shape (samples, slacks)
-        Where ``1 - D`` is 1 for slacks in intervals; else it is 0.
-    normals : list of Tensor
-        `normal_maps`.
+    ``1 - D`` is 1 for slacks in intervals that are `outside`, ``(samples, slacks)``, else 0; of cones it is `normals`.
     """
     n, first = program.v.shape[-1], program.linear
     kept = outside.to(program.v.dtype)

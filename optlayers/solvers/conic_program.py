@@ -17,33 +17,17 @@ class ConicProgram:
     """``min 1/2 sum_i weight_i (x_i - v_i)^2``, ``s = rows @ x``, or ``s = (x, rows @ x)`` with a `box`, in the range.
 
     The range of the slacks `s` is ``[lower, upper]``, and ``lower + K`` for the slacks of cones, which come last.
-
-    Attributes
-    ----------
-    weight : Tensor, shape (n,)
-        Ones; zeros for auxiliary entries.
-    is_strong : bool
-        Whether every entry has a weight, so that the objective is strongly convex.
-    rows : Tensor, shape (1, m, n) or (samples, m, n)
-    box : bool
-        Whether the entries themselves are the first slacks.
-    lower, upper : Tensor, shape (samples, n + m) or (samples, m)
-    v : Tensor, shape (samples, n)
-    cones : tuple of (str, tuple of float, int, int)
-        Kind, exponents, number and dimension of alike cones.
-    gram : Tensor, shape (m, m), or None
-        ``rows rows'`` where all samples share them and that has been computed.
     """
 
-    weight: Tensor
-    is_strong: bool
-    rows: Tensor
-    box: bool
-    lower: Tensor
+    weight: Tensor  # (n,): ones; zeros for auxiliary entries
+    is_strong: bool  # whether every entry has a weight, so that the objective is strongly convex
+    rows: Tensor  # (1, m, n) or (samples, m, n)
+    box: bool  # whether the entries themselves are the first slacks
+    lower: Tensor  # (samples, n + m) or (samples, m), as `upper`
     upper: Tensor
-    v: Tensor
+    v: Tensor  # (samples, n)
     cones: ConeGroups = ()
-    gram: Tensor | None = None
+    gram: Tensor | None = None  # (m, m), ``rows rows'``, where all samples share them and that has been computed
 
     @property
     def samples(self) -> int:

@@ -17,24 +17,14 @@ _SMALLEST_UNIT = 1e-3  # of the largest bound
 
 @dataclass(frozen=True, eq=False)
 class Bounds:
-    """The ranges of slacks, for each sample, or in one row for all.
+    """The ranges of slacks, for each sample, or in one row for all."""
 
-    Attributes
-    ----------
-    whole_lower, whole_upper : Tensor, shape (samples, slacks of `whole`)
-    lower, upper : Tensor, shape (samples, slacks of `work`)
-    size : Tensor, shape (samples, 1)
-        The largest finite bound of `whole`.
-    origin : Tensor, shape (samples, n), or None
-        The point of the equalities from which `work` counts.
-    """
-
-    whole_lower: Tensor
+    whole_lower: Tensor  # (samples, slacks of `whole`), as `whole_upper`
     whole_upper: Tensor
-    lower: Tensor
+    lower: Tensor  # (samples, slacks of `work`), as `upper`
     upper: Tensor
-    size: Tensor
-    origin: Tensor | None = None
+    size: Tensor  # (samples, 1): the largest finite bound of `whole`
+    origin: Tensor | None = None  # (samples, n): the point of the equalities from which `work` counts
 
     @staticmethod
     def of(structure: Structure, reduction: Reduction | None, norms: Tensor, lower: Tensor, upper: Tensor) -> Bounds:
@@ -75,27 +65,15 @@ class Formulation:
     """One program twice: `whole`, with scaled rows, which judges; and `work`, maybe without equalities, to be solved.
 
     Both are in units of the set, so that ``P_sK(s v) = s P_K(v)``, for powers of two to the last bit.
-
-    Attributes
-    ----------
-    structure : Structure
-    norms : Tensor, shape (1 or samples, m)
-    unit : Tensor, shape (samples, 1)
-        The size of the points or of the set, whichever is smaller, as a power of two: what is 1 in both programs.
-    reduction : Reduction or None
-        Between the two; None where they are one object.
-    whole, work : ConicProgram
-    origin : Tensor, shape (samples, n), or None
-        See `Bounds`.
     """
 
     structure: Structure
-    norms: Tensor
-    unit: Tensor
-    reduction: Reduction | None
+    norms: Tensor  # (1 or samples, m)
+    unit: Tensor  # (samples, 1): the smaller of the sizes of points and set, as a power of two; 1 in both programs
+    reduction: Reduction | None  # between the two; None where they are one object
     whole: ConicProgram
     work: ConicProgram
-    origin: Tensor | None
+    origin: Tensor | None  # (samples, n), see `Bounds`
 
     @staticmethod
     def of(
@@ -108,16 +86,10 @@ class Formulation:
         *,
         norms: Tensor | None = None,
     ) -> Formulation:
-        """Formulate a batch.
+        """Formulate a batch of points ``(samples, size)``; bounds are ``(samples, slacks)``.
 
-        Parameters
-        ----------
-        matrix : Tensor, shape (1 or samples, m, n)
-            Not used with a geometry.
-        lower, upper : Tensor, shape (samples, slacks)
-        v : Tensor, shape (samples, size)
-        norms : Tensor, shape (1 or samples, m), optional
-            What the matrix's rows are divided by, where it has derivatives that matter.
+        The matrix, ``(1 or samples, m, n)``, is not used with a geometry. Where it has derivatives that matter, `norms`
+        are what its rows are divided by, ``(1 or samples, m)``.
         """
         if geometry is None:
             norms = row_norms(primal(matrix), structure) if norms is None else norms

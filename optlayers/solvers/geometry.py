@@ -31,32 +31,16 @@ def row_norms(matrix: Tensor, structure: Structure) -> Tensor:
 
 @dataclass(frozen=True, eq=False)
 class Reduction:
-    """Coordinates `w` in which the equalities ``E x = e`` hold: ``x = particular e + basis w``.
+    """Coordinates `w` in which the equalities ``E x = e`` hold: ``x = particular e + basis w``."""
 
-    Attributes
-    ----------
-    rows : Tensor, shape (k, d)
-        Unit rows in these coordinates of all slacks that are no equalities, those of bounded entries included.
-    original : Tensor, shape (k, n)
-        The same slacks' rows in `x`.
-    lengths : Tensor, shape (k,)
-        By what those were divided; infinite for slacks that the equalities determine.
-    kept, equal : Tensor of int, shape (k,), (p,)
-        The places of these slacks, and of the equalities, among all.
-    basis, particular : Tensor, shape (n, d), (n, p)
-        Not used where there are no equalities: the coordinates are those of `x` then.
-    gram : Tensor, shape (k, k)
-        ``rows rows'``; empty where it would be large.
-    """
-
-    rows: Tensor
-    original: Tensor
-    lengths: Tensor
-    kept: Tensor
-    equal: Tensor
-    basis: Tensor
-    particular: Tensor
-    gram: Tensor
+    rows: Tensor  # (k, d): unit rows in `w` of all slacks that are no equalities, those of bounded entries included
+    original: Tensor  # (k, n): the same slacks' rows in `x`
+    lengths: Tensor  # (k,): by what those were divided; infinite for slacks that the equalities determine
+    kept: Tensor  # (k,): the places of these slacks among all
+    equal: Tensor  # (p,): the places of the equalities among all
+    basis: Tensor  # (n, d); not used where there are no equalities: the coordinates are those of `x` then
+    particular: Tensor  # (n, p); the same
+    gram: Tensor  # (k, k), ``rows rows'``; empty where it would be large
 
     @property
     def is_identity(self) -> bool:
@@ -66,21 +50,11 @@ class Reduction:
 
 @dataclass(frozen=True, eq=False)
 class Geometry:
-    """A constant matrix.
+    """A constant matrix."""
 
-    Attributes
-    ----------
-    norms : Tensor, shape (m,)
-        The scale of each row.
-    rows : Tensor, shape (m, n)
-        The matrix, its rows divided by their scale.
-    reduction : Reduction or None
-        Where that makes the linear algebra cheaper.
-    """
-
-    norms: Tensor
-    rows: Tensor
-    reduction: Reduction | None
+    norms: Tensor  # (m,): the scale of each row
+    rows: Tensor  # (m, n): the matrix, its rows divided by their scale
+    reduction: Reduction | None  # where that makes the linear algebra cheaper
 
     @staticmethod
     def of(matrix: Tensor, structure: Structure) -> Geometry:

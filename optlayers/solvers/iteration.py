@@ -17,28 +17,14 @@ _PATIENCE_WHEN_GOOD = 6  # steps without progress
 
 @dataclass(frozen=True)
 class Iterate:
-    """Where a method stands after a step, of the samples that are left.
+    """Where a method stands after a step, of the samples that are left."""
 
-    Attributes
-    ----------
-    x, y : Tensor, shape (samples, n), (samples, slacks)
-        Points and duals.
-    error : Tensor, shape (samples,)
-        The relative KKT residual.
-    merit : Tensor, shape (samples,), or None
-        Another number whose decrease is progress.
-    moving : Tensor of bool, shape (samples,), or None
-        Where another step would change something.
-    steps : int
-        What the step counts as.
-    """
-
-    x: Tensor
-    y: Tensor
-    error: Tensor
-    merit: Tensor | None = None
-    moving: Tensor | None = None
-    steps: int = 1
+    x: Tensor  # (samples, n)
+    y: Tensor  # (samples, slacks): duals
+    error: Tensor  # (samples,): the relative KKT residual
+    merit: Tensor | None = None  # (samples,): another number whose decrease is progress
+    moving: Tensor | None = None  # (samples,): where another step would change something
+    steps: int = 1  # what the step counts as
 
 
 Method = Generator[Iterate, Tensor | None, None]

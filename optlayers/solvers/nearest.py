@@ -19,35 +19,19 @@ _RELAXED = 1e-6  # the same for least-infeasible points, whose set may have no i
 
 @dataclass(frozen=True)
 class Nearest:
-    """What the solver found, in the user's units.
+    """The nearest points, in the user's units, and what became of each sample.
 
-    Attributes
-    ----------
-    x, y : Tensor, shape (samples, n), (samples, slacks of the structure)
-        Points, and duals: ``weight (x - v) = A' y``, nonnegative where a lower bound holds.
-    violation : Tensor, shape (samples,)
-        The largest distance of a slack to its range, in the user's units; zero without auxiliary entries, where it can
-        be computed from the point.
-    error : Tensor, shape (samples,)
-        The relative KKT residual.
-    status : Tensor of int, shape (samples,)
-        0 solved, 1 the set is empty, 3 neither could be shown.
-    steps : Tensor of int, shape (samples,)
-    shift : Tensor, shape (samples, slacks of the structure)
-        What bounds are lowered by, in the user's units, to make an empty set hold points: zero where it is not empty,
-        or not asked for.
-    of_work : tuple of Tensor, or None
-        Points and duals in the coordinates of the formulation's `work`, where it is at hand.
+    Duals `y` have ``weight (x - v) = A' y``, and are nonnegative where a lower bound holds.
     """
 
-    x: Tensor
-    y: Tensor
-    violation: Tensor
-    error: Tensor
-    status: Tensor
-    steps: Tensor
-    shift: Tensor
-    of_work: tuple[Tensor, Tensor] | None = None
+    x: Tensor  # (samples, n)
+    y: Tensor  # (samples, slacks of the structure)
+    violation: Tensor  # (samples,): the largest distance of a slack to its range; zero without auxiliary entries
+    error: Tensor  # (samples,): the relative KKT residual
+    status: Tensor  # (samples,): a `Status`
+    steps: Tensor  # (samples,)
+    shift: Tensor  # (samples, slacks): what bounds are lowered by to make an empty set hold points; else zero
+    of_work: tuple[Tensor, Tensor] | None = None  # points and duals of the formulation's `work`, where it is at hand
 
 
 @torch.no_grad()
@@ -56,14 +40,9 @@ def nearest(
 ) -> Nearest:
     """Return ``argmin |x - v|`` over the set, without derivatives; of samples that are not solved, the best iterate.
 
-    Parameters
-    ----------
-    start : Tensor, shape (samples, slacks + n), or None
-        Duals and points of nearby programs; NaN where there are none.
-    relax : bool
-        Whether samples whose set is empty get the least-infeasible point.
-    precision : float
-        The relative rounding of the data: no smaller KKT residual is asked for.
+    A `start` is ``(samples, slacks + n)``: duals and points of nearby programs, NaN where there are none. With `relax`,
+    samples whose set is empty get the least-infeasible point. No smaller KKT residual than `precision`, the relative
+    rounding of the data, is asked for.
     """
     accuracy = max(precision, _EXACT_CONES if formulation.whole.cones else _EXACT)
     best = solve(formulation, affine, start, accuracy)

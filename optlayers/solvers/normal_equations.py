@@ -16,15 +16,8 @@ class NormalEquations:
 
     The primal form factors ``diag(weight) + A' diag(theta) A``. The dual form, taken where the matrix has fewer rows
     than columns and every entry has a weight, factors ``1 + D A diag(weight)^-1 A' D`` with ``D = theta^(1/2)``; it is
-    the stable one of the two forms of Woodbury's identity, because it finds the duals first.
-
-    Parameters
-    ----------
-    program : ConicProgram
-    theta : Tensor, shape (samples, slacks)
-        Nonnegative.
-    shift : Tensor, shape (n,)
-        Added to the weights.
+    the stable one of the two forms of Woodbury's identity, because it finds the duals first. Weights of slacks,
+    `theta`, are nonnegative, ``(samples, slacks)``; a `shift` is added to those of entries.
     """
 
     def __init__(self, program: ConicProgram, theta: Tensor, shift: Tensor | float = 0.0) -> None:

@@ -26,21 +26,13 @@ _FEW, _ROUNDS_OF_FEW = 4, ((20, 3), (30, 3), (50, 4))  # samples for which both 
 class SplittingMap:
     """The affine half of the splitting: ``argmin_x 1/2 |x - v|^2 + gamma / 2 |A x - u|^2`` and its slacks.
 
-    Attributes
-    ----------
-    gamma : Tensor, shape ()
-    inverse : Tensor, shape (n, n)
-        Of ``K = diag(weight) + gamma A' A``.
-    step : Tensor, shape (slacks, slacks)
-        ``2 r M - r``, where ``M = gamma A K^-1 A'`` takes `u` to slacks and `r` is the relaxation, 1.6.
-    source : Tensor, shape (n, slacks)
-        ``r diag(weight) K^-1 A'``: from `v` to slacks.
+    With ``K = diag(weight) + gamma A' A``, the matrix ``M = gamma A K^-1 A'`` takes `u` to slacks.
     """
 
     gamma: Tensor
-    inverse: Tensor
-    step: Tensor
-    source: Tensor
+    inverse: Tensor  # (n, n), of `K`
+    step: Tensor  # (slacks, slacks): ``2 r M - r``, where `r` is the relaxation, 1.6
+    source: Tensor  # (n, slacks), ``r diag(weight) K^-1 A'``: from `v` to slacks
 
     @staticmethod
     def of(geometry: Geometry, structure: Structure, gamma: float = _PENALTY) -> SplittingMap | None:

@@ -16,28 +16,14 @@ def cone_slacks(groups: ConeGroups) -> int:
 
 @dataclass(frozen=True)
 class Structure:
-    """The set ``{x : lower <= (x_bounded, L x) <= upper, C x - lower in K}``, where `L` and `C` are rows of a matrix.
+    """The set ``{x : lower <= (x_bounded, L x) <= upper, C x - lower in K}``, with rows `L` and `C` of a matrix."""
 
-    Attributes
-    ----------
-    size, auxiliary : int
-        The number of entries whose distance counts, and of others that follow them.
-    bounded : tuple of int
-        The entries with a bound.
-    linear : int
-        The number of rows of `L`.
-    equalities : tuple of int
-        The rows of `L` that are equalities, ``lower == upper``.
-    cones : tuple of (str, tuple of float, int, int)
-        Kind, exponents, number and dimension of alike cones, in the order of the rows of `C`.
-    """
-
-    size: int
-    auxiliary: int
-    bounded: tuple[int, ...]
-    linear: int
-    equalities: tuple[int, ...]
-    cones: ConeGroups
+    size: int  # the number of entries whose distance counts
+    auxiliary: int  # the number of others that follow them
+    bounded: tuple[int, ...]  # the entries with a bound
+    linear: int  # the number of rows of `L`
+    equalities: tuple[int, ...]  # the rows of `L` that are equalities, ``lower == upper``
+    cones: ConeGroups  # kind, exponents, number and dimension of alike cones, in the order of the rows of `C`
 
     @property
     def columns(self) -> int:
