@@ -15,6 +15,7 @@ from optlayers.training.priced.controllers import PI
 from optlayers.training.priced.in_set import InSet
 from optlayers.training.priced.lagrangian import Lagrangian
 from optlayers.training.priced.relations import Equality, Inequality
+from optlayers.training.schedules.clock import Clock
 
 TARGET = torch.tensor([0.9, 0.6, -0.4, 0.2], dtype=torch.float64)
 
@@ -141,3 +142,13 @@ def test_without_cooper_the_error_says_what_to_install(monkeypatch):
     monkeypatch.setattr(builtins, "__import__", missing)
     with pytest.raises(ImportError, match="pip install"):
         CooperConstraint(Inequality(lambda x: x), 1)
+
+
+def test_levels_are_those_of_the_clock():
+    constraint = CooperConstraint(Inequality(lambda x: x, level=lambda step: 1.0 + step), 1)
+    for steps in range(3):
+        assert constraint.steps == steps
+        assert constraint.state(torch.full((1,), 5.0)).violation.item() == 4.0 - steps
+        constraint.step()
+    clock = Clock()
+    assert CooperConstraint(constraint.relation, 1, clock=clock).clock is clock

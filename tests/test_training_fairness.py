@@ -87,7 +87,7 @@ def test_a_batch_without_a_group() -> None:
 def test_errors() -> None:
     scores, groups, labels = sample()
     parity, odds = FairnessConstraint("demographic_parity", groups=3), FairnessConstraint("equalised_odds", groups=3)
-    with pytest.raises(ValueError, match="criterion='parity': expected one of 'demographic_parity'"):
+    with pytest.raises(ValueError, match=r"criterion: expected one of 'demographic_parity'.*got 'parity'"):
         FairnessConstraint("parity")
     with pytest.raises(ValueError, match="tolerance >= 0"):
         FairnessConstraint("demographic_parity", tolerance=-0.1)

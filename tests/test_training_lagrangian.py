@@ -12,9 +12,9 @@ from torch import nn
 from optlayers.training.priced.adaptive import Adaptive
 from optlayers.training.priced.augmented_lagrangian import AugmentedLagrangian
 from optlayers.training.priced.controllers import PI
-from optlayers.training.priced.expectation import MovingAverage
 from optlayers.training.priced.in_set import InSet
 from optlayers.training.priced.lagrangian import Lagrangian
+from optlayers.training.priced.multipliers import Multiplier
 from optlayers.training.priced.relations import Equality, Inequality
 from optlayers.training.schedules.scheduled_set import ScheduledSet
 
@@ -41,7 +41,7 @@ def test_augmented_update_is_the_classical_one():
     x = nn.Parameter(tensor(1.0, -2.0))
     lagrangian = AugmentedLagrangian([Inequality(lambda x: x), Equality(lambda x: x)], 3.0, relaxation=1.0)
     for _ in range(2):
-        y, z = (m.value.clone() if m.is_known("value") else torch.zeros(2) for m in lagrangian.multipliers)
+        y, z = (m.value.clone() if m.value.numel() else torch.zeros(2) for m in lagrangian.multipliers)
         loss = lagrangian(x.sum(), x)
         (gradient,) = torch.autograd.grad(loss, x)
         torch.testing.assert_close(gradient, 1 + (y + 3 * x.detach()).clamp_min(0) + z + 3 * x.detach())
@@ -123,12 +123,12 @@ def test_constraints_on_samples_reach_their_optimum():
 
 
 def test_averages_are_debiased():
-    average = MovingAverage(0.9)
+    multiplier = Multiplier(Equality(lambda x: x, average=0.9))
     stream = torch.randn(20, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     for k, values in enumerate(stream):
-        found = average.update(values)
+        average = multiplier.average(values, keep=True)
         weights = 0.9 ** torch.arange(k, -1, -1, dtype=torch.float64)
-        torch.testing.assert_close(found, (weights[:, None] * stream[: k + 1]).sum(0) / weights.sum())
+        torch.testing.assert_close(average, (weights[:, None] * stream[: k + 1]).sum(0) / weights.sum())
     with pytest.raises(ValueError, match="or average"):
         Equality(lambda x: x, average=0.5, items=3)
 

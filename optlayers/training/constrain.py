@@ -19,7 +19,7 @@ from optlayers.training.priced.penalty import Penalty
 from optlayers.training.projected.in_place import project_in_place
 from optlayers.training.projected.projector import Projector
 from optlayers.training.reparametrized.parametrize import parametrize
-from optlayers.training.schedules.clock import Clock, Clocked, was_skipped
+from optlayers.training.schedules.clock import Clock, ClockedModule, was_skipped
 from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, as_scheduled_set
 
 Strategy = Literal["projection", "reparametrization", "penalty", "augmented_lagrangian"]
@@ -82,7 +82,7 @@ def constrain(
     return _STRATEGIES[strategy](module, name, scheduled_set, clock, **options)
 
 
-class ConstrainedTensor(Clocked, nn.Module, ABC):
+class ConstrainedTensor(ClockedModule, ABC):
     """A module's tensor that a strategy keeps to a set; made by `constrain`.
 
     Attributes
@@ -92,11 +92,17 @@ class ConstrainedTensor(Clocked, nn.Module, ABC):
     scheduled_set : ScheduledSet
     """
 
-    def __init__(self, module: nn.Module, name: str, scheduled_set: ScheduledSet, clock: Clock | None) -> None:
-        super().__init__()
+    def __init__(
+        self, module: nn.Module, name: str, scheduled_set: ScheduledSet, clock: Clock | None, **options: Any
+    ) -> None:
+        super().__init__(clock)
         self._owner = (module, name)  # a tuple, so that the module does not become a part of this one
         self.scheduled_set = scheduled_set
-        self.read(clock)
+        self._begin(module, name, **options)
+
+    @abstractmethod
+    def _begin(self, module: nn.Module, name: str, **options: Any) -> None:
+        """Do what the strategy does before the first step, by its options."""
 
     @property
     def tensor(self) -> Tensor:
@@ -123,9 +129,8 @@ class ConstrainedTensor(Clocked, nn.Module, ABC):
             self._tick()
             self._after_step(optimizer)
 
-    @abstractmethod
     def _after_step(self, optimizer: Optimizer | None) -> None:
-        """Do what the strategy does after the optimizer's step."""
+        """Do what the strategy does after the optimizer's step; by default, nothing."""
 
     @torch.no_grad()
     def violation(self) -> Tensor:
@@ -137,28 +142,13 @@ class ConstrainedTensor(Clocked, nn.Module, ABC):
         """Leave a plain parameter, exactly feasible: the last point, projected."""
         project_in_place(self.feasible_set, self.tensor)
 
-    def get_extra_state(self) -> dict[str, Any]:
-        return {"clock": self.clock.state_dict()}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.clock.load_state_dict(state["clock"])
-
 
 class _Projection(ConstrainedTensor):
     """Projection after each step of the optimizer, or each `every` of them."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        name: str,
-        scheduled_set: ScheduledSet,
-        clock: Clock | None,
-        *,
-        project_now: bool = True,
-        **options: Any,
-    ) -> None:
-        super().__init__(module, name, scheduled_set, clock)
-        self.projector = Projector({name: (partial(getattr, module, name), scheduled_set)}, self.clock, **options)
+    def _begin(self, module: nn.Module, name: str, *, project_now: bool = True, **options: Any) -> None:
+        tensors = {name: (partial(getattr, module, name), self.scheduled_set)}
+        self.projector = Projector(tensors, self.clock, **options)
         if project_now:
             self.finish()
 
@@ -167,25 +157,14 @@ class _Projection(ConstrainedTensor):
 
 
 class _Reparametrization(ConstrainedTensor):
-    """A map from free entries; the optimizer gets these as the module's parameters."""
+    """A map from free entries, which reads the clock; the optimizer gets these as the module's parameters."""
 
-    def __init__(
-        self,
-        module: nn.Module,
-        name: str,
-        scheduled_set: ScheduledSet,
-        clock: Clock | None,
-        *,
-        how: Literal["projection", "smooth"] = "smooth",
-        **options: Any,
+    def _begin(
+        self, module: nn.Module, name: str, *, how: Literal["projection", "smooth"] = "smooth", **options: Any
     ) -> None:
-        super().__init__(module, name, scheduled_set, clock)
         if how == "projection":
             options = {"gradient": "straight_through", **options}
-        parametrize(module, name, scheduled_set, how, clock=self.clock, **options)
-
-    def _after_step(self, optimizer: Optimizer | None) -> None:
-        """Do nothing: the map reads the clock."""
+        parametrize(module, name, self.scheduled_set, how, clock=self.clock, **options)
 
     def finish(self) -> None:
         module, name = self._owner
@@ -196,11 +175,8 @@ class _Reparametrization(ConstrainedTensor):
 class _Penalty(ConstrainedTensor):
     """A penalty in the loss."""
 
-    def __init__(
-        self, module: nn.Module, name: str, scheduled_set: ScheduledSet, clock: Clock | None, **options: Any
-    ) -> None:
-        super().__init__(module, name, scheduled_set, clock)
-        self.penalty = Penalty(scheduled_set, clock=self.clock, **options)
+    def _begin(self, module: nn.Module, name: str, **options: Any) -> None:
+        self.penalty = Penalty(self.scheduled_set, clock=self.clock, **options)
 
     def forward(self, objective: Tensor) -> Tensor:
         return objective + self.penalty(self.tensor)
@@ -212,11 +188,8 @@ class _Penalty(ConstrainedTensor):
 class _Multipliers(ConstrainedTensor):
     """Multipliers in the loss."""
 
-    def __init__(
-        self, module: nn.Module, name: str, scheduled_set: ScheduledSet, clock: Clock | None, **options: Any
-    ) -> None:
-        super().__init__(module, name, scheduled_set, clock)
-        self.lagrangian = AugmentedLagrangian(InSet(first_input, scheduled_set), clock=self.clock, **options)
+    def _begin(self, module: nn.Module, name: str, **options: Any) -> None:
+        self.lagrangian = AugmentedLagrangian(InSet(first_input, self.scheduled_set), clock=self.clock, **options)
 
     def forward(self, objective: Tensor) -> Tensor:
         return self.lagrangian(objective, self.tensor)

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 from optlayers.training.schedules.arguments import check_count, check_number
-from optlayers.training.schedules.clock import Clock, Clocked
+from optlayers.training.schedules.clock import Clock, ClockedModule
 from optlayers.training.schedules.schedules import Schedule, value_at
 
 
-class GumbelSoftmax(Clocked, nn.Module):
+class GumbelSoftmax(ClockedModule):
     """A layer that draws a soft or hard choice per row: ``softmax((logits + Gumbel noise) / temperature)``.
 
     As the temperature falls to zero, samples become one-hot with the probabilities ``softmax(logits)``, and the
@@ -43,8 +41,7 @@ class GumbelSoftmax(Clocked, nn.Module):
     def __init__(
         self, temperature: float | Schedule = 1.0, hard: bool = False, *, dim: int = -1, clock: Clock | None = None
     ) -> None:
-        super().__init__()
-        self.read(clock)
+        super().__init__(clock)
         check_number("temperature", temperature, above=0.0, or_schedule=True)
         self._schedule, self.hard, self.dim = temperature, bool(hard), check_count("dim", dim, least=-99)
         self.temperature  # noqa: B018 (raises for what is not positive)
@@ -56,22 +53,12 @@ class GumbelSoftmax(Clocked, nn.Module):
         check_number(f"temperature at step {self.steps}", value, above=0.0)
         return float(value)
 
-    def step(self) -> None:
-        """Count a step of the optimizer, unless the clock was given."""
-        self._tick()
-
     def forward(self, logits: Tensor) -> Tensor:
         """Return one sample for each row of the logits, in their shape."""
         if self.training:
             return nn.functional.gumbel_softmax(logits, self.temperature, self.hard, dim=self.dim)
         best = logits.argmax(self.dim, keepdim=True)
         return torch.zeros_like(logits).scatter(self.dim, best, 1.0)
-
-    def get_extra_state(self) -> dict[str, Any]:
-        return {"clock": self.clock.state_dict()}
-
-    def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.clock.load_state_dict(state["clock"])
 
     def extra_repr(self) -> str:
         """Return what `print(net)` shows: the temperature, its step, and whether samples are hard."""

@@ -21,29 +21,29 @@ class ConstraintSteps:
 
     Parameters
     ----------
-    constraints : mapping
+    constraints : mapping, optional
         From names of parameters as in ``module.named_parameters()``, or patterns such as ``"layers.*.weight"``, to
-        constraints, a FeasibleSet or a ScheduledSet.
+        constraints, a FeasibleSet or a ScheduledSet, whose step counts the trainer's optimizer steps.
     monitor : Monitor, optional
-        Watches the same parameters, and is told what projections move.
+        Watches these parameters and whatever else it was told to, and is told what projections move.
     prefix : str
         Of the keys of records.
     project_now : bool
         Whether training starts with a projection.
     **options
-        Of `Projector`.
+        ``every``, ``metric`` and ``clear_momentum``, as for `project_after_step`.
     """
 
     def __init__(
         self,
-        constraints: Mapping[str, Constraints | ScheduledSet],
+        constraints: Mapping[str, Constraints | ScheduledSet] | None = None,
         monitor: Monitor | None = None,
-        prefix: str = "",
         *,
+        prefix: str = "constraints/",
         project_now: bool = True,
         **options: Any,
     ) -> None:
-        self.sets = {pattern: as_scheduled_set(its_constraints) for pattern, its_constraints in constraints.items()}
+        self.sets = {pattern: as_scheduled_set(its_set) for pattern, its_set in (constraints or {}).items()}
         self.monitor, self.prefix, self.project_now = monitor, prefix, project_now
         self.clock = Clock()
         self.projector = Projector({}, self.clock, **options)
@@ -59,7 +59,9 @@ class ConstraintSteps:
             As `members_by_name`.
         """
         sets = members_by_name(module, self.sets)
-        self.projector.members = {name: (partial(module.get_parameter, name), own) for name, own in sets.items()}
+        self.projector.members = {
+            name: (partial(module.get_parameter, name), scheduled_set) for name, scheduled_set in sets.items()
+        }
         if self.monitor is not None:
             for name, scheduled_set in sets.items():
                 if name not in self.monitor.names:

@@ -7,8 +7,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from optlayers.training.priced.in_set import InSet
 from optlayers.training.priced.relations import Equality, Inequality
+from optlayers.training.schedules.clock import Clock, Clocked
 
 
 def _cooper() -> Any:
@@ -19,7 +19,7 @@ def _cooper() -> Any:
     return cooper
 
 
-class CooperConstraint:
+class CooperConstraint(Clocked):
     """An inequality or equality as Cooper's `Constraint`, and its values as `ConstraintState`.
 
     Register `constraint` in a `cooper.ConstrainedMinimizationProblem`, and return ``{c.constraint: c.state(...)}`` from
@@ -38,6 +38,8 @@ class CooperConstraint:
         For formulations that need one.
     dtype, device
         Of the multiplier.
+    clock : Clock, optional
+        One that others read, too; else `step` counts. Levels that are schedules are those of its step.
 
     Raises
     ------
@@ -56,9 +58,11 @@ class CooperConstraint:
         penalty: Any = None,
         dtype: torch.dtype = torch.float32,
         device: torch.device | str | None = None,
+        clock: Clock | None = None,
     ) -> None:
         cooper = _cooper()
-        if isinstance(relation, InSet) or not isinstance(relation, (Inequality, Equality)):
+        self.read(clock)
+        if not isinstance(relation, (Inequality, Equality)):
             raise ValueError(f"Cooper knows inequalities and equalities: pass as_numbers(...) of {relation!r}")
         if relation.average is not None or relation.limit != float("inf"):
             raise ValueError("Cooper has no averages and no limits of multipliers: use Lagrangian for those")
@@ -78,11 +82,11 @@ class CooperConstraint:
             penalty_coefficient=penalty,
         )
 
-    def state(self, *inputs: Any, index: Tensor | None = None, step: int = 0) -> Any:
-        """Return the `ConstraintState` of these inputs; `step` is for levels that are schedules."""
+    def state(self, *inputs: Any, index: Tensor | None = None) -> Any:
+        """Return the `ConstraintState` of these inputs."""
         relation = self.relation
         values = relation.values(inputs)
-        level = relation.level_at(step, values)
+        level = relation.level_at(self.steps, values)
         if (index is None) != (relation.items is None):
             raise ValueError("pass index, the numbers of the samples, for constraints with items=, and only for those")
         return _cooper().ConstraintState(

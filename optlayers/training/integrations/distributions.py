@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Self
 
 import torch
 from torch import Tensor
@@ -54,27 +54,35 @@ def in_set(constraints: Constraints, atol: float = 1e-5) -> SetConstraint:
     return SetConstraint(as_scheduled_set(constraints).at(0), atol)
 
 
-class SmoothTransform(Transform):
-    """The smooth map onto a set's interior.
+class _OntoSet(Transform):
+    """A map of all points onto a set."""
+
+    def __init__(self, constraint: SetConstraint, cache_size: int = 0) -> None:
+        self.constraint, self.codomain = constraint, constraint
+        self.domain = constraints.independent(constraints.real, constraint.event_dim)
+        super().__init__(cache_size)
+
+    def with_cache(self, cache_size: int = 1) -> Self:
+        """Return the transform with another cache."""
+        return self if self._cache_size == cache_size else type(self)(self.constraint, cache_size)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, type(self)) and self.codomain is other.codomain
+
+    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride, reportAssignmentType]
+        return id(self.codomain)
+
+
+class SmoothTransform(_OntoSet):
+    """The smooth map onto a set's interior; raises ValueError for sets without one.
 
     With ``cache_size=1`` the last pair is remembered, so that the inverse of what was just computed is exact.
     """
 
-    def __init__(self, smooth_set: SmoothSet, constraint: SetConstraint, cache_size: int = 0) -> None:
-        self.smooth_set, self.constraint, self.codomain = smooth_set, constraint, constraint
-        self.domain = constraints.independent(constraints.real, constraint.event_dim)
-        self.bijective = smooth_set.is_bijective
-        super().__init__(cache_size)
-
-    def with_cache(self, cache_size: int = 1) -> SmoothTransform:
-        """Return the transform with another cache."""
-        return self if self._cache_size == cache_size else SmoothTransform(self.smooth_set, self.constraint, cache_size)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, SmoothTransform) and self.codomain is other.codomain
-
-    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride, reportAssignmentType]
-        return id(self.codomain)
+    def __init__(self, constraint: SetConstraint, cache_size: int = 0) -> None:
+        self.smooth_set = SmoothSet.of(constraint.feasible_set)
+        self.bijective = self.smooth_set.is_bijective
+        super().__init__(constraint, cache_size)
 
     def _call(self, x: Tensor) -> Tensor:
         return self.smooth_set.forward(x)
@@ -91,25 +99,10 @@ class SmoothTransform(Transform):
         return self.smooth_set.log_abs_det(x)
 
 
-class ProjectionTransform(Transform):
+class ProjectionTransform(_OntoSet):
     """The projection onto a set, for those without a smooth map; its inverse is the identity."""
 
     bijective = False
-
-    def __init__(self, constraint: SetConstraint, cache_size: int = 0) -> None:
-        self.constraint, self.codomain = constraint, constraint
-        self.domain = constraints.independent(constraints.real, constraint.event_dim)
-        super().__init__(cache_size)
-
-    def with_cache(self, cache_size: int = 1) -> ProjectionTransform:
-        """Return the transform with another cache."""
-        return self if self._cache_size == cache_size else ProjectionTransform(self.constraint, cache_size)
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ProjectionTransform) and self.codomain is other.codomain
-
-    def __hash__(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride, reportAssignmentType]
-        return id(self.codomain)
 
     def _call(self, x: Tensor) -> Tensor:
         return self.constraint.feasible_set.project(x)
@@ -121,7 +114,7 @@ class ProjectionTransform(Transform):
 @transform_to.register(SetConstraint)
 def _transform_to(constraint: SetConstraint) -> Transform:
     try:
-        return SmoothTransform(SmoothSet.of(constraint.feasible_set), constraint)
+        return SmoothTransform(constraint)
     except ValueError:  # no smooth map
         return ProjectionTransform(constraint)
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 from optlayers.training.integrations.constraint_steps import ConstraintSteps
-from optlayers.training.monitoring.monitor import Monitor
-from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -15,7 +12,7 @@ except ImportError as error:
     raise ImportError('Lightning is not installed: pip install "optlayers[lightning]"') from error
 
 
-class ConstraintCallback(Callback):
+class ConstraintCallback(ConstraintSteps, Callback):
     """Keeps parameters to sets while a Lightning `Trainer` fits, and logs how that goes.
 
     Parameters are projected when training starts and after each optimizer step; with accumulated gradients, only
@@ -23,16 +20,9 @@ class ConstraintCallback(Callback):
 
     Parameters
     ----------
-    constraints : mapping, optional
-        From names of the module's parameters, or patterns such as ``"*.weight"``, to constraints, a FeasibleSet or a
-        ScheduledSet, whose step counts the trainer's optimizer steps.
-    monitor : Monitor, optional
-        Watches these parameters and whatever else it was told to; its records go to the module's ``log_dict``, so to
-        the trainer's loggers and to ``trainer.callback_metrics``. It is saved in checkpoints.
-    prefix : str
-        Of the logged keys.
-    **options
-        ``every``, ``metric``, ``clear_momentum`` and ``project_now``, as for `project_after_step`.
+    constraints, monitor, prefix, **options
+        As for `ConstraintSteps`. The monitor's records go to the module's ``log_dict``, so to the trainer's loggers
+        and to ``trainer.callback_metrics``. It is saved in checkpoints.
 
     Examples
     --------
@@ -40,34 +30,22 @@ class ConstraintCallback(Callback):
     >>> Trainer(callbacks=[callback]).fit(module, loader)  # doctest: +SKIP
     """
 
-    def __init__(
-        self,
-        constraints: Mapping[str, Constraints | ScheduledSet] | None = None,
-        monitor: Monitor | None = None,
-        *,
-        prefix: str = "constraints/",
-        **options: Any,
-    ) -> None:
-        super().__init__()
-        self.steps = ConstraintSteps(constraints or {}, monitor, prefix, **options)
-        self.monitor = monitor
-
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Find the parameters, before a checkpoint is restored."""
         if stage == "fit":
-            self.steps.attach(pl_module)
+            self.attach(pl_module)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Start inside the sets."""
-        self.steps.start(trainer.global_step, trainer.optimizers)
+        self.start(trainer.global_step, trainer.optimizers)
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         """Project and record, if the optimizer made a step."""
-        if trainer.global_step == self.steps.clock.steps:
+        if trainer.global_step == self.clock.steps:
             return
-        record = self.steps.after_step(trainer.global_step, trainer.optimizers)
+        record = self.after_step(trainer.global_step, trainer.optimizers)
         if record:
             pl_module.log_dict(record, on_step=True)
 

@@ -15,7 +15,6 @@ from optlayers.training.monitoring.history import History
 from optlayers.training.monitoring.measures import to_numbers
 from optlayers.training.monitoring.watched import WatchedLayer, WatchedMultipliers, WatchedTensor
 from optlayers.training.monitoring.writers import ScalarWriter, Writer, as_writer
-from optlayers.training.projected.project_after_step import ProjectedParameters
 from optlayers.training.projected.projector import Projector
 from optlayers.training.schedules.arguments import check_count, check_number
 from optlayers.training.schedules.clock import Clock, Clocked
@@ -133,7 +132,7 @@ class Monitor(Clocked):
         if self.due:
             self._tensor(name).show_projection(before, after)
 
-    def follow(self, projection: ProjectedParameters | Projector) -> Callable[[], None]:
+    def follow(self, projection: Projector) -> Callable[[], None]:
         """Record what a projection moves of the weights that are watched; return a function that ends it.
 
         A monitor that was given no clock reads that of the projection from then on. Weights are copied at the steps

@@ -10,7 +10,7 @@ from torch import Tensor
 from optlayers.training.priced.adaptive import Adaptive, Weight
 from optlayers.training.priced.controllers import PI
 from optlayers.training.priced.kkt import largest
-from optlayers.training.priced.lagrangian import Lagrangian, Seen, Update
+from optlayers.training.priced.lagrangian import Lagrangian, Update
 from optlayers.training.priced.relations import Relation
 from optlayers.training.schedules.arguments import check_number
 from optlayers.training.schedules.clock import Clock
@@ -69,19 +69,18 @@ class AugmentedLagrangian(Lagrangian):
     def _control(self, k: int) -> PI:
         return PI(self._weights[k].at(self.steps))
 
-    def _term(self, k: int, values: Tensor, index: Tensor | None) -> Tensor:
+    def _term(self, k: int, values: Tensor, multiplier: Tensor, anchor: Tensor) -> Tensor:
         weight = self._weights[k].at(self.steps)
-        multiplier, _ = self._multiplier(k).rows(index)
         shifted = values + multiplier / weight
         excess = shifted - self.constraints[k].project(shifted.detach(), self.steps)
         return (weight / 2) * excess.square() - multiplier.square() / (2 * weight)
 
-    def _move(self, k: int, seen: Seen) -> None:
+    def _move(self, k: int, values: Tensor, index: Tensor | None) -> None:
         """Move, and judge adaptive weights when multipliers have had the time for a classical step."""
         multiplier, weight = self._multiplier(k), self._weights[k]
-        multiplier.prepare(seen.values, seen.index)
+        multiplier.rows(values, index)
         before = multiplier.value.clone() if weight.adapts else multiplier.value
-        super()._move(k, seen)
+        super()._move(k, values, index)
         if weight.adapts and self.steps // self.every % round(1 / self._share) == 0:
             weight.adapt(largest([multiplier.value - before]) / (self._share * weight.at(self.steps)))
 

@@ -8,9 +8,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from optlayers.cones.triangle import to_matrix
-from optlayers.training.priced.slacks import Slacks
-
 Outside = Literal["raise", "inf", "extend"]
 
 
@@ -41,17 +38,3 @@ def log_barrier(slack: Tensor, weight: float, outside: Outside) -> Tensor:
             'and take smaller steps, or pass outside="extend" or "inf"'
         )
     return torch.where(inside, -weight * torch.where(inside, slack, 1.0).log(), torch.inf)
-
-
-def cone_barrier(rows: Slacks, weight: float, outside: Outside) -> Tensor:
-    """Return the barrier of a set's inequalities: logarithms of slacks, of ``t^2 - ||x||^2``, of determinants."""
-    parts = [log_barrier(rows.nonnegative, weight, outside).sum()]
-    for kind, slack in rows.cones:
-        if kind == "soc":
-            head, size = slack[..., 0], torch.linalg.vector_norm(slack[..., 1:], dim=-1)
-            parts += [log_barrier(side, weight, outside).sum() for side in (head - size, head + size)]
-        elif kind == "psd":
-            parts.append(log_barrier(torch.linalg.eigvalsh(to_matrix(slack)), weight, outside).sum())
-        else:
-            raise ValueError(f"there is no log barrier for cones of kind {kind!r}: use a penalty on the distance")
-    return torch.stack(parts).sum()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import get_args
+import itertools
 
 import cvxpy as cp
-import numpy as np
 import torch
 from torch import Tensor
 
+from optlayers.declaration.declaration import check_choice
 from optlayers.feasible_set import FeasibleSet
-from optlayers.training.priced.fairness import CONDITIONS, Criterion, check, missing
+from optlayers.training.priced.fairness import CONDITIONS, Criterion, among, check, missing
+from optlayers.training.schedules.arguments import check_number
 
 
 class FairProjection:
@@ -51,10 +52,10 @@ class FairProjection:
         criterion: Criterion = "demographic_parity",
         bounds: tuple[float, float] = (0.0, 1.0),
     ) -> None:
-        if criterion not in get_args(Criterion):
-            raise ValueError(f"criterion={criterion!r}: expected one of {', '.join(map(repr, get_args(Criterion)))}")
-        if tolerance < 0 or not bounds[0] < bounds[1]:
-            raise ValueError(f"expected tolerance >= 0 and increasing bounds, got {tolerance} and {bounds}")
+        check_choice("criterion", criterion, Criterion)
+        check_number("tolerance", tolerance, least=0.0)
+        if not bounds[0] < bounds[1]:
+            raise ValueError(f"bounds: expected increasing bounds, got {bounds}")
         known = check(criterion, torch.zeros(groups.shape, device=groups.device), groups, labels)
         names = groups.unique().tolist()
         if len(names) < 2:
@@ -62,16 +63,13 @@ class FairProjection:
         y = cp.Variable(len(groups), name="scores", bounds=list(bounds))
         constraints: list[cp.Constraint] = []
         for condition in CONDITIONS[criterion]:
-            among = torch.ones_like(groups, dtype=torch.bool) if condition is None else known == condition
-            members = [((groups == name) & among).cpu().numpy() for name in names]
+            members = [((groups == name) & among(known, condition)).cpu().numpy() for name in names]
             empty = [name for name, member in zip(names, members, strict=True) if not member.any()]
             if empty:
                 raise ValueError(missing(empty, condition))
-            means = np.stack([member / member.sum() for member in members])
-            for k in range(len(names)):
-                for other in means[k + 1 :]:
-                    difference = (means[k] - other) @ y
-                    constraints += [difference == 0] if tolerance == 0 else [cp.abs(difference) <= tolerance]
+            for one, other in itertools.combinations([member / member.sum() for member in members], 2):
+                difference = (one - other) @ y
+                constraints += [difference == 0] if tolerance == 0 else [cp.abs(difference) <= tolerance]
         self.feasible_set = FeasibleSet(constraints, y)
 
     def __call__(self, scores: Tensor) -> Tensor:

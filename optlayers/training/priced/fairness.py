@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+from optlayers.declaration.declaration import check_choice
+from optlayers.training.schedules.arguments import check_count, check_number
 
 Criterion = Literal["demographic_parity", "equal_opportunity", "equalised_odds"]
 Surrogate = Literal["sigmoid", "hinge"]
@@ -57,18 +60,13 @@ class FairnessConstraint:
 
     def __post_init__(self) -> None:
         """Check the options."""
-        for name, value, known in (
-            ("criterion", self.criterion, Criterion),
-            ("surrogate", self.surrogate, Surrogate),
-            ("empty", self.empty, Empty),
-        ):
-            if value not in get_args(known):
-                raise ValueError(f"{name}={value!r}: expected one of {', '.join(map(repr, get_args(known)))}")
-        if self.groups < 2 or self.tolerance < 0 or not self.temperature > 0:
-            raise ValueError(
-                "expected groups >= 2, tolerance >= 0 and temperature > 0, "
-                f"got {self.groups}, {self.tolerance} and {self.temperature}"
-            )
+        check_choice("criterion", self.criterion, Criterion)
+        check_choice("surrogate", self.surrogate, Surrogate)
+        check_choice("empty", self.empty, Empty)
+        check_count("groups", self.groups, least=2)
+        check_number("tolerance", self.tolerance, least=0.0)
+        check_number("threshold", self.threshold)
+        check_number("temperature", self.temperature, above=0.0)
 
     @property
     def size(self) -> int:
@@ -128,10 +126,7 @@ class FairnessConstraint:
                 f"expected groups from 0 to {self.groups - 1}, got {int(groups.min())} to {int(groups.max())}"
             )
         member = groups == torch.arange(self.groups, device=groups.device).unsqueeze(-1)
-        return [
-            (member if condition is None else member & (labels == condition)).to(scores.dtype)
-            for condition in CONDITIONS[self.criterion]
-        ]
+        return [(member & among(labels, condition)).to(scores.dtype) for condition in CONDITIONS[self.criterion]]
 
     def _sides(self, over: Tensor, under: Tensor, groups: Tensor, labels: Tensor | None) -> Tensor:
         """Return the left-hand sides, with decisions rounded up where they count as too many, down as too few."""
@@ -148,6 +143,11 @@ class FairnessConstraint:
             both = torch.stack([high - all_low, all_high - low]) - self.tolerance
             sides.append(torch.where(present, both, torch.zeros_like(both)).flatten())
         return torch.cat(sides)
+
+
+def among(labels: Tensor, condition: int | None) -> Tensor:
+    """Return which samples have the label of a condition."""
+    return torch.ones_like(labels, dtype=torch.bool) if condition is None else labels == condition
 
 
 def missing(groups: list[int], condition: int | None) -> str:

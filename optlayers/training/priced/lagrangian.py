@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal, cast
 
 import torch
@@ -11,26 +10,19 @@ from torch import Tensor, nn
 
 from optlayers.declaration.declaration import check_choice
 from optlayers.training.priced.controllers import PI
-from optlayers.training.priced.expectation import MovingAverage
 from optlayers.training.priced.kkt import KKT, gradient_size, largest
 from optlayers.training.priced.multipliers import Multiplier
 from optlayers.training.priced.relations import Relation
 from optlayers.training.schedules.arguments import check_count
-from optlayers.training.schedules.clock import Clock, Clocked
+from optlayers.training.schedules.clock import Clock, ClockedModule
 from optlayers.training.schedules.schedules import Schedule
 
 Update = Literal["simultaneous", "alternating"]
+Seen = tuple[Tensor, Tensor | None]
+"""Values of a constraint, and of which samples."""
 
 
-@dataclass(frozen=True, eq=False)
-class Seen:
-    """Values of a constraint, and of which samples."""
-
-    values: Tensor
-    index: Tensor | None
-
-
-class Lagrangian(Clocked, nn.Module):
+class Lagrangian(ClockedModule):
     """``objective + sum of <multiplier, constraint>``, minimised in the parameters, maximised in the multipliers.
 
     ``loss = lagrangian(objective, *inputs)`` is called in place of the objective; after the optimizer's step,
@@ -68,7 +60,6 @@ class Lagrangian(Clocked, nn.Module):
 
     _share = 1.0  # of the controller's step
     multipliers: nn.ModuleList
-    averages: nn.ModuleDict
 
     def __init__(
         self,
@@ -80,8 +71,7 @@ class Lagrangian(Clocked, nn.Module):
         every: int = 1,
         clock: Clock | None = None,
     ) -> None:
-        super().__init__()
-        self.read(clock)
+        super().__init__(clock)
         check_choice("update", update, Update)
         if (lr is None) == (controller is None):
             raise ValueError("pass lr, the step size of the multipliers, or controller, one of the two")
@@ -91,9 +81,6 @@ class Lagrangian(Clocked, nn.Module):
         self.update, self.every, self._last_step = update, check_count("every", every), self.steps
         self._controller = PI(lr) if controller is None and lr is not None else controller
         self.multipliers = nn.ModuleList([Multiplier(c) for c in self.constraints])
-        self.averages = nn.ModuleDict(
-            {str(k): MovingAverage(c.average) for k, c in enumerate(self.constraints) if c.average is not None}
-        )
         self._seen: list[list[Seen]] = [[] for _ in self.constraints]
 
     def forward(self, objective: Tensor, *inputs: Any, index: Tensor | None = None) -> Tensor:
@@ -108,37 +95,25 @@ class Lagrangian(Clocked, nn.Module):
             Which samples these are, for constraints with ``items=n``.
         """
         loss = objective
-        for k, relation in enumerate(self.constraints):
+        for k, (relation, multiplier) in enumerate(self._pairs()):
             with torch.set_grad_enabled(torch.is_grad_enabled() and relation.proxy is None):
                 values = relation.values(inputs)
-            self._multiplier(k).prepare(values, index)
+            y, anchor = multiplier.rows(values, index)
             if self.training and torch.is_grad_enabled():
-                self._seen[k].append(Seen(values.detach(), index if relation.items is not None else None))
-            term = self._term(k, self._surrogate(k, inputs, values), index)
+                self._seen[k].append((values.detach(), None if relation.items is None else index))
+            average = None if relation.average is None else multiplier.average(values.detach())
+            term = self._term(k, relation.surrogate(inputs, values, average), y, anchor)
             loss = loss + (term.sum() if relation.items is None else term.sum() / len(values))
         return loss
 
     def _multiplier(self, k: int) -> Multiplier:
         return cast(Multiplier, self.multipliers[k])
 
-    def _average(self, k: int) -> MovingAverage:
-        return cast(MovingAverage, self.averages[str(k)])
-
     def _pairs(self) -> list[tuple[Relation, Multiplier]]:
         return [(relation, self._multiplier(k)) for k, relation in enumerate(self.constraints)]
 
-    def _surrogate(self, k: int, inputs: tuple[Any, ...], values: Tensor) -> Tensor:
-        """Return values with the gradient that the parameters shall take: averaged values, those of the proxy."""
-        relation = self.constraints[k]
-        if relation.proxy is None and relation.average is None:
-            return values
-        slope = relation.differentiable(inputs, values)
-        exact = values.detach() if relation.average is None else self._average(k).peek(values.detach())
-        return exact + (slope - slope.detach())
-
-    def _term(self, k: int, values: Tensor, index: Tensor | None) -> Tensor:
+    def _term(self, k: int, values: Tensor, multiplier: Tensor, anchor: Tensor) -> Tensor:
         """Return ``y c - support(y)`` in terms whose sum is the constraint's part of the Lagrangian."""
-        multiplier, anchor = self._multiplier(k).rows(index)
         return multiplier * (values - anchor)
 
     def _control(self, k: int) -> PI:
@@ -160,13 +135,13 @@ class Lagrangian(Clocked, nn.Module):
                 multiplier.scale(0.0 if isinstance(relation.moved, str) else relation.moved)
         self._last_step = self.steps
         if self.steps % self.every == 0:
-            for k, seen in enumerate(self._latest(inputs, index)):
-                self._move(k, seen)
+            for k, (values, samples) in enumerate(self._latest(inputs, index)):
+                self._move(k, values, samples)
 
     def _latest(self, inputs: tuple[Any, ...], index: Tensor | None) -> list[Seen]:
         """Return the values that move the multipliers, one item for each constraint."""
         if self.update == "alternating":
-            latest = [Seen(c.values(inputs), index if c.items is not None else None) for c in self.constraints]
+            latest = [(c.values(inputs), None if c.items is None else index) for c in self.constraints]
         elif inputs:
             raise ValueError('step takes inputs with update="alternating"; this one takes those of the calls')
         elif not all(self._seen):
@@ -178,10 +153,9 @@ class Lagrangian(Clocked, nn.Module):
         self._seen = [[] for _ in self.constraints]
         return latest
 
-    def _move(self, k: int, seen: Seen) -> None:
+    def _move(self, k: int, values: Tensor, index: Tensor | None) -> None:
         """Take one step of the multipliers of a constraint."""
-        values = self._average(k).update(seen.values) if str(k) in self.averages else seen.values
-        self._multiplier(k).update(values, seen.index, self.constraints[k], self._control(k), self.steps, self._share)
+        self._multiplier(k).update(values, index, self._control(k), self.steps, self._share)
 
     @torch.no_grad()
     def duals(self, *inputs: Any, index: Tensor | None = None) -> list[Any]:
@@ -192,8 +166,7 @@ class Lagrangian(Clocked, nn.Module):
         result = []
         for relation, multiplier in self._pairs():
             values = relation.values(inputs)
-            multiplier.prepare(values, index)
-            result.append(relation.duals(values, multiplier.rows(index)[0], self.steps))
+            result.append(relation.duals(values, multiplier.rows(values, index)[0], self.steps))
         return result
 
     def kkt(
@@ -212,8 +185,7 @@ class Lagrangian(Clocked, nn.Module):
         loss, rows = objective, []
         for relation, multiplier in self._pairs():
             values = relation.values(inputs)
-            multiplier.prepare(values, index)
-            y = multiplier.rows(index)[0]
+            y, _ = multiplier.rows(values, index)
             term = (y * relation.differentiable(inputs, values)).sum()
             loss = loss + (term if relation.items is None else term / len(values))
             rows.append((relation, values.detach(), y))
@@ -231,10 +203,10 @@ class Lagrangian(Clocked, nn.Module):
         return [d.max() if d.numel() else d.new_zeros(()) for d in distances]
 
     def get_extra_state(self) -> dict[str, Any]:
-        return {"clock": self.clock.state_dict(), "last_step": self._last_step}
+        return super().get_extra_state() | {"last_step": self._last_step}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.clock.load_state_dict(state["clock"])
+        super().set_extra_state(state)
         self._last_step = state["last_step"]
 
 
@@ -242,8 +214,6 @@ def _together(seen: list[Seen]) -> Seen:
     """Return the mean over several calls, or all samples of them."""
     if len(seen) == 1:
         return seen[0]
-    values = [one.values for one in seen]
-    indices = [one.index for one in seen if one.index is not None]
-    if indices:
-        return Seen(torch.cat(values), torch.cat(indices))
-    return Seen(torch.stack(values).mean(0), None)
+    values = [values for values, _ in seen]
+    indices = [index for _, index in seen if index is not None]
+    return (torch.cat(values), torch.cat(indices)) if indices else (torch.stack(values).mean(0), None)

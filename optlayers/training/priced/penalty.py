@@ -5,15 +5,15 @@ from __future__ import annotations
 from typing import Any, Literal
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from optlayers.declaration.declaration import check_choice
 from optlayers.training.priced.adaptive import Adaptive, Weight
-from optlayers.training.priced.barrier import Outside, cone_barrier, log_barrier
+from optlayers.training.priced.as_numbers import slacks
+from optlayers.training.priced.barrier import Outside, log_barrier
 from optlayers.training.priced.in_set import InSet, first_input
 from optlayers.training.priced.relations import Equality, Function, Inequality, Relation
-from optlayers.training.priced.slacks import slacks
-from optlayers.training.schedules.clock import Clock, Clocked
+from optlayers.training.schedules.clock import Clock, ClockedModule
 from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet
 from optlayers.training.schedules.schedules import Schedule
 
@@ -21,7 +21,7 @@ Kind = Literal["quadratic", "exact", "log_barrier"]
 Measure = Literal["distance", "residual"]
 
 
-class Penalty(Clocked, nn.Module):
+class Penalty(ClockedModule):
     """A scalar to add to the loss: ``loss + penalty(*inputs)``; after the optimizer's step, ``penalty.step()``.
 
     Parameters
@@ -73,8 +73,7 @@ class Penalty(Clocked, nn.Module):
         outside: Outside = "raise",
         clock: Clock | None = None,
     ) -> None:
-        super().__init__()
-        self.read(clock)
+        super().__init__(clock)
         check_choice("kind", kind, Kind)
         check_choice("measure", measure, Measure)
         check_choice("reduction", reduction, Literal["sum", "mean"])
@@ -106,18 +105,11 @@ class Penalty(Clocked, nn.Module):
         """Return the penalty, a scalar."""
         total: Tensor | None = None
         for relation in self.constraints:
-            values = self._values(relation, inputs)
+            values = relation.surrogate(inputs, relation.values(inputs))
             term = self._barrier(relation, values) if self.kind == "log_barrier" else self._distance(relation, values)
             total = term if total is None else total + term
         assert total is not None
         return total
-
-    def _values(self, relation: Relation, inputs: tuple[Any, ...]) -> Tensor:
-        values = relation.values(inputs)
-        if relation.proxy is None:
-            return values
-        slope = relation.differentiable(inputs, values)
-        return values.detach() + (slope - slope.detach())
 
     def _distance(self, relation: Relation, values: Tensor) -> Tensor:
         if isinstance(relation, InSet) and self.measure == "residual":
@@ -134,7 +126,9 @@ class Penalty(Clocked, nn.Module):
         count = values.numel()
         if isinstance(relation, InSet):
             rows = slacks(relation.scheduled_set.at(self.steps), values)
-            term = cone_barrier(rows, self.weight, self.outside) + rows.zero.square().sum() / (2 * self.weight)
+            inside = torch.cat([rows.nonnegative, *rows.cones], -1)
+            term = log_barrier(inside, self.weight, self.outside).sum()
+            term = term + rows.zero.square().sum() / (2 * self.weight)
             count = relation.norms(values.detach()).numel()
         elif isinstance(relation, Inequality):
             term = log_barrier(relation.slacks(values, self.steps), self.weight, self.outside).sum()
@@ -181,8 +175,8 @@ class Penalty(Clocked, nn.Module):
             self._violation = None
 
     def get_extra_state(self) -> dict[str, Any]:
-        return {"clock": self.clock.state_dict(), "weight": self._weight.state}
+        return super().get_extra_state() | {"weight": self._weight.state}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        self.clock.load_state_dict(state["clock"])
+        super().set_extra_state(state)
         self._weight.state = tuple(state["weight"])

@@ -87,6 +87,13 @@ class Relation(ABC):
             )
         return stand_in
 
+    def surrogate(self, inputs: tuple[Any, ...], values: Tensor, exact: Tensor | None = None) -> Tensor:
+        """Return the values, or `exact` ones in their place, with the gradient of the values or of the proxy."""
+        if self.proxy is None and exact is None:
+            return values
+        slope = self.differentiable(inputs, values)
+        return (values if exact is None else exact).detach() + (slope - slope.detach())
+
     def _checked(self, values: object, what: str) -> Tensor:
         if not isinstance(values, Tensor) or not values.is_floating_point():
             arrived = values.dtype if isinstance(values, Tensor) else type(values).__name__

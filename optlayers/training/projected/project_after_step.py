@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from types import TracebackType
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from torch import Tensor
 from torch.optim import Optimizer
 
 from optlayers.training.projected.members import members_of
-from optlayers.training.projected.projector import Callback, Metric, Projector
+from optlayers.training.projected.projector import Metric, Projector, Source
 from optlayers.training.schedules.clock import Clock, was_skipped
 from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet
 
@@ -68,18 +67,14 @@ def project_after_step(
         clock counts the steps of another one.
     """
     members = members_of(constraints, "project_after_step")
-    clock = Clock() if clock is None else clock
     named = {f"parameter {k} of project_after_step": member for k, member in enumerate(members.items())}
-    projector = Projector(named, clock, every=every, metric=metric, clear_momentum=clear_momentum)
-    projector.check([optimizer])
-    clock.attach(optimizer)
-    handle = ProjectedParameters(optimizer, projector)
-    if project_now:
-        handle.project()
-    return handle
+    clock = Clock() if clock is None else clock
+    return ProjectedParameters(
+        optimizer, named, clock, project_now, every=every, metric=metric, clear_momentum=clear_momentum
+    )
 
 
-class ProjectedParameters:
+class ProjectedParameters(Projector):
     """Parameters that are projected after the steps of an optimizer; made by `project_after_step`.
 
     Attributes
@@ -88,26 +83,29 @@ class ProjectedParameters:
         Which counts the optimizer's steps.
     """
 
-    def __init__(self, optimizer: Optimizer, projector: Projector) -> None:
-        self.clock = projector.clock
-        self._optimizer, self._projector = optimizer, projector
+    def __init__(
+        self,
+        optimizer: Optimizer,
+        members: Mapping[str, tuple[Source, ScheduledSet]],
+        clock: Clock,
+        project_now: bool,
+        **options: Any,
+    ) -> None:
+        super().__init__(members, clock, **options)
+        self.check([optimizer])
+        clock.attach(optimizer)
+        self._optimizer = optimizer
         self._hook = optimizer.register_step_post_hook(self._after_step)
+        if project_now:
+            self.project()
 
     def remove(self) -> None:
         """Stop projecting; the weights stay as they are."""
         self._hook.remove()
 
-    def on_project(self, callback: Callback, is_wanted: Callable[[], bool] | None = None) -> Callable[[], None]:
-        """Call ``callback(parameter, before, after, feasible_set, step)`` at each projection of each parameter.
-
-        `before` is a copy, `after` the parameter's own memory. Returns a function that ends it; without callbacks,
-        and where `is_wanted` says no, no copies are made.
-        """
-        return self._projector.on_project(callback, is_wanted)
-
-    def project(self) -> None:
+    def project(self, optimizers: Sequence[Optimizer] = ()) -> None:
         """Project all parameters now."""
-        self._projector.project([self._optimizer])
+        super().project([self._optimizer])
 
     def state_dict(self) -> dict[str, Any]:
         """Return what goes on when training is resumed: the clock."""
@@ -120,11 +118,9 @@ class ProjectedParameters:
     def __enter__(self) -> ProjectedParameters:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.remove()
 
     def _after_step(self, optimizer: Optimizer, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if not was_skipped(optimizer):
-            self._projector.after_step([optimizer])
+            self.after_step()

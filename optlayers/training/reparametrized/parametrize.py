@@ -114,10 +114,6 @@ class SetParametrization(Clocked, nn.Module):
             self._last = (self.steps, self.scheduled_set.at(self.steps))
         return self._last[1]
 
-    def step(self) -> None:
-        """Count a step of the optimizer, unless the clock was given."""
-        self._tick()
-
     def extra_repr(self) -> str:
         return repr(self.feasible_set)
 

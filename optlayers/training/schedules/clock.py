@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from torch import nn
 from torch.optim import Optimizer
 
 
@@ -101,7 +102,7 @@ class Clock:
 
 
 class Clocked:
-    """What reads a clock: one that was given, or one of its own, which its `step` advances.
+    """What reads a clock: one that was given, or one made for it alone, which its `step` advances.
 
     Attributes
     ----------
@@ -122,10 +123,27 @@ class Clocked:
         """How many steps the optimizer has made."""
         return self.clock.steps
 
+    def step(self) -> Any:
+        """Count a step of the optimizer, unless the clock was given."""
+        self._tick()
+
     def _tick(self) -> None:
-        """Advance the clock, if it is one's own."""
         if self._owns_clock:
             self.clock.step()
+
+
+class ClockedModule(Clocked, nn.Module):
+    """A module that reads a clock, which is in the state dict."""
+
+    def __init__(self, clock: Clock | None) -> None:
+        super().__init__()
+        self.read(clock)
+
+    def get_extra_state(self) -> dict[str, Any]:
+        return {"clock": self.clock.state_dict()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        self.clock.load_state_dict(state["clock"])
 
 
 def was_skipped(optimizer: Optimizer) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 from optlayers.training.schedules.arguments import check_count, check_number
@@ -17,13 +17,14 @@ def value_at(value: Any, step: int) -> Any:
 
 
 @dataclass(frozen=True)
-class Geometric:
-    """See `geometric`."""
+class geometric:  # noqa: N801 (called as a function)
+    """The schedule ``start * factor^(step // every)``, which stops at the limit."""
 
     start: float
     factor: float
-    every: int
-    limit: float | None
+    _: KW_ONLY
+    every: int = 1
+    limit: float | None = None
 
     def __post_init__(self) -> None:
         check_number("start", self.start, above=0.0)
@@ -39,14 +40,9 @@ class Geometric:
         return min(value, self.limit) if self.factor >= 1 else max(value, self.limit)
 
 
-def geometric(start: float, factor: float, *, every: int = 1, limit: float | None = None) -> Schedule:
-    """Return the schedule ``start * factor^(step // every)``, which stops at the limit."""
-    return Geometric(start, factor, every, limit)
-
-
 @dataclass(frozen=True)
-class Linear:
-    """See `linear`."""
+class linear:  # noqa: N801 (called as a function)
+    """The schedule that goes from `start` to `end` in so many steps, and stays there."""
 
     start: float
     end: float
@@ -59,8 +55,3 @@ class Linear:
 
     def __call__(self, step: int) -> float:
         return self.start + (self.end - self.start) * min(step / self.steps, 1.0)
-
-
-def linear(start: float, end: float, steps: int) -> Schedule:
-    """Return the schedule that goes from `start` to `end` in so many steps, and stays there."""
-    return Linear(start, end, steps)
