@@ -20,6 +20,8 @@ def define(
     events: dict[str, int],
     function: Callable[..., Any],
     results: Callable[..., Sequence[Result]] = _one_number,
+    options: str = "",
+    count: int = 0,
 ) -> Callable[..., Any]:
     """Define ``optlayers::name``, a function without derivatives, and return it.
 
@@ -35,28 +37,31 @@ def define(
     results : callable
         From the sizes of the first argument's last dimensions to the results' shapes without the batch, and dtypes
         (None: that of the first argument). By default, one number for each sample.
+    options : str
+        What follows the tensors in the operator's schema; `function` and `results` get it last.
+    count : int
+        The number of results, where `options` decide on their shapes.
     """
     widths = tuple(events.values())
     arguments = ", ".join(f"Tensor? {key[:-1]}" if key.endswith("?") else f"Tensor {key}" for key in events)
-    qualified = f"optlayers::{name}"
+    qualified, many = f"optlayers::{name}", len(events)
 
-    def fake(*tensors: Tensor | None) -> Any:
-        first = tensors[0]
-        assert first is not None
-        batch = batch_shape(tensors, widths)
-        told = results(*first.shape[first.ndim - widths[0] :])
+    def fake(first: Tensor, *others: Any) -> Any:
+        batch = batch_shape((first, *others[: many - 1]), widths)
+        told = results(*first.shape[first.ndim - widths[0] :], *others[many - 1 :])
         empty = [first.new_empty((*batch, *event), dtype=dtype or first.dtype) for event, dtype in told]
         return empty[0] if count == 1 else tuple(empty)
 
-    def checked(*tensors: Tensor | None) -> Any:
-        return function(*tensors) if batch_shape(tensors, widths).numel() else fake(*tensors)
+    def checked(*given: Any) -> Any:
+        return function(*given) if batch_shape(given[:many], widths).numel() else fake(*given)
 
-    def mapped(info: Any, dims: tuple[int | None, ...], *tensors: Tensor | None) -> Any:
-        return operator(*front(dims, tensors, widths)), 0 if count == 1 else (0,) * count
+    def mapped(info: Any, dims: tuple[int | None, ...], *given: Any) -> Any:
+        tensors = front(dims[:many], given[:many], widths)
+        return operator(*tensors, *given[many:]), 0 if count == 1 else (0,) * count
 
-    count = len(results(*[2] * widths[0]))
+    count = count or len(results(*[2] * widths[0]))
     returned = "Tensor" if count == 1 else f"({', '.join(['Tensor'] * count)})"
-    library.define(qualified, f"({arguments}) -> {returned}")
+    library.define(qualified, f"({arguments}{options and f', {options}'}) -> {returned}")
     library.impl(qualified, "default", checked)
     library.register_fake(qualified, fake)
     library.register_vmap(qualified, mapped)

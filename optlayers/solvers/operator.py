@@ -10,8 +10,9 @@ from dataclasses import fields
 from typing import Any
 
 import torch
-from torch import Tensor, library
+from torch import Tensor
 
+from optlayers.autograd.batched_operator import Result, as_samples, batch_shape, define
 from optlayers.autograd.primal import primal
 from optlayers.solvers.formulation import Formulation
 from optlayers.solvers.geometry import Geometry, Reduction
@@ -19,8 +20,6 @@ from optlayers.solvers.nearest import Nearest, nearest
 from optlayers.solvers.splitting import SplittingMap
 from optlayers.solvers.structure import Structure
 
-_NAME = "optlayers::nearest_point"
-_OUTPUTS = ("x", "y", "violation", "error", "status", "steps", "shift")
 _SPLITTING, _REDUCTION = len(fields(SplittingMap)), len(fields(Reduction))
 
 
@@ -47,9 +46,8 @@ def nearest_point(
     start, relax, precision
         As for `nearest`.
     """
-    tensors = (primal(v), primal(matrix), primal(lower), primal(upper), None if start is None else primal(start))
-    outputs = torch.ops.optlayers.nearest_point(structure, list(constants), *tensors, relax, precision)
-    return Nearest(*outputs)
+    tensors = (None if t is None else primal(t) for t in (v, matrix, lower, upper, start))
+    return Nearest(*_operator(*tensors, structure, list(constants), relax, precision))
 
 
 def pack_constants(geometry: Geometry, splitting: SplittingMap | None) -> list[Tensor]:
@@ -72,59 +70,41 @@ def unpack_constants(constants: Sequence[Tensor]) -> tuple[Geometry | None, Spli
     return Geometry(norms, rows, reduction), splitting
 
 
-def _nearest_point(structure: str, constants: list[Tensor], v: Tensor, *others: Any) -> tuple[Tensor, ...]:
-    matrix, lower, upper, start, relax, precision = others
-    shape = Structure.decode(structure)
+def _nearest_point(
+    v: Tensor,
+    matrix: Tensor,
+    lower: Tensor,
+    upper: Tensor,
+    start: Tensor | None,
+    structure: str,
+    constants: list[Tensor],
+    relax: bool,
+    precision: float,
+) -> tuple[Tensor, ...]:
+    batch, shape = batch_shape((v, matrix, lower, upper, start), tuple(_EVENTS.values())), Structure.decode(structure)
+    matrix = as_samples(matrix, batch, 2)  # repeated only where it is mapped
     geometry, splitting = unpack_constants(constants)
     if geometry is None and matrix.shape[0] == 1:  # one matrix for all samples, though not a constant
         geometry = Geometry.of(matrix[0], shape)
         splitting = SplittingMap.of(geometry, shape)
-    formulation = Formulation.of(shape, geometry, matrix, lower, upper, v)
+    points, *bounds = (_flat(t, batch) for t in (v, lower, upper))
+    formulation = Formulation.of(shape, geometry, matrix, *bounds, points)
+    start = None if start is None else _flat(start, batch)
     answer = nearest(formulation, splitting, start, relax=relax, precision=precision)
-    return tuple(getattr(answer, name) for name in _OUTPUTS)
+    parts = (answer.x, answer.y, answer.violation, answer.error, answer.status, answer.steps, answer.shift)
+    return tuple(part.reshape(*batch, *part.shape[1:]) for part in parts)
 
 
-def _fake_nearest_point(structure: str, constants: list[Tensor], v: Tensor, *others: Any) -> tuple[Tensor, ...]:
-    samples, shape = v.shape[0], Structure.decode(structure)
-    y, number, count = v.new_empty(samples, shape.slacks), v.new_empty(samples), v.new_empty(samples, dtype=torch.int64)
-    outputs = v.new_empty(samples, shape.columns), y, number, number, count, count, y
-    return tuple(torch.empty_like(output) for output in outputs)
+def _flat(tensor: Tensor, batch: torch.Size) -> Tensor:
+    return tensor.expand(*batch, tensor.shape[-1]).reshape(-1, tensor.shape[-1])
 
 
-def _map_nearest_point(
-    info: Any, dims: tuple[Any, ...], structure: str, constants: list[Tensor], *others: Any
-) -> tuple[tuple[Tensor, ...], tuple[int, ...]]:
-    """Flatten the mapped dimension into the samples; a matrix that all samples share is repeated only where mapped."""
-    count = info.batch_size
-    v, matrix, lower, upper, start, relax, precision = others
-
-    def flat(tensor: Tensor, dim: int | None, samples: int | None = None) -> Tensor:
-        tensor = tensor.expand(count, *tensor.shape) if dim is None else tensor.movedim(dim, 0)
-        tensor = tensor if samples is None else tensor.expand(count, samples, *tensor.shape[2:])
-        return tensor.reshape(tensor.shape[0] * tensor.shape[1], *tensor.shape[2:])
-
-    points = flat(v, dims[2])
-    if dims[3] is not None or matrix.shape[0] > 1:
-        matrix = flat(matrix, dims[3], points.shape[0] // count)
-    outputs = torch.ops.optlayers.nearest_point(
-        structure,
-        constants,
-        points,
-        matrix,
-        flat(lower, dims[4]),
-        flat(upper, dims[5]),
-        None if start is None else flat(start, dims[6]),
-        relax,
-        precision,
-    )
-    return tuple(t.reshape(count, t.shape[0] // count, *t.shape[1:]) for t in outputs), (0,) * len(outputs)
+def _results(size: int, structure: str, *options: Any) -> list[Result]:
+    shape = Structure.decode(structure)
+    points, duals, number, count = ((shape.columns,), None), ((shape.slacks,), None), ((), None), ((), torch.int64)
+    return [points, duals, number, number, count, count, duals]
 
 
-library.define(
-    _NAME,
-    "(str structure, Tensor[] constants, Tensor v, Tensor matrix, Tensor lower, Tensor upper, Tensor? start, "
-    "bool relax, float precision) -> (Tensor, Tensor, Tensor, Tensor, Tensor, Tensor, Tensor)",
-)
-library.impl(_NAME, "default", _nearest_point)
-library.register_fake(_NAME, _fake_nearest_point)
-library.register_vmap(_NAME, _map_nearest_point)
+_EVENTS = {"v": 1, "matrix": 2, "lower": 1, "upper": 1, "start?": 1}
+_OPTIONS = "str structure, Tensor[] constants, bool relax, float precision"
+_operator = define("nearest_point", _EVENTS, _nearest_point, _results, _OPTIONS, 7)
