@@ -1,7 +1,5 @@
 """A set whose parameter values are given: projection, residual, and whatever else is done piece by piece."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Callable, Sequence
@@ -137,7 +135,7 @@ class BoundSet:
 
         return self.outside_autocast(run, y)
 
-    def outside_autocast(self, function: Callable[[Tensor, BoundSet], Tensor], v: Tensor) -> Tensor:
+    def outside_autocast(self, function: "Callable[[Tensor, BoundSet], Tensor]", v: Tensor) -> Tensor:
         """Return ``function(v, self)``, with its derivatives, outside autocast; both may become more precise for it."""
 
         def run(v: Tensor, *tensors: Tensor) -> Tensor:

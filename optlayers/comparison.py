@@ -1,7 +1,5 @@
 """All methods that apply, side by side on the user's own data."""
 
-from __future__ import annotations
-
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -143,10 +141,10 @@ class _Run:
         timer = Timer(statement, globals={"run": self}, num_threads=torch.get_num_threads())
         return timer.blocked_autorange(min_run_time=seconds).median
 
-    def value_difference(self, other: _Run | None) -> float:
+    def value_difference(self, other: "_Run | None") -> float:
         return _difference(self.values, None if other is None else other.values)
 
-    def gradient_difference(self, other: _Run | None) -> float:
+    def gradient_difference(self, other: "_Run | None") -> float:
         return _difference(self.gradients, None if other is None else other.gradients)
 
 

@@ -1,7 +1,5 @@
 """The errors of the library; each message says what arrived, what was expected and what to do."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 

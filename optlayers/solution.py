@@ -1,7 +1,5 @@
 """The answer of a projection with what is known about it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property

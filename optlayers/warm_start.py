@@ -1,7 +1,5 @@
 """Solutions kept for the items of a dataset, to start from in the next epoch."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """Custom operators on batches: their loops may look at values inside `torch.compile`, `torch.export` and `vmap`."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Sequence
 from typing import Any
 

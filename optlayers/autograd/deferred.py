@@ -1,7 +1,5 @@
 """Values whose derivatives are computed when they are asked for, to the order that is asked for."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -1,7 +1,5 @@
 """A mark for results whose second derivatives are not known: asking for them raises, instead of giving wrong ones."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

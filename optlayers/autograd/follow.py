@@ -1,7 +1,5 @@
 """An answer as a function whose derivative is a given symmetric linear map."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -4,8 +4,6 @@ Autocast acts where an operation runs, and those of a backward pass run where `b
 the function alone, matrix products of its derivatives would still be rounded to half types.
 """
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """Values without derivatives."""
 
-from __future__ import annotations
-
 from torch import Tensor
 from torch.autograd import forward_ad
 

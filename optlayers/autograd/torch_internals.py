@@ -1,7 +1,5 @@
 """The private parts of torch that are in use, each with what serves where a version of torch does not have it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any

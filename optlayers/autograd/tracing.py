@@ -1,7 +1,5 @@
 """What may be asked of tensors: whether their values can be looked at, and whether they carry derivatives."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.autograd import forward_ad

@@ -1,7 +1,5 @@
 """Where the auxiliary variables of a conic form stand."""
 
-from __future__ import annotations
-
 import bisect
 import dataclasses
 import itertools

@@ -6,8 +6,6 @@ ordinary constraints on a plain variable of the same shape, so that the coordina
 user's tensors, in C order, and distances are Euclidean in them.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Rules about single cones: membership, and cones that are linear rows in disguise."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

@@ -1,7 +1,5 @@
 """The conic form: what constraints are, once CVXPY's atoms are cones."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from optlayers.compiler.affine_rows import AffineRows

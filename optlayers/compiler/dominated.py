@@ -1,7 +1,5 @@
 """Dropping epigraph rows that another one implies: ``t >= x, t >= -x`` with ``x >= 0`` needs the first only."""
 
-from __future__ import annotations
-
 import dataclasses
 import itertools
 

@@ -10,8 +10,6 @@ auxiliary one (or when it says that two are in proportion), so that all of a rou
 product. When nothing else is left, systems of equalities that determine all their auxiliary variables are solved.
 """
 
-from __future__ import annotations
-
 import numpy as np
 import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components

@@ -4,8 +4,6 @@ CVXPY gives each atom an auxiliary variable above its value. Where several atoms
 they are put together here; the set on the user's variables stays exactly as it is.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

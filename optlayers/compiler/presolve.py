@@ -5,8 +5,6 @@ variables are eliminated again where that is exact and makes no row longer than 
 rows in disguise become rows, and rows that say nothing are dropped.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

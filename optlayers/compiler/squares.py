@@ -4,8 +4,6 @@ CVXPY writes ``||x||^2 <= t`` as the cone ``||(1 - t, 2 x)|| <= 1 + t``. What `t
 size, and ``1 + c`` and ``1 - c`` lose one of their parts: `balance` writes ``||(c - t, 2 sqrt(c) x)|| <= c + t``.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Collection
 from dataclasses import dataclass

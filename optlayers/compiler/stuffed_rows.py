@@ -1,7 +1,5 @@
 """CVXPY's stuffed rows, sorted into the conic form."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

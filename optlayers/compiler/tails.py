@@ -4,8 +4,6 @@ With ``||(w, b t)|| <= head`` and nothing else but ``t >= |e|``, the best `t` is
 head``; with nothing else but ``t >= c``, for a number ``c >= 0``, it is `c`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

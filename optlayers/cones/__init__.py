@@ -5,8 +5,6 @@ single or double precision, and are finite for all finite points. The exponent `
 1, and broadcasts to ``(*batch,)``; it is of no effect for other kinds.
 """
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from optlayers.cones import exponential, power, second_order, semidefinite

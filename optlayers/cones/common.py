@@ -1,7 +1,5 @@
 """What the cones share: values without derivatives, derivatives attached to them, scaling, outer products."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

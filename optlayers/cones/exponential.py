@@ -6,8 +6,6 @@ functions of the slope `rho`, and the third is increasing in it (Friberg, "Proje
 univariate root-finding problem", 2021).
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

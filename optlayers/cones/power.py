@@ -6,8 +6,6 @@ A point ``(x0, y0, w)``, ``w > 0``, outside the cone and its polar has the proje
 cone", 2015). Here the unknown is ``log((w - r) / r)``, which is accurate for `r` next to 0 and to `w`.
 """
 
-from __future__ import annotations
-
 import math
 
 import torch

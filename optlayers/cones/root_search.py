@@ -1,7 +1,5 @@
 """The root of an increasing function of one variable, for many samples at once."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import torch

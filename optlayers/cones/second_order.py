@@ -1,7 +1,5 @@
 """The second-order cone ``{(t, x) : ||x|| <= t}`` (Boyd and Vandenberghe, "Convex Optimization", section 8.1.1)."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -5,8 +5,6 @@ projection onto the cone of positive semidefinite matrices", 2006: divided diffe
 eigenvalues.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

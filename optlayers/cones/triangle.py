@@ -3,8 +3,6 @@
 So norms and inner products are kept. Vectors have ``k = n (n + 1) / 2`` entries.
 """
 
-from __future__ import annotations
-
 import math
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What the user declares: constraints, variables and parameters, chosen and checked."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any, get_args
 

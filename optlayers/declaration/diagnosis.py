@@ -1,7 +1,5 @@
 """Checks of what the user declared, before anything is compiled, and the words that say what is wrong."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Points and parameter values of one call: checked, in one dtype, flat."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Mapping, Sequence
 

@@ -1,7 +1,5 @@
 """Parameter values as they arrive: matched with the declared parameters, and checked."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -46,7 +44,7 @@ class Given:
     is_tensor: bool
 
     @classmethod
-    def of(cls, parameter: cp.Parameter, value: Any) -> Given:
+    def of(cls, parameter: cp.Parameter, value: Any) -> "Given":
         """Check that the value is real and of shape ``(*batch, *shape)``; raise ValueError if not."""
         tensor = value
         if isinstance(value, (list, tuple)) and any(isinstance(item, Tensor) for item in _flat(value)):

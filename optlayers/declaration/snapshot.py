@@ -1,7 +1,5 @@
 """Copies of constraints on leaves without values, which nothing the user does later can change."""
 
-from __future__ import annotations
-
 import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -30,7 +28,7 @@ class Snapshot:
         variables: Sequence[cp.Variable],
         parameters: Sequence[cp.Parameter],
         positions: Sequence[int],
-    ) -> Snapshot:
+    ) -> "Snapshot":
         """Copy constraints; raise ValueError for one that CVXPY cannot copy."""
         copies: dict[int, Any] = {
             id(p): cp.Parameter(p.shape, name=p.name(), id=p.id, **copy.deepcopy(p.attributes)) for p in parameters
@@ -50,7 +48,7 @@ class Snapshot:
         """Where the entries of each parameter begin among those of all."""
         return list(accumulate((p.size for p in self.parameters), initial=0))[:-1]
 
-    def only(self, keep: Sequence[int]) -> Snapshot:
+    def only(self, keep: Sequence[int]) -> "Snapshot":
         """Return some of the constraints."""
         return replace(
             self, constraints=[self.constraints[k] for k in keep], positions=[self.positions[k] for k in keep]

@@ -1,7 +1,5 @@
 """Constraints in words, as short as messages need them."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Sequence
 

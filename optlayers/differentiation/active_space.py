@@ -1,7 +1,5 @@
 """The directions along which the active slacks of a polyhedron stay where they are."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

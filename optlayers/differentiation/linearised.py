@@ -1,7 +1,5 @@
 """The KKT equations of a set with cones or auxiliary entries, linearised at a solution."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

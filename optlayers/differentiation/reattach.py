@@ -1,7 +1,5 @@
 """The implicit function theorem as one Newton step at the solution, which moves nothing and carries all derivatives."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

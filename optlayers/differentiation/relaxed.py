@@ -1,7 +1,5 @@
 """The least-infeasible points of empty sets as functions of the data."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

@@ -1,7 +1,5 @@
 """Which of the user's constraints cannot hold together, for samples whose set is empty."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """What is said of samples without answer."""
 
-from __future__ import annotations
-
 import inspect
 import os
 import warnings

@@ -1,7 +1,5 @@
 """Constants of a set: kept in float64 on the CPU, handed out in the caller's dtype on the caller's device."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Torch functions of data, equal where they do the same, so that blocks with equal functions are run as one."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 

@@ -1,7 +1,5 @@
 """The torch side of a set's data: differentiable maps from parameter values to tensors."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -24,7 +22,7 @@ class Values:
     device: torch.device
     precision: float = 0.0
 
-    def detached(self) -> Values:
+    def detached(self) -> "Values":
         """Return the values without derivatives."""
         return replace(self, tensors=tuple(t.detach() for t in self.tensors))
 
@@ -71,7 +69,7 @@ class AffineMap:
 class DerivedMap:
     """A torch function of other maps."""
 
-    def __init__(self, function: Callable[..., Tensor], arguments: list[Map]) -> None:
+    def __init__(self, function: Callable[..., Tensor], arguments: "list[Map]") -> None:
         self.function = function
         self.arguments = arguments
 

@@ -1,7 +1,5 @@
 """Affine maps with few entries that are not zero, as those of the rows of large blocks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from functools import cached_property
 from typing import NamedTuple
@@ -45,16 +43,16 @@ class SparseAffine(Affine):
     def is_zero(self) -> bool:
         return self.is_constant and not self.value.any()
 
-    def scaled(self, factor: np.ndarray | float) -> SparseAffine:
+    def scaled(self, factor: np.ndarray | float) -> "SparseAffine":
         factors = np.broadcast_to(np.asarray(factor, dtype=np.float64), self.shape).ravel()
         return self._of(self.shape, self.index, self.parameter, self.value * factors[self.index])
 
-    def reshaped(self, *shape: int) -> SparseAffine:
+    def reshaped(self, *shape: int) -> "SparseAffine":
         size = int(np.prod(self.shape))
         shape = tuple(size // -int(np.prod(shape)) if length < 0 else length for length in shape)
         return self._of(shape, self.index, self.parameter, self.value)
 
-    def __getitem__(self, index: np.ndarray | slice) -> SparseAffine:
+    def __getitem__(self, index: np.ndarray | slice) -> "SparseAffine":
         """Select entries of a vector, or rows of a matrix."""
         chosen, width = np.arange(self.shape[0])[index], int(np.prod(self.shape[1:]))
         row, column = np.divmod(self.index, width)
@@ -68,7 +66,9 @@ class SparseAffine(Affine):
         """Return the same map, with all its numbers."""
         return Affine(self.constant, self.linear)
 
-    def _of(self, shape: tuple[int, ...], index: np.ndarray, parameter: np.ndarray, value: np.ndarray) -> SparseAffine:
+    def _of(
+        self, shape: tuple[int, ...], index: np.ndarray, parameter: np.ndarray, value: np.ndarray
+    ) -> "SparseAffine":
         return SparseAffine(shape, self.parameters, index, parameter, value)
 
     @cached_property

@@ -1,7 +1,5 @@
 """A compiled set: constraints taken apart into pieces, each projected onto by its own method."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """What constraints ask of the parameters alone, and why a set is empty."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

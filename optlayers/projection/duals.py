@@ -1,7 +1,5 @@
 """Dual variables of the user's constraints, as CVXPY defines them for the objective ``1/2 ||y - v||^2``."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """In words: what a set was recognised as, and how it is projected onto."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Sequence
 

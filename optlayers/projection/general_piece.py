@@ -1,7 +1,5 @@
 """General blocks of one structure: the piece of a set that runs on the general solver."""
 
-from __future__ import annotations
-
 import functools
 import math
 from collections.abc import Sequence

@@ -1,7 +1,5 @@
 """What pieces without closed form have in common: they look for the projection, and say how they fared."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

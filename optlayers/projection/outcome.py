@@ -1,7 +1,5 @@
 """What becomes of points that are projected."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from torch import Tensor

@@ -1,7 +1,5 @@
 """What a piece of a set is, whatever method projects onto it."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 
 import numpy as np

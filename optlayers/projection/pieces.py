@@ -1,7 +1,5 @@
 """Pieces with a closed form: equal blocks, run as one batched call, and where their entries stand in the point."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any

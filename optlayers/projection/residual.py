@@ -1,7 +1,5 @@
 """The residual of the conic constraints: slack minus its projection, row by row, as a torch operation."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

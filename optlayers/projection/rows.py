@@ -1,7 +1,5 @@
 """The data of general blocks: their rows as one matrix, its bounds, and the structure of both."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -25,7 +23,7 @@ class BlockRows:
     upper: Data  # (slacks,)
 
     @staticmethod
-    def of(block: Block) -> BlockRows:
+    def of(block: Block) -> "BlockRows":
         """Collect the rows of a block."""
         size, parameters = block.size + block.auxiliary, block.parameters
         rows, cones = block.rows, sorted(block.cones, key=_alike)

@@ -4,8 +4,6 @@ With ``y = T z`` and orthonormal columns of `T`, distances in `z` are distances 
 `T` times the projection of ``T' v`` onto the same constraints on `z`.
 """
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 
@@ -121,6 +119,6 @@ class Tied:
         """Return the checks of the set before the isometry."""
         return self.inner.checks()
 
-    def relaxed(self) -> Tied:
+    def relaxed(self) -> "Tied":
         """Return the image of the relaxed set."""
         return Tied(self.inner.relaxed(), self.matrix)

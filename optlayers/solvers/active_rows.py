@@ -1,7 +1,5 @@
 """The rows that are active in each sample, packed: as many places as the sample with the most of them needs."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Semismooth Newton for polyhedra: guess which slacks are at a bound, solve with these as equations, look again."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The proximal method of multipliers with semismooth Newton steps: any product of cones and intervals."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

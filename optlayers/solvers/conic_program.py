@@ -1,7 +1,5 @@
 """The projection in the coordinates of the solver, for many samples at once, and its one KKT residual."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -43,7 +41,7 @@ class ConicProgram:
         """The number of slacks in intervals."""
         return self.lower.shape[-1] - cone_slacks(self.cones)
 
-    def select(self, index: Tensor) -> ConicProgram:
+    def select(self, index: Tensor) -> "ConicProgram":
         """Return the program of some samples."""
         if len(index) == self.samples:
             return self

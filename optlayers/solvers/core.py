@@ -4,8 +4,6 @@ It is C++ (folder `csrc`): the dual active-set method for small polyhedra; for a
 method and Newton's method on the active surfaces. What it returns is a guess like any other: the KKT residual decides.
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 from functools import lru_cache
 from importlib import import_module

@@ -1,7 +1,5 @@
 """What can be computed once of a constant matrix: row scaling, equalities eliminated, the map of the splitting."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -57,7 +55,7 @@ class Geometry:
     reduction: Reduction | None  # where that makes the linear algebra cheaper
 
     @staticmethod
-    def of(matrix: Tensor, structure: Structure) -> Geometry:
+    def of(matrix: Tensor, structure: Structure) -> "Geometry":
         """Scale a matrix ``(m, n)``, and eliminate the equalities."""
         norms = row_norms(matrix, structure)
         rows = matrix / norms.unsqueeze(-1)

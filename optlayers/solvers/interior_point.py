@@ -1,7 +1,5 @@
 """A batched primal-dual interior-point method for polyhedra: the safeguard, slow but hard to defeat."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

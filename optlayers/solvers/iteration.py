@@ -1,7 +1,5 @@
 """The one loop of all methods: each sample's best iterate is kept, and finished samples leave the batch."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
 
@@ -54,7 +52,7 @@ class Best:
     steps: int = 0
 
     @staticmethod
-    def of(program: ConicProgram) -> Best:
+    def of(program: ConicProgram) -> "Best":
         """Return the given points, of infinite error."""
         return Best(program.v.clone(), torch.zeros_like(program.lower), torch.full_like(program.scale, torch.inf))
 

@@ -1,7 +1,5 @@
 """The nearest points of a formulated batch, with the status of each."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch

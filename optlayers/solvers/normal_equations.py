@@ -1,7 +1,5 @@
 """The linear system of every Newton step, reduced to the smaller of its primal and dual normal equations."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -3,8 +3,6 @@
 It has no derivative: `optlayers.differentiation` ties its answer to the inputs.
 """
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
@@ -87,8 +85,8 @@ def _nearest_point(
     if geometry is None and matrix.shape[0] == 1:  # one matrix for all samples, though not a constant
         geometry = Geometry.of(matrix[0], shape)
         splitting = SplittingMap.of(geometry, shape)
-    points, *bounds = (_flat(t, batch) for t in (v, lower, upper))
-    formulation = Formulation.of(shape, geometry, matrix, *bounds, points)
+    points, lower, upper = (_flat(t, batch) for t in (v, lower, upper))
+    formulation = Formulation.of(shape, geometry, matrix, lower, upper, points)
     start = None if start is None else _flat(start, batch)
     answer = nearest(formulation, splitting, start, relax=relax, precision=precision)
     parts = (answer.x, answer.y, answer.violation, answer.error, answer.status, answer.steps, answer.shift)

@@ -1,7 +1,5 @@
 """The order of work, for what is left each time: the compiled core, splitting, Newton on the active set, safeguards."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

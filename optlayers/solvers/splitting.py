@@ -1,7 +1,5 @@
 """Douglas-Rachford splitting with one factorisation for the whole batch: one matrix product a step."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
@@ -35,7 +33,7 @@ class SplittingMap:
     source: Tensor  # (n, slacks), ``r diag(weight) K^-1 A'``: from `v` to slacks
 
     @staticmethod
-    def of(geometry: Geometry, structure: Structure, gamma: float = _PENALTY) -> SplittingMap | None:
+    def of(geometry: Geometry, structure: Structure, gamma: float = _PENALTY) -> "SplittingMap | None":
         """Factor ``K`` for a constant matrix; None with cones, without rows, or with too many."""
         if structure.cones or not 0 < structure.slacks <= _MOST_ROWS:
             return None

@@ -1,7 +1,5 @@
 """What may become of a sample."""
 
-from __future__ import annotations
-
 from enum import IntEnum
 
 import torch

@@ -1,7 +1,5 @@
 """The shape of a convex set in rows, without its numbers: what is bounded, which rows are equalities, which cones."""
 
-from __future__ import annotations
-
 import json
 from dataclasses import dataclass
 from functools import lru_cache
@@ -46,7 +44,7 @@ class Structure:
 
     @staticmethod
     @lru_cache(maxsize=1024)
-    def decode(text: str) -> Structure:
+    def decode(text: str) -> "Structure":
         """Return the structure that `encode` wrote."""
         size, auxiliary, bounded, linear, equalities, cones = json.loads(text)
         return Structure(

@@ -1,7 +1,5 @@
 """What became of each sample: solved, shown to be infeasible, or neither."""
 
-from __future__ import annotations
-
 from dataclasses import replace
 
 import torch

@@ -5,8 +5,6 @@
 >>> check_set(Box)  # doctest: +SKIP
 """
 
-from __future__ import annotations
-
 from optlayers.sets.base import ClosedFormSet
 from optlayers.testing.cases import Case, cases
 from optlayers.testing.general_sets import general_cases

@@ -1,7 +1,5 @@
 """Cases to test a set on: its examples, with data as constants and as parameters, and points that tell."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -59,7 +57,7 @@ class Case:
     is_polyhedral: bool = True
     huge: float = 1e9
     data: Literal["any", "constants", "parameters"] = "any"
-    constants: Case | None = None
+    constants: "Case | None" = None
 
     @cached_property
     def feasible_set(self) -> FeasibleSet:
@@ -70,7 +68,7 @@ class Case:
         """Return the set anew, with another policy for failures."""
         return FeasibleSet(self.constraints, self.variable, self.parameters, method=self.method, on_failure=on_failure)
 
-    def on_general_solver(self) -> Case:
+    def on_general_solver(self) -> "Case":
         """Return the same case, for the general solver."""
         return replace(self, name=f"{self.name}-general", method="general")
 

@@ -1,7 +1,5 @@
 """Laws of derivatives."""
 
-from __future__ import annotations
-
 import numpy as np
 import torch
 from torch import Tensor

@@ -9,8 +9,6 @@ Their residual is computed in extended precision, their Jacobian by differences 
 method then wins some seven digits a step, to the last ones.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial

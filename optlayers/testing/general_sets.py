@@ -1,7 +1,5 @@
 """A catalogue of sets without closed form, one function each: what the general solver is tested on."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 

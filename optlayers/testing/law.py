@@ -1,7 +1,5 @@
 """What a law is, the list of them, which cases they are for, and how closely numbers must agree."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Literal
 

@@ -1,7 +1,5 @@
 """The laws that what a set offers besides its projection must obey, one for each oracle, against outside solutions."""
 
-from __future__ import annotations
-
 import itertools
 import warnings
 from collections.abc import Callable

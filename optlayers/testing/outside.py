@@ -1,7 +1,5 @@
 """What CVXPY and Clarabel say of a set, without the package: far points, support functions, least violations."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Sequence
 from typing import Any

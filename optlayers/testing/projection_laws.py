@@ -1,7 +1,5 @@
 """Laws of the value: what makes a map the projection onto a set."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import replace
 

@@ -1,7 +1,5 @@
 """Laws of agreement: with CVXPY, and with the general solver."""
 
-from __future__ import annotations
-
 import cvxpy as cp
 import numpy as np
 import torch

@@ -1,7 +1,5 @@
 """Laws of tensors: batches, strides, types, and torch's transforms."""
 
-from __future__ import annotations
-
 import copy
 import pickle
 
