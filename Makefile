@@ -39,7 +39,7 @@ format: $(STAMP)  ## Fix what can be fixed, then format
 	$(BIN)/ruff format
 
 clean:  ## Remove the environment, the caches and everything built
-	rm -rf $(VENV) $(OLDEST) build dist optlayers/solvers/_core.* examples/output .hypothesis .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(OLDEST) build dist optlayers/_core.* examples/output .hypothesis .pytest_cache .ruff_cache *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help:  ## Show this list

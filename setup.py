@@ -1,6 +1,6 @@
 """The compiled core; everything else about the package is in pyproject.toml.
 
-Where there is no compiler, the installation goes on without it: the solvers in torch then do all of the work.
+Where there is no compiler, the installation goes on without it: forms in torch then do all of the work.
 """
 
 import sys
@@ -14,7 +14,7 @@ flags = (
     else [
         "-std=c++17",
         "-O3",
-        "-fno-math-errno",  # NaN and infinity keep their meaning; sums may be taken in any order
+        "-fno-math-errno",  # NaN and infinity keep their meaning; sums may be taken in any order, but see in_order.h
         "-fno-trapping-math",
         "-fno-signed-zeros",
         "-fassociative-math",
@@ -22,9 +22,10 @@ flags = (
     ]
 )
 core = Extension(
-    "optlayers.solvers._core",
-    sources=sorted(str(path) for path in Path("csrc").glob("*.cpp")),
-    depends=sorted(str(path) for path in Path("csrc").glob("*.h")),
+    "optlayers._core",
+    sources=sorted(str(path) for path in Path("csrc").glob("**/*.cpp")),
+    depends=sorted(str(path) for path in Path("csrc").glob("**/*.h")),
+    include_dirs=["csrc"],
     extra_compile_args=flags,
     extra_link_args=[] if sys.platform == "win32" else ["-pthread"],
     py_limited_api=True,

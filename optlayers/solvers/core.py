@@ -18,7 +18,7 @@ from optlayers.solvers.structure import ConeGroups
 
 _core: Any = None
 with suppress(ImportError):  # built without a compiler
-    _core = import_module("optlayers.solvers._core")
+    _core = import_module("optlayers._core")
 
 _KINDS = {"soc": 0, "exp": 1, "pow": 2, "psd": 3}
 _CONE = np.dtype([("kind", np.int32), ("start", np.int32), ("dimension", np.int32), ("alpha", np.float64)], align=True)

@@ -1,4 +1,4 @@
-"""Row kernels for the CPU, compiled with numba: one module a family, with the signatures of those for GPUs."""
+"""Row kernels for the CPU, compiled: one module a family, with the signatures of those for GPUs."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from importlib.util import find_spec
 
 import torch
 from torch import Tensor
+
+from optlayers.kernels.cpu.call import is_built
 
 SMALLEST = 1 << 13  # entries for which loading (once compiling) kernels pays
 
@@ -19,5 +21,5 @@ def available(tensor: Tensor) -> bool:
 
 @cache
 def is_installed() -> bool:
-    """Whether numba is; the extra `fast` brings it."""
-    return find_spec("numba") is not None
+    """Whether the kernels were built, and numba is installed, which the extra `fast` brings."""
+    return is_built() and find_spec("numba") is not None

@@ -9,6 +9,7 @@ from torch import Tensor
 from optlayers.kernels.cpu import section_rows, simplex_rows
 from optlayers.kernels.cpu.arrays import array, bits, data, is_positive, totals
 from optlayers.kernels.cpu.blocks import is_uniform
+from optlayers.kernels.cpu.call import given, points, run
 from optlayers.kernels.cpu.threads import over_rows
 from optlayers.parametric.range import Range
 
@@ -70,12 +71,12 @@ def pull(
     where the total is tight. All others are zero.
     """
     result = torch.empty(y.shape, dtype=y.dtype)
-    target = array(result)
-    source = array(gradient) if gradient.is_contiguous() else array(result.copy_(gradient))
-    below = data(lower, -np.inf, target)
     if normal is None and upper is None:
-        over_rows(simplex_rows.pull_rows, *y.shape, source, array(y), array(tight), below, target)
+        run("simplex_pull", y, points(gradient, result), y, tight, given(lower, y), result)
     else:
+        target = array(result)
+        source = array(gradient) if gradient.is_contiguous() else array(result.copy_(gradient))
+        below = data(lower, -np.inf, target)
         own = data(normal, 1, target), below, data(upper, np.inf, target)
         over_rows(section_rows.pull_rows, *y.shape, source, array(y), array(tight), *own, target)
     return result
