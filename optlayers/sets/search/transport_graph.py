@@ -80,16 +80,21 @@ def potentials(
     degree_a, degree_b = (
         torch.where(active * count > 0, count, 1.0) for active, count in ((rows, free.sum(-1)), (columns, free.sum(-2)))
     )
+    component = label[..., m:-1]
+    floating = (component != label[..., -1:]) & (columns > 0)
+    same = component.unsqueeze(-1) == component.unsqueeze(-2)
+    same = same & floating.unsqueeze(-1) & floating.unsqueeze(-2)
     inner = free * rows.unsqueeze(-1) * columns.unsqueeze(-2)
+    a, b = solve_bipartite(inner, degree_a, degree_b, ra, rb * columns, same.to(free.dtype))
+    return a * rows, b
+
+
+def solve_bipartite(
+    inner: Tensor, degree_a: Tensor, degree_b: Tensor, ra: Tensor, rb: Tensor, extra: Tensor | float = 0.0
+) -> tuple[Tensor, Tensor]:
+    """Solve ``[D_a F; F' D_b + extra] (a, b) = (ra, rb)`` for diagonals `D` and `F`, the inner part; `a` goes first."""
     scaled = inner / degree_a.unsqueeze(-1)
-    own = label[..., m:-1]
-    floating = (own != label[..., -1:]) & (columns > 0)
-    same = (own.unsqueeze(-1) == own.unsqueeze(-2)) & floating.unsqueeze(-1) & floating.unsqueeze(-2)
-    isolated = columns * free.sum(-2) == 0
-    degree_b = torch.where(isolated, 1.0, degree_b)
-    schur = torch.diag_embed(degree_b) - inner.mT @ scaled + same.to(free.dtype)
-    factor = torch.linalg.cholesky_ex(schur)[0]
+    factor = torch.linalg.cholesky_ex(torch.diag_embed(degree_b) - inner.mT @ scaled + extra)[0]
     right = rb - (scaled.mT @ ra.unsqueeze(-1)).squeeze(-1)
-    b = torch.cholesky_solve(right.unsqueeze(-1), factor).squeeze(-1) * columns
-    a = (ra - (inner @ b.unsqueeze(-1)).squeeze(-1)) / degree_a * rows
-    return a, b
+    b = torch.cholesky_solve(right.unsqueeze(-1), factor).squeeze(-1)
+    return (ra - (inner @ b.unsqueeze(-1)).squeeze(-1)) / degree_a, b

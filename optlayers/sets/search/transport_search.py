@@ -14,7 +14,8 @@ from torch import Tensor
 from optlayers.autograd.batched_operator import Result, as_samples, batch_shape, define
 from optlayers.autograd.primal import primal
 from optlayers.parametric.range import Range
-from optlayers.sets.search.transport_dual import Dual, Totals
+from optlayers.sets.search.section_search import free_mask
+from optlayers.sets.search.transport_dual import Dual
 from optlayers.sets.search.transport_graph import connect
 from optlayers.sets.search.transport_newton import maximise
 
@@ -77,22 +78,32 @@ def _transport_face(
 ) -> tuple[Tensor, ...]:
     tensors = (v, lower, upper, row_lower, row_upper, column_lower, column_upper)
     batch = batch_shape(tensors, tuple(_EVENTS.values()))
-    m, n = v.shape[-2:]
-    v = as_samples(v, batch, 2).expand(batch.numel(), m, n)
-    lower, upper = (None if t is None else as_samples(t, batch, 2) for t in (lower, upper))
-    rows = Totals.of(as_samples(row_lower, batch, 1), as_samples(row_upper, batch, 1))
-    columns = Totals.of(as_samples(column_lower, batch, 1), as_samples(column_upper, batch, 1))
-    dual = Dual(v, lower, upper, *Totals.balanced(rows, columns))
-    a, b = maximise(dual) if n <= m else reversed(maximise(dual.mT))
+    v = as_samples(v, batch, 2).expand(batch.numel(), *v.shape[-2:])
+    lower, upper = (
+        torch.full_like(v[:1], absent) if t is None else as_samples(t, batch, 2)
+        for t, absent in ((lower, -torch.inf), (upper, torch.inf))
+    )
+    lines = [as_samples(t, batch, 1) for t in (row_lower, row_upper, column_lower, column_upper)]
+    rows, columns = (lines[0], lines[1]), (lines[2], lines[3])
+    dual = Dual.of(v, lower, upper, rows, columns)
+    a, b = maximise(dual) if v.shape[-1] <= v.shape[-2] else reversed(maximise(dual.mT))
     x = v - a.unsqueeze(-1) - b.unsqueeze(-2)
-    y = dual.clamp(x)
-    free = dual.free(y) > 0
-    movable = torch.ones_like(free) if lower is None or upper is None else (lower < upper).expand_as(free)
-    missed = torch.maximum(rows.missed(y.sum(-1)), columns.missed(y.sum(-2)))
-    held = rows.hold(y.sum(-1), a), columns.hold(y.sum(-2), b)
-    free, label = connect(free, (x - y).abs(), movable, *(~side for side in held))
-    results = (a, b, free.to(v.dtype), *(side.to(v.dtype) for side in held), label, missed)
+    y = torch.clamp(x, lower, upper)
+    (missed_rows, loose_rows), (missed_columns, loose_columns) = (
+        _compare(y.sum(dim), multiplier, *bounds) for dim, multiplier, bounds in ((-1, a, rows), (-2, b, columns))
+    )
+    free, label = connect(
+        free_mask(y, lower, upper) > 0, (x - y).abs(), (lower < upper).expand_as(y), loose_rows, loose_columns
+    )
+    numbers = (t.to(v.dtype) for t in (free, ~loose_rows, ~loose_columns))
+    results = (a, b, *numbers, label, torch.maximum(missed_rows, missed_columns))
     return tuple(t.reshape(*batch, *t.shape[1:]) for t in results)
+
+
+def _compare(total: Tensor, multiplier: Tensor, low: Tensor, high: Tensor) -> tuple[Tensor, Tensor]:
+    """Return by how much the sums of each sample are outside their bounds, and which of them no bound holds."""
+    missed = (total - total.maximum(low).minimum(high)).abs().amax(-1)
+    return missed, (multiplier == 0) & (low < total) & (total < high)
 
 
 def _results(m: int, n: int) -> list[Result]:
