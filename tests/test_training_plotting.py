@@ -63,6 +63,7 @@ def test_the_surface_encloses_the_set(name: str) -> None:
     found = outline(bound)
     assert found is not None
     assert found.dimension == 3
+    assert found.faces is not None
     assert float(bound.violation(torch.tensor(found.vertices)).max()) <= 1e-6
     assert 0.98 * true <= ConvexHull(found.vertices).volume <= (1 + 1e-5) * true
     edges = np.sort(np.concatenate([found.faces[:, [0, 1]], found.faces[:, [1, 2]], found.faces[:, [2, 0]]]), axis=1)

@@ -45,7 +45,5 @@ class History:
 
     def worst(self, measure: str) -> list[float]:
         """Return the largest value over all names, record by record; records without any are left out."""
-        found = (
-            [value for key, value in measures.items() if key.endswith(f"/{measure}")] for _, measures in self.records
-        )
-        return [max(values) for values in found if values]
+        records = ([m[key] for key in m if key.endswith(f"/{measure}")] for _, m in self.records)
+        return [max(values) for values in records if values]

@@ -60,16 +60,19 @@ def norm(tensors: Sequence[Tensor]) -> Tensor:
 def discarded_measures(gradients: Sequence[Tensor], kept: Sequence[Tensor]) -> Measures:
     """Return the norm of a gradient, of what is discarded of it, and the ratio of the two."""
     whole, lost = norm(gradients), norm([g - k for g, k in zip(gradients, kept, strict=True)])
-    share = torch.where(whole > 0, lost / whole, torch.zeros_like(whole))
-    return {"gradient": whole, "gradient_discarded": lost, "gradient_discarded_share": share}
+    return {"gradient": whole, "gradient_discarded": lost, "gradient_discarded_share": share(lost, whole)}
+
+
+def share(part: Tensor, whole: Tensor) -> Tensor:
+    """Return the ratio, zero where there is nothing to share."""
+    return torch.where(whole > 0, part / whole, 0.0)
 
 
 def to_numbers(measures: dict[str, Tensor | float]) -> dict[str, float]:
     """Return the measures as numbers; waits for each device once."""
-    tensors = {key: value for key, value in measures.items() if isinstance(value, Tensor)}
-    numbers = {key: float(value) for key, value in measures.items() if not isinstance(value, Tensor)}
-    for device in {t.device for t in tensors.values()}:
-        here = [key for key, value in tensors.items() if value.device == device]
-        found = torch.stack([tensors[key].detach().float() for key in here]).tolist()
-        numbers |= dict(zip(here, found, strict=True))
-    return {key: numbers[key] for key in measures}
+    tensors = {key: value.detach().float() for key, value in measures.items() if isinstance(value, Tensor)}
+    numbers = {}
+    for device in {tensor.device for tensor in tensors.values()}:
+        here = {key: tensor for key, tensor in tensors.items() if tensor.device == device}
+        numbers |= dict(zip(here, torch.stack(list(here.values())).tolist(), strict=True))
+    return {key: numbers[key] if key in numbers else float(value) for key, value in measures.items()}

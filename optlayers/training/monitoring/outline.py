@@ -25,13 +25,13 @@ class Outline:
         In order around the outline where `dimension` is 2.
     dimension : int
         That of the affine hull of the set: 0 for a point, 1 for a segment, then 2 or 3.
-    faces : array of int, shape (faces, 3)
-        Triangles of vertices; empty unless `dimension` is 3.
+    faces : array of int, shape (faces, 3), or None
+        Triangles of vertices, where `dimension` is 3.
     """
 
     vertices: Array
     dimension: int
-    faces: NDArray[np.intp]
+    faces: NDArray[np.integer] | None = None
 
 
 def outline(bound: FeasibleSet, rtol: float = 2e-3, limit: int = 4000) -> Outline | None:
@@ -55,26 +55,23 @@ def outline(bound: FeasibleSet, rtol: float = 2e-3, limit: int = 4000) -> Outlin
     far = 1e3 * max(float(size), 1e-9)
     points = project(bound, center + far * directions)
     origin, basis, points = _span(bound, points, far)
-    if basis.shape[1] < 2:
-        place = (points - origin) @ basis
-        ends = [0] if basis.shape[1] == 0 else [int(place.argmin()), int(place.argmax())]
-        return Outline(points[ends], basis.shape[1], np.empty((0, 3), np.intp))
+    dimension = basis.shape[1]
+    if dimension < 2:
+        along = ((points - origin) @ basis).sum(1)
+        return Outline(points[list(dict.fromkeys([along.argmin(), along.argmax()]))], dimension)
     while True:
         flat = (points - origin) @ basis
         hull = ConvexHull(flat)
         normals = np.unique(hull.equations.round(9), axis=0)
-        found = project(bound, origin + far * normals[:, :-1] @ basis.T)
-        gain = (((found - origin) @ basis) * normals[:, :-1]).sum(1) + normals[:, -1]
-        new = found[gain > rtol * np.ptp(flat @ normals[:, :-1].T, axis=0)]
-        points = points[hull.vertices]
-        if not len(new) or len(points) + len(new) > limit:
+        candidates = project(bound, origin + far * normals[:, :-1] @ basis.T)
+        gain = (((candidates - origin) @ basis) * normals[:, :-1]).sum(1) + normals[:, -1]
+        new = candidates[gain > rtol * np.ptp(flat @ normals[:, :-1].T, axis=0)]
+        if not len(new) or len(hull.vertices) + len(new) > limit:
             break
-        points = np.concatenate([points, new])
-    if basis.shape[1] == 2:
-        return Outline(points, 2, np.empty((0, 3), np.intp))
-    place = {old: new for new, old in enumerate(hull.vertices)}
-    faces = [[place[k] for k in simplex] for simplex in hull.simplices if all(k in place for k in simplex)]
-    return Outline(points, 3, np.array(faces))
+        points = np.concatenate([points[hull.vertices], new])
+    if dimension == 2:
+        return Outline(points[hull.vertices], 2)
+    return Outline(points, 3, hull.simplices)
 
 
 def _span(bound: FeasibleSet, points: Array, far: float) -> tuple[Array, Array, Array]:
@@ -96,8 +93,8 @@ def project(bound: FeasibleSet, points: Array) -> Array:
     """Project points ``(k, n)``, in double precision."""
     shape = bound.variables[0].shape
     with torch.no_grad():
-        found = bound.project(torch.from_numpy(np.ascontiguousarray(points)).reshape(-1, *shape))
-    return found.reshape(len(points), -1).numpy()
+        nearest = bound.project(torch.from_numpy(np.ascontiguousarray(points)).reshape(-1, *shape))
+    return nearest.reshape(len(points), -1).numpy()
 
 
 def within(bound: FeasibleSet, lower: Array, upper: Array) -> FeasibleSet:

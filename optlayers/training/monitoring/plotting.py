@@ -55,17 +55,17 @@ def plot_set(
     ImportError
         If matplotlib is not installed.
     """
-    held = as_scheduled_set(constraints)
-    n = int(np.prod(held.shape))
+    scheduled_set = as_scheduled_set(constraints)
+    shape, bound = scheduled_set.shape, scheduled_set.at(step)
+    n = int(np.prod(shape))
     if n not in (2, 3):
-        raise ValueError(f"expected a variable with 2 or 3 entries, got the shape {held.shape}: draw a part of it")
-    dots, line = _array(points, held.shape, "points"), _array(path, held.shape, "path")
-    bound = held.at(step)
-    if torch.broadcast_shapes((1, *held.shape), tuple(bound.project(torch.zeros(1, *held.shape)).shape))[0] != 1:
+        raise ValueError(f"expected a variable with 2 or 3 entries, got the shape {shape}: draw a part of it")
+    dots, line = _array(points, shape, "points"), _array(path, shape, "path")
+    if len(bound.project(torch.zeros(1, *shape))) != 1:
         raise ValueError("the parameters hold a batch of values, which is as many sets: bind those of one sample")
-    found = _find(bound, np.concatenate([dots, line]), window)
+    edge = _outline(bound, np.concatenate([dots, line]), window)
     axes = _axes(ax, n)
-    _draw(axes, found, n)
+    _draw(axes, edge, n)
     if len(dots):
         ends = project(bound, dots)
         for start, end in zip(dots, ends, strict=True):
@@ -83,24 +83,19 @@ def plot_set(
 
 def _array(points: Any, shape: tuple[int, ...], name: str) -> Array:
     """Return points ``(k, n)`` in double precision, none for None."""
-    n = int(np.prod(shape))
-    if points is None:
-        return np.empty((0, n))
-    rows = [points] if isinstance(points, (Tensor, np.ndarray)) else points
-    parts = [row.detach().cpu().double().numpy() if isinstance(row, Tensor) else np.asarray(row, float) for row in rows]
-    array = (
-        parts[0] if isinstance(points, (Tensor, np.ndarray)) else np.stack(parts) if parts else np.empty((0, *shape))
-    )
+    points = [] if points is None else points
+    rows = [np.asarray(row.detach().cpu() if isinstance(row, Tensor) else row, float) for row in points]
+    array = np.stack(rows) if rows else np.empty((0, *shape))
     if array.shape == shape:
         array = array[None]
     if array.shape[1:] != shape:
         raise ValueError(f"{name}: expected the shape (k, {', '.join(map(str, shape))}), got {array.shape}")
     if not np.isfinite(array).all():
         raise ValueError(f"{name}: expected finite numbers, got NaN or infinity")
-    return array.reshape(-1, n)
+    return array.reshape(len(array), int(np.prod(shape)))
 
 
-def _find(bound: FeasibleSet, near: Array, window: tuple[Sequence[float], Sequence[float]] | None) -> Outline:
+def _outline(bound: FeasibleSet, near: Array, window: tuple[Sequence[float], Sequence[float]] | None) -> Outline:
     """Return the outline of the set, in a window if one is given or needed."""
     n = bound.variables[0].size
     if window is not None:
@@ -108,16 +103,16 @@ def _find(bound: FeasibleSet, near: Array, window: tuple[Sequence[float], Sequen
         if not (lower < upper).all():
             raise ValueError(f"window: expected lower < upper, got {lower} and {upper}")
     else:
-        found = outline(bound)
-        if found is not None:
-            return found
+        whole = outline(bound)
+        if whole is not None:
+            return whole
         near = np.concatenate([near, project(bound, np.concatenate([near, np.zeros((1, n))]))])
         half = max(1.0, float(np.ptp(near, axis=0).max()))
         middle = (near.min(0) + near.max(0)) / 2
         lower, upper = middle - half, middle + half
-    found = outline(within(bound, lower, upper))
-    assert found is not None, "what is in a window is bounded"
-    return found
+    part = outline(within(bound, lower, upper))
+    assert part is not None, "what is in a window is bounded"
+    return part
 
 
 def _axes(ax: Any, n: int) -> Any:
@@ -129,24 +124,22 @@ def _axes(ax: Any, n: int) -> Any:
     if ax is None:
         return plt.figure().add_subplot(projection="3d" if n == 3 else None)
     if (ax.name == "3d") != (n == 3):
-        raise ValueError(
-            f"the set has {n} dimensions, the axes {3 if ax.name == '3d' else 2}: "
-            + ('make them with projection="3d"' if n == 3 else 'make them without projection="3d"')
-        )
+        make = "with" if n == 3 else "without"
+        raise ValueError(f'the set has {n} dimensions, the axes do not: make them {make} projection="3d"')
     return ax
 
 
-def _draw(axes: Any, found: Outline, n: int) -> None:
+def _draw(axes: Any, edge: Outline, n: int) -> None:
     """Draw the outline, as what it is: a point, a segment, a filled polygon, or a surface."""
-    vertices = found.vertices
-    if found.dimension < 2:
-        axes.plot(*vertices.T, color=SET, linewidth=3, marker="o" if found.dimension == 0 else None, label="set")
+    vertices = edge.vertices
+    if edge.dimension < 2:
+        axes.plot(*vertices.T, color=SET, linewidth=3, marker="o" if edge.dimension == 0 else None, label="set")
     elif n == 2:
         axes.fill(*vertices.T, facecolor=SET, edgecolor="#1f5fa8", alpha=0.5, label="set")
     else:
         from mpl_toolkits.mplot3d.art3d import Poly3DCollection
 
-        faces = [vertices] if found.dimension == 2 else vertices[found.faces]
+        faces = [vertices] if edge.faces is None else vertices[edge.faces]
         edges = "#1f5fa8" if len(faces) <= 40 else "none"
         axes.add_collection3d(Poly3DCollection(faces, facecolor=SET, edgecolor=edges, alpha=0.35, label="set"))
         axes.auto_scale_xyz(*vertices.T)

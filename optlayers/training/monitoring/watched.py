@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from optlayers.feasible_set import FeasibleSet
 from optlayers.layer import ProjectionLayer
 from optlayers.training.monitoring.activity import activity
 from optlayers.training.monitoring.measures import (
@@ -17,6 +18,7 @@ from optlayers.training.monitoring.measures import (
     distance_measures,
     feasible_descent,
     norm,
+    share,
     violation_measures,
 )
 from optlayers.training.priced.multipliers import Multiplier
@@ -65,25 +67,18 @@ class WatchedTensor:
         point, gradient = self._current()
         if point is None or not point.numel():
             return {}
+        moved, self.moved, self.shown, self.gradient = self.moved, {}, None, None
         bound = self.scheduled_set.at(step)
         result = violation_measures(bound.violation(point), tolerance)
-        if bool(point.isfinite().all()):
-            nearest = bound.project(point)
-            result |= distance_measures([point], [nearest], [len(self.scheduled_set.shape)]) | self.moved
-            known = gradient is not None and bool(gradient.isfinite().all())
-            descent = [-gradient] if gradient is not None and known else None
-            found = activity(bound, [point], tolerance, descent)
-            result |= {
-                "active": found.active.to(point.dtype).mean(),
-                "pinned": (found.held >= 1).to(point.dtype).mean(),
-            }
-            if gradient is not None and known:
-                kept = [-part for part in feasible_descent(bound, [nearest], [gradient])]
-                result |= discarded_measures([gradient], kept)
-                result |= self._stuck(found.inward, patience)
-        self.shown = self.gradient = None
-        self.moved = {}
-        return result
+        if not bool(point.isfinite().all()):
+            return result
+        nearest = bound.project(point)
+        result |= distance_measures([point], [nearest], [len(self.scheduled_set.shape)]) | moved
+        if gradient is None or not bool(gradient.isfinite().all()):
+            return result | activity(bound, [point], tolerance).measures()
+        at = activity(bound, [point], tolerance, [-gradient])
+        kept = [-part for part in feasible_descent(bound, [nearest], [gradient])]
+        return result | at.measures() | discarded_measures([gradient], kept) | self._stuck(at.inward, patience)
 
     def _stuck(self, inward: Tensor | None, patience: int) -> Measures:
         """Return the share of rows that have stayed active although the gradient would leave them."""
@@ -97,67 +92,70 @@ class WatchedTensor:
         return {"stuck": (self.stuck >= patience).float().mean()}
 
 
+@dataclass(eq=False)
+class Call:
+    """A forward pass of a layer; `gradients`, once known, are those with respect to its outputs and its inputs."""
+
+    bound: FeasibleSet
+    before: list[Tensor]
+    after: list[Tensor]
+    gradients: tuple[list[Tensor], list[Tensor]] | None = None
+
+    def measure(self, tolerance: float) -> Measures:
+        """Return what is known without gradients."""
+        outside = violation_measures(self.bound.violation(*self.before), tolerance)
+        return {
+            **{f"input_{key}": value for key, value in outside.items()},
+            **distance_measures(self.before, self.after, [len(v.shape) for v in self.bound.variables]),
+            **activity(self.bound, self.after, tolerance).measures(),
+        }
+
+
 class WatchedLayer:
     """A projection layer: what its forward passes move, and what its backward passes discard."""
 
     def __init__(self, layer: ProjectionLayer, is_due: Callable[[], bool]) -> None:
-        self.is_due = is_due
-        self.calls: list[tuple[Any, tuple[Tensor, ...], tuple[Tensor, ...]]] = []
-        self.gradients: list[tuple[list[Tensor], list[Tensor], Any, tuple[Tensor, ...]]] = []
+        self.layer, self.is_due = layer, is_due
+        self.calls: list[Call] = []
         self.handles = [
             layer.register_forward_hook(self._forward, with_kwargs=True),
             layer.register_full_backward_hook(self._backward),
         ]
 
     def _forward(self, layer: nn.Module, inputs: Any, named: dict[str, Any], output: Any) -> None:
-        if not self.is_due() or not torch.is_grad_enabled():  # evaluation between steps is not training
-            return
-        assert isinstance(layer, ProjectionLayer)
-        points, bound = layer.feasible_set.bind_inputs(inputs, named)
-        after = output if isinstance(output, tuple) else (output,)
-        self.calls.append((bound, tuple(p.detach() for p in points), tuple(a.detach() for a in after)))
+        if self.is_due() and torch.is_grad_enabled():  # evaluation between steps is not training
+            points, bound = self.layer.feasible_set.bind_inputs(inputs, named)
+            outputs = output if isinstance(output, tuple) else (output,)
+            self.calls.append(Call(bound, [p.detach() for p in points], [y.detach() for y in outputs]))
 
     def _backward(self, layer: nn.Module, into: Any, out: Any) -> None:
         """Take the gradients with respect to inputs and outputs; calls go backward last first."""
-        if not self.is_due() or len(self.calls) <= len(self.gradients):
+        call = next((call for call in reversed(self.calls) if call.gradients is None), None)
+        if not self.is_due() or call is None:
             return
-        assert isinstance(layer, ProjectionLayer)
-        count = len(layer.feasible_set.variables)
-        bound, _, after = self.calls[len(self.calls) - 1 - len(self.gradients)]
-        pairs = [(g, h) for g, h in zip(out, into[:count], strict=False) if g is not None and h is not None]
-        if len(pairs) == count and all(g.shape == h.shape for g, h in pairs):
-            self.gradients.append(([g.detach() for g, _ in pairs], [h.detach() for _, h in pairs], bound, after))
+        into = into[: len(call.bound.variables)]
+        if all(g is not None and h is not None and g.shape == h.shape for g, h in zip(out, into, strict=True)):
+            call.gradients = [g.detach() for g in out], [h.detach() for h in into]
 
     @torch.no_grad()
     def measure(self, step: int, tolerance: float, patience: int) -> Measures:
         """Return the measures of all calls of this step together."""
-        calls, gradients = self.calls, self.gradients
-        self.calls, self.gradients = [], []
+        calls, self.calls = self.calls, []
         if not calls:
             return {}
-        found = [self._measure_call(*call, tolerance) for call in calls]
-        result = {key: torch.stack([one[key] for one in found]).mean() for key in found[0]}
-        result |= {key: torch.stack([one[key] for one in found]).max() for key in found[0] if key.endswith("_max")}
-        if gradients:
-            outer = [g for whole, _, _, _ in gradients for g in whole]
-            result |= discarded_measures(outer, [h for _, kept, _, _ in gradients for h in kept])
-            usable = [d for whole, _, bound, after in gradients for d in feasible_descent(bound, after, whole)]
-            whole = result["gradient"]
-            result["gradient_usable_share"] = torch.where(whole > 0, norm(usable) / whole, torch.zeros_like(whole))
+        each = [call.measure(tolerance) for call in calls]
+        series = {key: torch.stack([measures[key] for measures in each]) for key in each[0]}
+        result = {key: values.max() if key.endswith("_max") else values.mean() for key, values in series.items()}
+        outer, inner, usable = [], [], []
+        for call in calls:
+            if call.gradients is not None:
+                outer += call.gradients[0]
+                inner += call.gradients[1]
+                usable += feasible_descent(call.bound, call.after, call.gradients[0])
+        if outer:
+            result |= discarded_measures(outer, inner)
+            result["gradient_usable_share"] = share(norm(usable), result["gradient"])
         return result
-
-    @staticmethod
-    def _measure_call(bound: Any, before: tuple[Tensor, ...], after: tuple[Tensor, ...], tolerance: float) -> Measures:
-        events = [len(variable.shape) for variable in bound.variables]
-        outside = violation_measures(bound.violation(*before), tolerance)
-        held = activity(bound, after, tolerance)
-        pinned = (held.held >= 1).to(after[0].dtype)
-        return {
-            **{f"input_{key}": value for key, value in outside.items()},
-            **distance_measures(before, after, events),
-            "active": held.active.to(pinned.dtype).mean(),
-            "pinned": pinned.mean(),
-        }
 
     def remove(self) -> None:
         """Take the hooks off the layer."""
@@ -165,11 +163,12 @@ class WatchedLayer:
             handle.remove()
 
 
+@dataclass(frozen=True, eq=False)
 class WatchedMultipliers:
     """Multipliers: a module that has `Multiplier`s, parameters or else buffers, or a function that returns tensors."""
 
-    def __init__(self, source: nn.Module | Callable[[], Any], violation: Callable[[], Any] | None) -> None:
-        self.source, self.violation = source, violation
+    source: nn.Module | Callable[[], Any]
+    violation: Callable[[], Any] | None
 
     @torch.no_grad()
     def measure(self, step: int, tolerance: float, patience: int) -> Measures:
@@ -182,30 +181,24 @@ class WatchedMultipliers:
         multipliers = [t.detach().flatten() for t in tensors if t.numel() and t.is_floating_point()]
         if not multipliers:
             return {}
-        sizes = [t.abs() for t in multipliers]
+        together = torch.cat(multipliers)
+        # with fixed random signs, the square of the sum is on average that of the norm
+        signs = torch.randint(2, (len(together),), generator=torch.Generator().manual_seed(0)) * 2 - 1
         result = {
-            "multiplier_max": torch.stack([s.max() for s in sizes]).max(),
-            "multiplier_norm": norm(sizes),
-            "multiplier_component": _component(torch.cat(multipliers)),
+            "multiplier_max": together.abs().max(),
+            "multiplier_norm": norm([together]),
+            "multiplier_component": together @ signs.to(together),
         }
         if self.violation is not None:
-            parts = [t.detach().flatten() for t in _tensors(self.violation())]
-            result |= violation_measures(torch.cat(parts).clamp_min(0.0), tolerance)
+            violations = torch.cat([t.detach().flatten() for t in _tensors(self.violation())])
+            result |= violation_measures(violations.clamp_min(0.0), tolerance)
         return result
-
-
-def _component(vector: Tensor) -> Tensor:
-    """Return the sum with fixed random signs, whose square is on average the norm's."""
-    signs = torch.randint(2, (len(vector),), generator=torch.Generator().manual_seed(0)) * 2 - 1
-    return vector @ signs.to(vector)
 
 
 def _tensors(value: Any) -> list[Tensor]:
     """Return the tensors in a tensor, a number, or (nested) sequences and mappings of them."""
-    if isinstance(value, Tensor):
-        return [value]
     if isinstance(value, Mapping):
-        return list(itertools.chain.from_iterable(_tensors(part) for part in value.values()))
+        value = list(value.values())
     if isinstance(value, (list, tuple)):
-        return list(itertools.chain.from_iterable(_tensors(part) for part in value))
-    return [torch.as_tensor(float(value))]
+        return [tensor for part in value for tensor in _tensors(part)]
+    return [value if isinstance(value, Tensor) else torch.as_tensor(float(value))]

@@ -32,29 +32,24 @@ class CsvWriter:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        self.columns = ["step"]
-        if self.path.exists():
-            with self.path.open(newline="") as file:
-                self.columns = next(csv.reader(file), self.columns)
+        self.columns = list(self._rows().fieldnames or [])
 
     def __call__(self, step: int, measures: Mapping[str, float]) -> None:
         """Append a line."""
-        new = [key for key in measures if key not in self.columns]
-        if new or not self.path.exists():
-            self._widen(new)
-        with self.path.open("a", newline="") as file:
-            csv.DictWriter(file, self.columns, restval="").writerow({"step": step, **measures})
-
-    def _widen(self, new: list[str]) -> None:
-        rows: list[dict[str, str]] = []
-        if self.path.exists():
-            with self.path.open(newline="") as file:
-                rows = list(csv.DictReader(file))
+        row = {"step": step, **measures}
+        new = [key for key in row if key not in self.columns]
+        rows = list(self._rows()) if new else []
         self.columns += new
-        with self.path.open("w", newline="") as file:
+        with self.path.open("w" if new else "a", newline="") as file:
             writer = csv.DictWriter(file, self.columns, restval="")
-            writer.writeheader()
-            writer.writerows(rows)
+            if new:
+                writer.writeheader()
+            writer.writerows([*rows, row])
+
+    def _rows(self) -> csv.DictReader[str]:
+        """Return the lines of the file."""
+        text = self.path.read_text() if self.path.exists() else ""
+        return csv.DictReader(text.splitlines())
 
 
 def tensorboard(folder: str | Path, prefix: str = "constraints") -> Writer:
