@@ -7,13 +7,11 @@ shares nothing with the rest of the library, and it takes every set that CVXPY c
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import cvxpy as cp
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -25,32 +23,18 @@ _TOLERANCE = 1e-12
 _FEASIBILITY = 1e-4  # relative; above it a sample counts as failed
 
 
-@contextmanager
-def _preserved(leaves: Sequence[cp.Variable | cp.Parameter]) -> Iterator[None]:
-    """Put back the values of the user's own CVXPY objects."""
-    values = [leaf.value_sparse if leaf.sparse_idx is not None else leaf.value for leaf in leaves]
-    try:
-        yield
-    finally:
-        for leaf, value in zip(leaves, values, strict=True):
-            if leaf.sparse_idx is not None:
-                leaf.value_sparse = value
-            else:
-                leaf.save_value(value)
-
-
 class Reference:
-    """``argmin_y ||y - v||`` over CVXPY constraints, differentiable once in the point and the parameters."""
+    """``argmin_y ||y - v||`` over CVXPY constraints, differentiable once in the point and the parameters.
+
+    The constraints are on leaves without values, which nobody else gives values while a batch is projected.
+    """
 
     def __init__(
         self, constraints: Sequence[cp.Constraint], variables: Sequence[cp.Variable], parameters: Sequence[cp.Parameter]
     ) -> None:
         self.constraints = list(constraints)
-        auxiliary = {v.id: v for c in constraints for v in c.variables()}
-        self.variables = [
-            *variables,
-            *(v for v in auxiliary.values() if all(v.id != chosen.id for chosen in variables)),
-        ]
+        everything = {v.id: v for source in (variables, *(c.variables() for c in constraints)) for v in source}
+        self.variables = list(everything.values())
         # plain copies: cvxpylayers does not return variables with attributes such as diag correctly
         self.copies = [cp.Variable(v.shape) for v in self.variables]
         self.points = [cp.Parameter(v.shape) for v in variables]
@@ -76,27 +60,27 @@ class Reference:
         return CvxpyLayer(self.problem, parameters=parameters, variables=self.copies, solver_args=arguments)
 
     def project(self, points: Sequence[Tensor], parameters: Sequence[Tensor]) -> list[Tensor]:
-        """Project points ``(batch, *shape)``, one per variable, with one value ``(batch, *shape)`` per parameter.
+        """Project flat points ``(batch, size)``, one per variable, with one flat value ``(batch, size)`` per parameter.
 
         Samples that diffcp fails on, an empty set included, come back as NaN.
         """
-        if points[0].shape[0] == 0:
+        batch = len(points[0])
+        if batch == 0:
             return list(points)
-        arguments = [*points, *(parameters[k] for k in self.used)]
-        arguments = [t.to("cpu", torch.float64) for t in arguments]
+        leaves, given = [*self.points, *self.parameters], [*points, *(parameters[k] for k in self.used)]
+        arguments = [
+            t.to("cpu", torch.float64).reshape(batch, *leaf.shape) for leaf, t in zip(leaves, given, strict=True)
+        ]
         values = self._solve(arguments)
-        if values is None:
-            values = self._solve_one_by_one(arguments)
-        feasible = self._feasible(values, arguments[len(points) :])
+        if values is None:  # one bad sample fails the batch
+            missing = [torch.full((1, *copy.shape), torch.nan, dtype=torch.float64) for copy in self.copies]
+            singles = [self._solve([t[k : k + 1] for t in arguments]) or missing for k in range(batch)]
+            values = [torch.cat(parts) for parts in zip(*singles, strict=True)]
+        feasible = self._feasible([*values, *arguments[len(points) :]]).unsqueeze(-1)
         return [
-            torch.where(feasible.reshape(-1, *[1] * (value.ndim - 1)), value, torch.nan).to(point)
+            torch.where(feasible, value.reshape(batch, -1), torch.nan).to(point)
             for value, point in zip(values, points, strict=False)
         ]
-
-    def _solve_one_by_one(self, arguments: Sequence[Tensor]) -> list[Tensor]:
-        singles = [self._solve([t[k : k + 1] for t in arguments]) for k in range(len(arguments[0]))]
-        missing = [torch.full((1, *copy.shape), torch.nan, dtype=torch.float64) for copy in self.copies]
-        return [torch.cat(parts) for parts in zip(*(missing if s is None else s for s in singles), strict=True)]
 
     def _solve(self, arguments: Sequence[Tensor]) -> list[Tensor] | None:
         options = {}
@@ -110,35 +94,25 @@ class Reference:
             warnings.simplefilter("ignore")
             try:
                 return list(layer(*arguments, solver_args=options))
-            except SolverError:  # one bad sample fails the batch
+            except SolverError:
                 return None
 
-    def _feasible(self, values: Sequence[Tensor], parameters: Sequence[Tensor]) -> Tensor:
+    def _feasible(self, values: Sequence[Tensor]) -> Tensor:
         """Check each sample's constraints in CVXPY: diffcp calls solved what Clarabel found infeasible."""
-        result = torch.zeros(len(values[0]), dtype=torch.bool)
+        leaves = [*self.variables, *self.parameters]
         demands = [*self.constraints, *(c for v in self.variables for c in v.domain)]
-        with _preserved([*self.variables, *self.parameters]):
-            self._check(result, demands, values, parameters)
-        return result
-
-    def _check(
-        self,
-        result: Tensor,
-        demands: Sequence[cp.Constraint],
-        values: Sequence[Tensor],
-        parameters: Sequence[Tensor],
-    ) -> None:
-        for k in range(len(result)):
-            arrays = [value[k].detach().numpy() for value in values]
-            for variable, value in zip(self.variables, arrays, strict=True):
-                variable.save_value(value)
-            for parameter, value in zip(self.parameters, parameters, strict=True):
-                parameter.save_value(value[k].detach().numpy())
-            size = 1 + max(float(np.abs(value).max(initial=0)) for value in arrays)
+        feasible = []
+        for arrays in zip(*(value.detach().numpy() for value in values), strict=True):
+            for leaf, array in zip(leaves, arrays, strict=True):
+                leaf.save_value(array)
+            size = 1 + max(abs(array).max(initial=0) for array in arrays[: len(self.variables)])
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
-                violation = max((float(np.max(c.violation())) for c in demands), default=0.0)
-            result[k] = violation <= _FEASIBILITY * size
+                violations = [c.violation().max() for c in demands]
+            feasible.append(max(violations, default=0.0) <= _FEASIBILITY * size)
+        for leaf in leaves:
+            leaf.save_value(None)
+        return torch.tensor(feasible)
 
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_layer"}

@@ -28,16 +28,14 @@ class ReferencePiece(IterativePiece):
 
     def __init__(self, blocks: Sequence[Block], snapshot: Snapshot) -> None:
         self.blocks = tuple(blocks)
-        variables, parameters = snapshot.variables, snapshot.parameters
+        variables = snapshot.variables
         (entries,) = self.columns
-        self.shapes = [tuple(p.shape) for p in parameters]
         ends = list(itertools.accumulate(v.size for v in variables))
         touched = np.unique(np.searchsorted(ends, entries, side="right")).tolist()
-        self.variable_shapes = [tuple(variables[k].shape) for k in touched]
-        self.variable_sizes = [variables[k].size for k in touched]
+        self.sizes = [variables[k].size for k in touched]
         columns = np.concatenate([np.arange(ends[k] - variables[k].size, ends[k]) for k in touched])
-        self.places = Constant(np.searchsorted(columns, entries))
-        self.reference = Reference(list(snapshot.constraints), [variables[k] for k in touched], parameters)
+        self.entries = Constant(np.searchsorted(columns, entries))
+        self.reference = Reference(snapshot.constraints, [variables[k] for k in touched], snapshot.parameters)
 
     @property
     def columns(self) -> np.ndarray:
@@ -47,25 +45,19 @@ class ReferencePiece(IterativePiece):
         return "it runs on cvxpylayers, as asked for: iterative, accurate to about 1e-5, slow."
 
     def solve(self, v: Tensor, values: Values, *, relax: bool = False, start: Tensor | None = None) -> Projected:
-        """Project points ``(*batch, 1, n)`` of the piece's own entries; samples that fail come back as NaN."""
+        """Project points ``(*batch, 1, n)``; samples that fail come back as NaN."""
         if is_traced():
             raise NotImplementedError(
                 "method='cvxpylayers' does not support torch.compile, torch.export, vmap or forward-mode derivatives; "
                 "method='general' does"
             )
         batch = torch.broadcast_shapes(v.shape[:-2], *(t.shape[:-1] for t in values.tensors))
-        v = v.squeeze(-2).expand(*batch, v.shape[-1]).reshape(math.prod(batch), v.shape[-1])
-        places = self.places.on(v.device)
-        whole = v.new_zeros(v.shape[0], sum(self.variable_sizes)).index_copy(-1, places, v)
-        parts = whole.split(self.variable_sizes, -1)
-        points = [part.reshape(v.shape[0], *shape) for part, shape in zip(parts, self.variable_shapes, strict=True)]
-        parameters = [
-            t.expand(*batch, t.shape[-1]).reshape(v.shape[0], *shape)
-            for t, shape in zip(values.tensors, self.shapes, strict=True)
-        ]
-        projected = self.reference.project(points, parameters)
-        flat = (p.reshape(v.shape[0], size) for p, size in zip(projected, self.variable_sizes, strict=True))
-        value = torch.cat(list(flat), -1).index_select(-1, places).reshape(*batch, 1, v.shape[-1])
+        samples, entries = math.prod(batch), self.entries.on(v.device)
+        v = v.squeeze(-2).expand(*batch, v.shape[-1]).reshape(samples, v.shape[-1])
+        whole = v.new_zeros(samples, sum(self.sizes)).index_copy(-1, entries, v)
+        parameters = [t.expand(*batch, t.shape[-1]).reshape(samples, t.shape[-1]) for t in values.tensors]
+        projected = self.reference.project(whole.split(self.sizes, -1), parameters)
+        value = torch.cat(projected, -1).index_select(-1, entries).reshape(*batch, 1, v.shape[-1])
         failed = ~value.detach().isfinite().all(-1).squeeze(-1)
         status = torch.where(failed, int(Status.INFEASIBLE), int(Status.SOLVED))
         zeros = torch.zeros(batch, dtype=torch.int64, device=v.device)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse as sp
@@ -14,8 +14,7 @@ from optlayers.projection.pieces import match
 from optlayers.recognition.block import Block, BlockCone, Row
 
 
-@dataclass(frozen=True, eq=False)
-class Part:
+class Part(NamedTuple):
     """Some constraints of a block, and the entries that they touch, in the block's coordinates."""
 
     entries: np.ndarray
@@ -58,13 +57,13 @@ def _part(block: Block, rows: Sequence[Row] = (), cones: Sequence[BlockCone] = (
         lower=block.lower[entries] if bounds and block.lower is not None else None,
         upper=block.upper[entries] if bounds and block.upper is not None else None,
         rows=tuple(dataclasses.replace(row, normal=row.normal[entries]) for row in rows),
-        cones=tuple(dataclasses.replace(cone, normals=_restricted(cone.normals, entries)) for cone in cones),
+        cones=tuple(dataclasses.replace(cone, normals=_columns(cone.normals, entries)) for cone in cones),
         bounds=np.stack([np.searchsorted(entries, bounded[0]), *bounded[1:]]),
     )
     return Part(entries, restricted)
 
 
-def _restricted(normals: Affine, entries: np.ndarray) -> Affine:
+def _columns(normals: Affine, entries: np.ndarray) -> Affine:
     """Return some columns of a matrix."""
     count, n = normals.shape
     index = (np.arange(count)[:, None] * n + entries).ravel()

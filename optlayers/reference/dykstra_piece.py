@@ -41,24 +41,12 @@ class DykstraPiece(IterativePiece):
     intersection, and `p` to normals of the members there (Boyle and Dykstra, "A method for finding projections onto
     the intersection of convex sets in Hilbert spaces", 1986). In double precision, whatever the points are.
 
-    Limits:
-
-    - Convergence is linear at best, at a rate set by the angles between the members, and can be arbitrarily slow: there
-      are samples for which `max_cycles` are not enough, and come back unsolved. A slow one is accurate only to
-      ``1e-10 / (1 - rate)``, relative to the size of the point.
-    - That the members have no point in common is never proved: such samples come back unsolved too. That one member
-      alone is empty is.
-    - There is no warm start, and no least-infeasible point.
-    - Derivatives of blocks without cones are exact, and of any order. Those of others are the limit of as many linear
-      steps backwards as it takes, which need the memory of one cycle; first derivatives only, and not in forward mode.
-    - `torch.compile`, `torch.export` and the transforms of `torch.func` are not supported.
-
-    Attributes
-    ----------
-    blocks : tuple of Block
-    members : list of ClosedFormPiece
-        The simple sets, each for all blocks.
-    max_cycles : int
+    Convergence is linear at best, at a rate set by the angles between the members: samples for which `max_cycles` are
+    not enough come back unsolved, a slow one is accurate only to ``1e-10 / (1 - rate)``, relative to the size of the
+    point. That the members have no point in common is never proved; that one alone is empty is. There is no warm start
+    and no least-infeasible point. Derivatives of blocks without cones are exact, and of any order; those of others are
+    the limit of as many linear steps backwards as it takes, which need the memory of one cycle: first derivatives only,
+    and not in forward mode. `torch.compile`, `torch.export` and the transforms of `torch.func` are not supported.
     """
 
     max_cycles = 10_000
@@ -67,13 +55,13 @@ class DykstraPiece(IterativePiece):
         """Put blocks together; `parts` are those of each block."""
         self.blocks = tuple(blocks)
         members: list[ClosedFormPiece] = []
-        self.places: list[Constant | None] = []
+        self.entries: list[Constant | None] = []  # which entries of a block a member takes; None: all
         for alike in zip(*parts, strict=True):
             members += make_pieces([part.block for part in alike], starts)[0]
             index = np.stack([part.entries for part in alike])
-            self.places.append(None if index.shape == self.columns.shape else Constant(index))
+            self.entries.append(None if index.shape == self.columns.shape else Constant(index))
         self.members = members
-        self._sizes = [member.size for member in self.members]
+        self._sizes = [member.size for member in members]
         self._rows = None if any(block.cones for block in blocks) else _AttachedRows(blocks, starts)
 
     def method(self, block: int) -> str:
@@ -88,9 +76,8 @@ class DykstraPiece(IterativePiece):
                 "method='general' does"
             )
         batch = torch.broadcast_shapes(v.shape[:-2], *(t.shape[:-1] for t in values.tensors))
-        samples = math.prod(batch)
+        samples, sizes = math.prod(batch), [t.shape[-1] for t in values.tensors]
         point = v.double().expand(*batch, *v.shape[-2:]).reshape(samples, *v.shape[-2:])
-        sizes = [t.shape[-1] for t in values.tensors]
         tensors = [
             t.double().flatten() if t.numel() == size else t.double().expand(*batch, size).reshape(samples, size)
             for t, size in zip(values.tensors, sizes, strict=True)
@@ -100,9 +87,8 @@ class DykstraPiece(IterativePiece):
         empty = self._empty(plain).expand(point.shape[:-1])
         x, p, error, steps = self._iterate(primal(point), plain, empty)
         solved = error <= _TOLERANCE
-        status = torch.where(
-            empty, int(Status.INFEASIBLE), torch.where(solved, int(Status.SOLVED), int(Status.UNSOLVED))
-        )
+        status = torch.where(solved, int(Status.SOLVED), int(Status.UNSOLVED))
+        status = torch.where(empty, int(Status.INFEASIBLE), status)
         is_forward = has_tangent(point, *tensors)
         if is_forward and self._rows is None:
             raise NotImplementedError(
@@ -165,11 +151,17 @@ class DykstraPiece(IterativePiece):
     def _bind(self, values: Values) -> list[ClosedFormSet | Tied]:
         return [member.bind(values) for member in self.members]
 
+    def _of_members(self, p: Tensor) -> list[tuple[Tensor | None, Tensor]]:
+        """Return for each member the index of its entries, None for all, and its correction."""
+        return [
+            (None if entries is None else entries.on(p.device).expand(correction.shape), correction)
+            for entries, correction in zip(self.entries, p.split(self._sizes, -1), strict=True)
+        ]
+
     def _cycle(self, sets: Sequence[ClosedFormSet | Tied], x: Tensor, p: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Project once onto each member; return the point, the corrections, and the sum of the lengths of the moves."""
         corrections, moves = [], torch.zeros_like(x[..., 0])
-        for bound, place, correction in zip(sets, self.places, p.split(self._sizes, -1), strict=True):
-            index = None if place is None else place.on(x.device).expand(*x.shape[:-1], correction.shape[-1])
+        for bound, (index, correction) in zip(sets, self._of_members(p), strict=True):
             old = x if index is None else x.gather(-1, index)
             new = bound.project(old + correction)
             corrections.append(old + correction - new)
@@ -179,12 +171,8 @@ class DykstraPiece(IterativePiece):
 
     def _point(self, v: Tensor, p: Tensor) -> Tensor:
         """Return ``v`` minus all corrections, which the point is after each cycle."""
-        for place, correction in zip(self.places, p.split(self._sizes, -1), strict=True):
-            v = (
-                v - correction
-                if place is None
-                else v.scatter_add(-1, place.on(v.device).expand(correction.shape), -correction)
-            )
+        for index, correction in self._of_members(p):
+            v = v - correction if index is None else v.scatter_add(-1, index, -correction)
         return v
 
     def _attached(self, x: Tensor, p: Tensor, solved: Tensor, v: Tensor, values: Values, plain: Values) -> Tensor:
