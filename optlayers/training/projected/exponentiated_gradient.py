@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from optlayers.oracles.entropy_projection import nearest_by_entropy
-from optlayers.training.projected.member_optimizer import MemberOptimizer
+from optlayers.training.projected.member_optimizer import Member, MemberOptimizer
 from optlayers.training.schedules.arguments import check_number
 from optlayers.training.schedules.clock import Clock
 from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet
@@ -56,10 +55,8 @@ class ExponentiatedGradient(MemberOptimizer):
             for parameter, scheduled_set in self._sets.items():
                 parameter.copy_(nearest_by_entropy(scheduled_set.at(self.clock.steps), parameter.log()))
 
-    def _move(self, members: list[tuple[Tensor, dict[str, Any]]]) -> None:
-        for parameter, group in members:
-            gradient = parameter.grad
-            assert gradient is not None
+    def _move(self, members: list[Member]) -> None:
+        for parameter, gradient, group in members:
             dtype, tiny = torch.promote_types(parameter.dtype, torch.float32), torch.finfo(parameter.dtype).tiny
             logarithm = parameter.to(dtype).clamp_min(tiny).log() - group["lr"] * gradient.to(dtype)
             parameter.copy_(nearest_by_entropy(self._sets[parameter].at(self.clock.steps + 1), logarithm))

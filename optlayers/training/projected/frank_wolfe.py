@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from optlayers.oracles.linear_minimisation import minimise_linear
 from optlayers.training.projected.in_place import project_in_place
-from optlayers.training.projected.member_optimizer import MemberOptimizer
+from optlayers.training.projected.member_optimizer import Member, MemberOptimizer
 from optlayers.training.schedules.arguments import check_number
 from optlayers.training.schedules.clock import Clock
 from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet
@@ -77,17 +78,15 @@ class FrankWolfe(MemberOptimizer):
     @property
     def gap(self) -> float:
         """The Frank-Wolfe gap ``<d, x - s>`` where the last step began, summed over all parameters and rows."""
-        return float(sum(float(gap) for gap in self._gaps)) if self._gaps else float("inf")
+        return sum(map(float, self._gaps)) if self._gaps else math.inf
 
-    def _move(self, members: list[tuple[Tensor, dict[str, Any]]]) -> None:
-        self._gaps = [self._move_one(parameter, group) for parameter, group in members]
+    def _move(self, members: list[Member]) -> None:
+        self._gaps = [self._move_one(*member) for member in members]
 
-    def _move_one(self, parameter: Tensor, group: dict[str, Any]) -> Tensor:
+    def _move_one(self, parameter: Tensor, direction: Tensor, group: dict[str, Any]) -> Tensor:
         """Make the step of one parameter, and return its gap."""
         step = self.clock.steps
         group |= {name: float(value_at(schedule, step)) for name, schedule in self._schedules.items()}
-        direction = parameter.grad
-        assert direction is not None
         if group["momentum"] > 0 or "momentum" in self._schedules:
             average = self.state[parameter].setdefault("average", direction.clone())
             direction = average.lerp_(direction, 1 - group["momentum"])

@@ -16,16 +16,10 @@ _CHUNK = 1 << 21  # entries: what is read, projected and written back stays in t
 
 @torch.no_grad()
 def project_in_place(feasible_set: FeasibleSet, tensor: Tensor) -> None:
-    """Replace each row of a tensor by its nearest point of the set.
+    """Replace each row of a tensor ``(*batch, *variable.shape)`` by its nearest point of a set on one variable.
 
     The same as ``tensor.copy_(feasible_set.project(tensor))``, errors included, but that some rows may have been
     replaced when one is raised; closed forms need no memory beside the tensor's.
-
-    Parameters
-    ----------
-    feasible_set : FeasibleSet
-        On one variable.
-    tensor : Tensor, shape (*batch, *variable.shape)
     """
     event = tuple(feasible_set.variables[0].shape)
     bound = None
@@ -42,6 +36,6 @@ def project_in_place(feasible_set: FeasibleSet, tensor: Tensor) -> None:
         if feasible_set.validate and not surely_finite(chunk):
             chunk.copy_(feasible_set.project(chunk.view(-1, *event)).view_as(chunk))
             continue
-        projected = bound.map_pieces(lambda own, part: own.project(part), chunk.to(dtype))
+        projected = bound.map_pieces(lambda piece, part: piece.project(part), chunk.to(dtype))
         assert projected is not None
         chunk.copy_(projected)

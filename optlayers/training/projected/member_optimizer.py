@@ -14,6 +14,8 @@ from optlayers.training.projected.members import members_of
 from optlayers.training.schedules.clock import Clock
 from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet
 
+Member = tuple[Tensor, Tensor, dict[str, Any]]  # a parameter, its gradient, its group
+
 
 class MemberOptimizer(Optimizer):
     """What such optimizers have in common: sets, the clock, the closure, the parameters that have a gradient.
@@ -54,10 +56,10 @@ class MemberOptimizer(Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        pairs = [(parameter, group) for group in self.param_groups for parameter in group["params"]]
-        self._move([(parameter, group) for parameter, group in pairs if parameter.grad is not None])
+        members = [(p, p.grad, group) for group in self.param_groups for p in group["params"]]
+        self._move([member for member in members if member[1] is not None])
         return loss
 
     @abstractmethod
-    def _move(self, members: list[tuple[Tensor, dict[str, Any]]]) -> None:
-        """Move the parameters, each given with its group."""
+    def _move(self, members: list[Member]) -> None:
+        """Move the parameters that have a gradient."""

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import Tensor
 from torch.optim import SGD, Adagrad, Adam, Adamax, NAdam, Optimizer, RAdam, RMSprop
 
@@ -17,18 +15,7 @@ Group = dict[str, Any]
 def diagonal_metric(optimizer: Optimizer, parameter: Tensor, group: Group) -> Tensor | None:
     """Return what the optimizer divides its step by, entry by entry; None for ones, and before the first step.
 
-    Optimizers of one's own are registered with ``diagonal_metric.register``.
-
-    Parameters
-    ----------
-    optimizer : Optimizer
-    parameter : Tensor
-    group : dict
-        The parameter group that holds it.
-
-    Returns
-    -------
-    Tensor, of the parameter's shape, or None
+    The group is the parameter's. Optimizers of one's own are registered with ``diagonal_metric.register``.
 
     Raises
     ------
@@ -50,8 +37,8 @@ def _(optimizer: SGD, parameter: Tensor, group: Group) -> Tensor | None:
 @diagonal_metric.register(NAdam)
 @diagonal_metric.register(RAdam)
 def _(optimizer: Optimizer, parameter: Tensor, group: Group) -> Tensor | None:
-    state = optimizer.state.get(parameter, {})
-    if "exp_avg_sq" not in state:
+    state = optimizer.state.get(parameter)
+    if not state:
         return None
     second = state["max_exp_avg_sq"] if group.get("amsgrad") else state["exp_avg_sq"]
     correction = 1 - group["betas"][1] ** float(state["step"])
@@ -60,8 +47,8 @@ def _(optimizer: Optimizer, parameter: Tensor, group: Group) -> Tensor | None:
 
 @diagonal_metric.register
 def _(optimizer: RMSprop, parameter: Tensor, group: Group) -> Tensor | None:
-    state = optimizer.state.get(parameter, {})
-    if "square_avg" not in state:
+    state = optimizer.state.get(parameter)
+    if not state:
         return None
     square = state["square_avg"]
     if group["centered"]:
@@ -71,22 +58,13 @@ def _(optimizer: RMSprop, parameter: Tensor, group: Group) -> Tensor | None:
 
 @diagonal_metric.register
 def _(optimizer: Adagrad, parameter: Tensor, group: Group) -> Tensor | None:
-    state = optimizer.state.get(parameter, {})
-    return state["sum"].sqrt().add_(group["eps"]) if "sum" in state else None
+    return optimizer.state[parameter]["sum"].sqrt().add_(group["eps"])
 
 
 @diagonal_metric.register
 def _(optimizer: Adamax, parameter: Tensor, group: Group) -> Tensor | None:
-    state = optimizer.state.get(parameter, {})
-    return state["exp_inf"].clone() if "exp_inf" in state else None
-
-
-@dataclass(frozen=True)
-class Momentum:
-    """A momentum buffer, and whether it is an average of steps (RMSprop's), rather than of gradients."""
-
-    buffer: Tensor
-    is_of_steps: bool
+    state = optimizer.state.get(parameter)
+    return state["exp_inf"].clone() if state else None
 
 
 def has_momentum(optimizer: Optimizer) -> bool:
@@ -94,11 +72,12 @@ def has_momentum(optimizer: Optimizer) -> bool:
     return bool({"momentum", "betas"} & optimizer.defaults.keys())
 
 
-def momentum_of(optimizer: Optimizer, parameter: Tensor) -> Momentum | None:
-    """Return the momentum of a parameter; None where there is none (yet)."""
+def momentum_of(optimizer: Optimizer, parameter: Tensor) -> Tensor | None:
+    """Return the momentum of a parameter, an average of gradients or steps; None where there is none (yet)."""
     state = optimizer.state.get(parameter, {})
-    for name in ("exp_avg", "momentum_buffer"):
-        buffer = state.get(name)
-        if isinstance(buffer, torch.Tensor):
-            return Momentum(buffer, isinstance(optimizer, RMSprop))
-    return None
+    return state.get("exp_avg", state.get("momentum_buffer"))
+
+
+def averages_steps(optimizer: Optimizer) -> bool:
+    """Whether the momentum is an average of steps, rather than of gradients."""
+    return isinstance(optimizer, RMSprop)

@@ -14,7 +14,7 @@ from optlayers.declaration.declaration import check_choice
 from optlayers.feasible_set import FeasibleSet
 from optlayers.oracles.weighted_projection import project_weighted
 from optlayers.training.projected.in_place import project_in_place
-from optlayers.training.projected.optimizer_state import diagonal_metric, has_momentum, momentum_of
+from optlayers.training.projected.optimizer_state import averages_steps, diagonal_metric, has_momentum, momentum_of
 from optlayers.training.schedules.arguments import check_count
 from optlayers.training.schedules.clock import Clock
 from optlayers.training.schedules.scheduled_set import ScheduledSet
@@ -57,7 +57,7 @@ class Projector:
         """Raise ValueError unless each tensor is in one of the optimizers, which can do what the options ask."""
         owners = _owners(optimizers)
         for name, (source, _) in self.members.items():
-            self._owner(name, resolve(source), owners)
+            self._state(name, resolve(source), owners)
 
     def after_step(self, optimizers: Sequence[Optimizer] = ()) -> None:
         """Project, if this step of the clock is one of every so many."""
@@ -95,26 +95,24 @@ class Projector:
     def _needs_optimizer(self) -> bool:
         return self.metric == "optimizer" or self.clear_momentum
 
-    def _owner(self, name: str, tensor: Tensor, owners: Owners) -> tuple[Optimizer, dict[str, Any]]:
+    def _state(self, name: str, tensor: Tensor, owners: Owners) -> tuple[Tensor | None, Tensor | None, Tensor | None]:
+        """Return the metric of the optimizer's step, the momentum to clear, and what that is divided by."""
         if tensor not in owners:
             arrived = "is not one of this optimizer's" if owners else "needs the optimizer for these options"
             raise ValueError(
                 f"{name}, of shape {tuple(tensor.shape)}, {arrived}: pass the very tensor that the optimizer was "
-                "given, and the optimizer whose steps are projected, as in held.step(optimizer)"
+                "given, and the optimizer whose steps are projected, as in constrained.step(optimizer)"
             )
         optimizer, group = owners[tensor]
-        if self.metric == "optimizer":
-            diagonal_metric(optimizer, tensor, group)
         if self.clear_momentum and not has_momentum(optimizer):
             raise ValueError(f"clear_momentum=True, but {type(optimizer).__name__} keeps no momentum: leave it out")
-        return optimizer, group
+        metric = diagonal_metric(optimizer, tensor, group) if self.metric == "optimizer" else None
+        momentum = momentum_of(optimizer, tensor) if self.clear_momentum else None
+        return metric, momentum, metric if averages_steps(optimizer) else None
 
     def _project(self, name: str, tensor: Tensor, feasible_set: FeasibleSet, owners: Owners) -> None:
-        target, metric, momentum = tensor.detach(), None, None
-        if self._needs_optimizer:
-            optimizer, group = self._owner(name, tensor, owners)
-            metric = diagonal_metric(optimizer, tensor, group) if self.metric == "optimizer" else None
-            momentum = momentum_of(optimizer, tensor) if self.clear_momentum else None
+        target = tensor.detach()
+        metric, momentum, divisor = self._state(name, tensor, owners) if self._needs_optimizer else (None, None, None)
         if momentum is None:
             if metric is None:
                 project_in_place(feasible_set, target)
@@ -124,9 +122,9 @@ class Projector:
         with torch.enable_grad():
             v = target.to(torch.promote_types(target.dtype, torch.float32), copy=True).requires_grad_()
             y = feasible_set.project(v) if metric is None else project_weighted(feasible_set, v, metric)
-        weight = metric if momentum.is_of_steps and metric is not None else torch.ones_like(v)
-        (kept,) = torch.autograd.grad(y, v, momentum.buffer.to(v.dtype) * weight)
-        momentum.buffer.copy_(kept / weight)
+        divisor = torch.ones_like(v) if divisor is None else divisor
+        (kept,) = torch.autograd.grad(y, v, momentum.to(v.dtype) * divisor)
+        momentum.copy_(kept / divisor)
         target.copy_(y.detach())
 
 
