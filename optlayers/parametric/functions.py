@@ -43,22 +43,10 @@ def product(matrix: Tensor, vector: Tensor) -> Tensor:
     return (matrix @ vector.unsqueeze(-1)).squeeze(-1)
 
 
-@dataclass(frozen=True)
-class Interleave:
-    """Puts vectors and numbers, joined, in another order."""
-
-    order: tuple[int, ...]
-
-    def __call__(self, first: Tensor, *others: Tensor) -> Tensor:
-        batch = torch.broadcast_shapes(first.shape[:-1], *(other.shape for other in others))
-        parts = [first.expand(*batch, first.shape[-1]), *(other.expand(batch).unsqueeze(-1) for other in others)]
-        return torch.cat(parts, -1)[..., list(self.order)]
-
-
-def join(first: Tensor, second: Tensor) -> Tensor:
-    """Return two vectors joined."""
-    batch = torch.broadcast_shapes(first.shape[:-1], second.shape[:-1])
-    return torch.cat([part.expand(*batch, part.shape[-1]) for part in (first, second)], -1)
+def join(*vectors: Tensor) -> Tensor:
+    """Return vectors joined."""
+    batch = torch.broadcast_shapes(*(vector.shape[:-1] for vector in vectors))
+    return torch.cat([vector.expand(*batch, vector.shape[-1]) for vector in vectors], -1)
 
 
 def maximum(*tensors: Tensor) -> Tensor:

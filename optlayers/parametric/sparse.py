@@ -145,13 +145,10 @@ def ranges(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
 
 def nonzeros(data: Affine) -> tuple[np.ndarray, np.ndarray]:
     """Return the places in C order, ascending, and the values of the numbers that are not zero, without parameters."""
-    if not isinstance(data, SparseAffine):
-        flat = data.constant.ravel()
-        index = np.flatnonzero(flat)
-        return index, flat[index]
-    is_number = (data.parameter == data.parameters) & (data.value != 0)
-    order = np.argsort(data.index[is_number])
-    return data.index[is_number][order], data.value[is_number][order]
+    index, parameter, value = _triplets(data)
+    is_number = (parameter == data.parameters) & (value != 0)
+    order = np.argsort(index[is_number])
+    return index[is_number][order], value[is_number][order]
 
 
 def sparse_matrix(data: Affine) -> sp.csr_array:

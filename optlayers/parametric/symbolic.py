@@ -6,10 +6,9 @@ a function of several of them (the larger of bounds, a radius from its square). 
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import cast, overload
+from typing import ClassVar, cast, overload
 
 import numpy as np
 import scipy.sparse as sp
@@ -17,78 +16,11 @@ import torch
 from torch import Tensor
 
 from optlayers.parametric import functions
-from optlayers.parametric.maps import AffineMap, DerivedMap, Map, Term, Values
-
-
-class Data(ABC):
-    """Numbers that are a function of the parameters."""
-
-    @property
-    @abstractmethod
-    def shape(self) -> tuple[int, ...]:
-        """Without batch dimensions."""
-
-    @property
-    @abstractmethod
-    def parameters(self) -> int:
-        """The number of parameter entries."""
-
-    @property
-    @abstractmethod
-    def is_constant(self) -> bool: ...
-
-    @property
-    @abstractmethod
-    def signature(self) -> object:
-        """Equal for data that can be stacked."""
-
-    @property
-    def numbers(self) -> np.ndarray | None:
-        """The numbers, where they are constant."""
-        return None
-
-    @property
-    def is_zero(self) -> bool:
-        """Whether all numbers are zero."""
-        return self.numbers is not None and not self.numbers.any()
-
-    @property
-    @abstractmethod
-    def is_uniform(self) -> bool:
-        """Whether all entries are known to be one and the same function of the parameters."""
-
-    def __add__(self, other: Data) -> Data:
-        return self if other.is_zero else derived(torch.add, self, other)
-
-    def __sub__(self, other: Data) -> Data:
-        return self if other.is_zero else derived(torch.sub, self, other)
-
-    def __neg__(self) -> Data:
-        return self.scaled(-1.0)
-
-    @abstractmethod
-    def __getitem__(self, index: np.ndarray | slice) -> Data:
-        """Select entries of a vector."""
-
-    @abstractmethod
-    def scaled(self, factor: np.ndarray | float) -> Data:
-        """Multiply entry by entry."""
-
-    @abstractmethod
-    def mapped(self, matrix: np.ndarray | sp.sparray) -> Data:
-        """Multiply a vector by a constant matrix."""
-
-    @abstractmethod
-    def reshaped(self, *shape: int) -> Data:
-        """Give the numbers, in C order, another shape."""
-
-    @abstractmethod
-    def compile(self, starts: Sequence[int]) -> Map:
-        """Return the torch form; parameter ``k`` holds the entries from ``starts[k]``."""
+from optlayers.parametric.maps import AffineMap, DerivedMap, Term, Values
 
 
 @dataclass(frozen=True, eq=False)
-class Affine(Data):
+class Affine:
     """The map ``p -> constant + linear @ p``, of the shape of `constant`.
 
     Infinite entries are allowed where the row of `linear` is zero.
@@ -113,10 +45,17 @@ class Affine(Data):
 
     @property
     def numbers(self) -> np.ndarray | None:
+        """The numbers, where they are constant."""
         return self.constant if self.is_constant else None
 
     @property
+    def is_zero(self) -> bool:
+        """Whether all numbers are zero, without parameters."""
+        return self.is_constant and not self.constant.any()
+
+    @property
     def is_uniform(self) -> bool:
+        """Whether all entries are known to be one and the same function of the parameters."""
         same = bool((self.constant == self.constant.flat[0]).all())
         if not same or self.is_constant:
             return same
@@ -129,10 +68,12 @@ class Affine(Data):
 
     @property
     def parameters(self) -> int:
+        """The number of parameter entries."""
         return cast(tuple[int, int], self.linear.shape)[1]
 
     @property
     def signature(self) -> object:
+        """Equal for data that can be stacked."""
         return self.shape
 
     @overload
@@ -140,8 +81,8 @@ class Affine(Data):
     @overload
     def __add__(self, other: Data) -> Data: ...
     def __add__(self, other: Data) -> Data:
-        if not isinstance(other, Affine):
-            return super().__add__(other)
+        if isinstance(other, Derived):
+            return derived(torch.add, self, other)
         constant = self.constant + other.constant
         if self.is_constant and other.is_constant:
             return Affine.of(constant, self.parameters)
@@ -158,21 +99,25 @@ class Affine(Data):
         return self.scaled(-1.0)
 
     def scaled(self, factor: np.ndarray | float) -> Affine:
+        """Multiply entry by entry."""
         factors = np.broadcast_to(np.asarray(factor, dtype=np.float64), self.shape)
         if self.is_constant:
             return Affine(self.constant * factors, self.linear)
         return Affine(self.constant * factors, sp.csr_array(sp.diags_array(factors.ravel()) @ self.linear))
 
     def mapped(self, matrix: np.ndarray | sp.sparray) -> Affine:
+        """Multiply a vector by a constant matrix."""
         constant = np.asarray(matrix @ self.constant)
         if self.is_constant:
             return Affine.of(constant, self.parameters)
         return Affine(constant, sp.csr_array(matrix @ self.linear))
 
     def __getitem__(self, index: np.ndarray | slice) -> Affine:
+        """Select entries of a vector."""
         return Affine(self.constant[index], sp.csr_array(self.linear[index]))
 
     def reshaped(self, *shape: int) -> Affine:
+        """Give the numbers, in C order, another shape."""
         return Affine(self.constant.reshape(shape), self.linear)
 
     @staticmethod
@@ -184,6 +129,7 @@ class Affine(Data):
         return Affine(constant, sp.csr_array(sp.vstack([m.linear for m in maps])))
 
     def compile(self, starts: Sequence[int]) -> AffineMap:
+        """Return the torch form; parameter ``k`` holds the entries from ``starts[k]``."""
         linear = self.linear.tocoo()
         order = np.lexsort((linear.col, linear.row))
         rows, columns, data = linear.row[order].astype(np.int64), linear.col[order].astype(np.int64), linear.data[order]
@@ -196,11 +142,16 @@ class Affine(Data):
 
 
 @dataclass(frozen=True, eq=False)
-class Derived(Data):
-    """A torch function of other data; `function` treats leading dimensions as batch dimensions."""
+class Derived:
+    """A torch function of other data, which does depend on parameters.
+
+    `function` treats leading dimensions as batch dimensions; the members are those of `Affine`.
+    """
 
     function: Callable[..., Tensor]
     arguments: tuple[Data, ...]
+    numbers: ClassVar[None] = None
+    is_zero: ClassVar[bool] = False
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -222,6 +173,15 @@ class Derived(Data):
     def is_uniform(self) -> bool:
         return functions.is_uniform(self.function) and all(argument.is_uniform for argument in self.arguments)
 
+    def __add__(self, other: Data) -> Data:
+        return self if other.is_zero else derived(torch.add, self, other)
+
+    def __sub__(self, other: Data) -> Data:
+        return self if other.is_zero else derived(torch.sub, self, other)
+
+    def __neg__(self) -> Data:
+        return self.scaled(-1.0)
+
     def __getitem__(self, index: np.ndarray | slice) -> Data:
         return derived(functions.Select(tuple(np.arange(self.shape[0])[index].tolist())), self)
 
@@ -239,6 +199,9 @@ class Derived(Data):
 
     def compile(self, starts: Sequence[int]) -> DerivedMap:
         return DerivedMap(self.function, [argument.compile(starts) for argument in self.arguments])
+
+
+Data = Affine | Derived
 
 
 def derived(function: Callable[..., Tensor], *arguments: Data) -> Data:
@@ -263,19 +226,20 @@ def gather(data: Sequence[Data | None], absent: float, parameters: int) -> Data:
     """Return numbers, one each of `data`, as one vector; `absent` where there is no data."""
     given = [Affine.of(absent, parameters) if d is None else d for d in data]
     affine, others = [d for d in given if isinstance(d, Affine)], [d for d in given if isinstance(d, Derived)]
-    first = Affine.stack(affine) if affine else Affine.of(np.zeros(0), parameters)
+    numbers = Affine.stack(affine) if affine else Affine.of(np.zeros(0), parameters)
     if not others:
-        return first
-    numbers = iter(range(len(affine))), iter(range(len(affine), len(data)))
-    return derived(functions.Interleave(tuple(next(numbers[isinstance(d, Derived)]) for d in given)), first, *others)
+        return numbers
+    order = np.argsort([isinstance(d, Derived) for d in given], kind="stable")
+    return concatenate(numbers, *(d.reshaped(1) for d in others))[np.argsort(order)]
 
 
-def concatenate(first: Data, second: Data) -> Data:
-    """Return two vectors joined."""
-    if isinstance(first, Affine) and isinstance(second, Affine):
-        constant = np.concatenate([first.constant, second.constant])
-        return Affine(constant, sp.csr_array(sp.vstack([first.linear, second.linear])))
-    return derived(functions.join, first, second)
+def concatenate(*vectors: Data) -> Data:
+    """Return vectors joined."""
+    affine = [v for v in vectors if isinstance(v, Affine)]
+    if len(affine) < len(vectors):
+        return derived(functions.join, *vectors)
+    constant = np.concatenate([v.constant for v in affine])
+    return Affine(constant, sp.csr_array(sp.vstack([v.linear for v in affine])))
 
 
 def as_number(data: Data | None, absent: float) -> float:

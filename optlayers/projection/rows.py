@@ -28,11 +28,10 @@ class BlockRows:
         size, parameters = block.size + block.auxiliary, block.parameters
         rows, cones = block.rows, sorted(block.cones, key=_alike)
         bounded = np.unique(block.bounds[0])
-        normals = [row.normal.reshaped(1, size) for row in rows] + [cone.normals for cone in cones]
         offsets = [cone.offset.scaled(-1.0) for cone in cones]
         lower = gather([row.lower for row in rows], -np.inf, parameters)
         upper = gather([row.upper for row in rows], np.inf, parameters)
-        cone_lower = _joined(offsets, parameters)
+        cone_lower = concatenate(Affine.of(np.zeros(0), parameters), *offsets)
         cone_upper = Affine.of(np.full(cone_lower.shape, np.inf), parameters)
         structure = Structure(
             block.size,
@@ -45,9 +44,9 @@ class BlockRows:
         return BlockRows(
             block,
             structure,
-            _joined(normals, parameters).reshaped(-1, size) if normals else Affine.of(np.zeros((0, size)), parameters),
-            concatenate(_bounds(block.lower, bounded, -np.inf, block), concatenate(lower, cone_lower)),
-            concatenate(_bounds(block.upper, bounded, np.inf, block), concatenate(upper, cone_upper)),
+            _matrix([*(row.normal for row in rows), *(cone.normals for cone in cones)], size, parameters),
+            concatenate(_bounds(block.lower, bounded, -np.inf, block), lower, cone_lower),
+            concatenate(_bounds(block.upper, bounded, np.inf, block), upper, cone_upper),
         )
 
     @property
@@ -101,10 +100,9 @@ def _bounds(data: Data | None, bounded: np.ndarray, absent: float, block: Block)
     return Affine.of(np.full(len(bounded), absent), block.parameters) if data is None else data[bounded]
 
 
-def _joined(maps: list[Affine], parameters: int) -> Affine:
-    """Join maps along their first dimension, flat."""
-    constant = np.concatenate([np.zeros(0), *(m.constant.ravel() for m in maps)])
-    joined = Affine.of(constant, parameters)
-    if any(not m.is_constant for m in maps):
-        joined = Affine(constant, sp.csr_array(sp.vstack([m.linear for m in maps], format="csr")))
-    return joined
+def _matrix(rows: list[Affine], size: int, parameters: int) -> Affine:
+    """Return vectors and matrices, of which they are rows, as one matrix."""
+    constant = np.concatenate([np.zeros(0), *(part.constant.ravel() for part in rows)]).reshape(-1, size)
+    if all(part.is_constant for part in rows):
+        return Affine.of(constant, parameters)
+    return Affine(constant, sp.csr_array(sp.vstack([part.linear for part in rows])))
