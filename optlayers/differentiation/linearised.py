@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from optlayers.autograd.tracing import is_traced
-from optlayers.solvers.augmented_lagrangian import hessian, normal_maps
+from optlayers.solvers.augmented_lagrangian import hessian, normal_maps, normal_part
 from optlayers.solvers.conic_program import ConicProgram, split_cones
 from optlayers.solvers.normal_equations import back_substitute, factorise
 
@@ -68,18 +68,13 @@ class Linearised:
         return solution.squeeze(-1)[:, :n], singular
 
     def _by_multipliers(self, r: Tensor, t: Tensor) -> Tensor:
-        program, linear = self.program, self.program.linear
-        normals = self._normals(_PENALTY)
+        program, normals = self.program, self._normals(_PENALTY)
         shift = torch.where(program.weight > 0, 0.0, _AUXILIARY)
         penalty = torch.full_like(r[:, :1], _PENALTY).detach()
         factor = factorise(hessian(program, self.active, normals, penalty, shift))
 
         def pull(dx: Tensor, dy: Tensor) -> Tensor:
-            w = penalty * (t - program.apply(dx)) + dy
-            parts = [torch.where(self.active[:, :linear], w[:, :linear], 0.0)]
-            for normal, (_, _, cone) in zip(normals, split_cones(w, program.cones), strict=True):
-                parts.append((normal @ cone.unsqueeze(-1)).squeeze(-1).flatten(-2))
-            return torch.cat(parts, -1)
+            return normal_part(program, self.active, normals, penalty * (t - program.apply(dx)) + dy)
 
         dx, dy, center = torch.zeros_like(r), torch.zeros_like(t), torch.zeros_like(r)
         for _ in range(_PROXIMAL_STEPS):

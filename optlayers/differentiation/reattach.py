@@ -1,7 +1,5 @@
 """The implicit function theorem as one Newton step at the solution, which moves nothing and carries all derivatives."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
@@ -64,16 +62,15 @@ def _by_active_slacks(program: ConicProgram, x: Tensor, y: Tensor, at_lower: Ten
 def _by_linearisation(program: ConicProgram, x: Tensor, y: Tensor, at_lower: Tensor, at_upper: Tensor) -> Tensor:
     """Linearise the KKT equations: `stationarity` and `target` are how the data move them away from zero."""
     s = primal(program.apply(x))
-    lower, upper, linear = primal(program.lower), primal(program.upper), program.linear
-    detached = replace(program, rows=primal(program.rows), lower=lower, upper=upper, v=primal(program.v))
+    detached = program.detached()
     at_cone = torch.zeros_like(at_lower)
-    at_cone[:, linear:] = True
+    at_cone[:, program.linear :] = True
     at_lower, at_upper = at_lower & ~at_cone, at_upper & ~at_cone
     active = at_lower | at_upper
     stationarity = program.weight * (program.v - x) + program.adjoint(y)
     below = at_lower | at_cone
-    target = torch.where(below, program.lower, 0.0) - torch.where(below, lower, 0.0)
-    target = target + torch.where(at_upper, program.upper, 0.0) - torch.where(at_upper, upper, 0.0)
+    target = torch.where(below, program.lower, 0.0) - torch.where(below, detached.lower, 0.0)
+    target = target + torch.where(at_upper, program.upper, 0.0) - torch.where(at_upper, detached.upper, 0.0)
     target = target - (program.apply(x) - s)
     system = Linearised(detached if program.cones else program, active, s, y)
     result = x + system.solve(stationarity, target)

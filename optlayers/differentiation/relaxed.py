@@ -1,14 +1,12 @@
 """The least-infeasible points of empty sets as functions of the data."""
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor
 
 from optlayers.autograd.first_order import first_order
 from optlayers.autograd.primal import primal
-from optlayers.solvers.augmented_lagrangian import hessian, normal_maps
-from optlayers.solvers.conic_program import ConicProgram, split_cones
+from optlayers.solvers.augmented_lagrangian import hessian, normal_maps, normal_part
+from optlayers.solvers.conic_program import ConicProgram
 from optlayers.solvers.normal_equations import back_substitute, factorise
 
 _PENALTY = 1e7
@@ -24,13 +22,7 @@ def reattach_relaxed(program: ConicProgram, x: Tensor, y: Tensor) -> Tensor:
     Exact to about one part in the penalty; second derivatives are refused.
     """
     linear, shift = program.linear, torch.where(program.weight > 0, 0.0, _AUXILIARY)
-    plain = replace(
-        program,
-        rows=primal(program.rows),
-        lower=primal(program.lower),
-        upper=primal(program.upper),
-        v=primal(program.v),
-    )
+    plain = program.detached()
     s = primal(plain.apply(x))
     r = plain.nearest_slack(s) - s
     z = s - y / _PENALTY
@@ -43,10 +35,7 @@ def reattach_relaxed(program: ConicProgram, x: Tensor, y: Tensor) -> Tensor:
     moved = torch.where(below | is_cone, program.lower, torch.where(above, program.upper, 0.0))
     at = torch.where(below | is_cone, plain.lower, torch.where(above, plain.upper, 0.0))
     change = (moved - at) - (program.apply(x) - s)
-    parts = [torch.where(outside, change, 0.0)[:, :linear]]
-    for normal, (_, _, cone) in zip(normals, split_cones(change, program.cones), strict=True):
-        parts.append((normal @ cone.unsqueeze(-1)).squeeze(-1).flatten(-2))
-    dual = _PENALTY * r + y + _PENALTY * torch.cat(parts, -1)
+    dual = _PENALTY * r + y + _PENALTY * normal_part(program, outside, normals, change)
     gradient = program.weight * (x - program.v) - program.adjoint(dual)
     penalty = torch.full_like(x[:, :1], _PENALTY)
     factor = factorise(hessian(plain, outside, normals, penalty, shift))

@@ -1,5 +1,6 @@
 """A compiled set: constraints taken apart into pieces, each projected onto by its own method."""
 
+import functools
 from collections.abc import Iterable, Sequence
 
 import torch
@@ -109,13 +110,14 @@ class CompiledSet:
             projected.append(piece.solve(parts[len(sets) + k], values, relax=relax, start=state))
         value = self.layout.join([*results, *(f.value for f in projected)])
         status = worst(torch.stack(torch.broadcast_tensors(*(f.status for f in projected)), -1))
+        errors = [f.error for f in projected if f.error is not None]
         return Outcome(
             value,
             status,
-            _largest([f.steps for f in projected]),
-            _largest([f.violation for f in projected]),
+            functools.reduce(torch.maximum, [f.steps for f in projected]),
+            functools.reduce(torch.maximum, [f.violation for f in projected]),
             tuple(f.state.expand(*status.shape, *f.state.shape[-2:]) for f in projected),
-            _largest([f.error for f in projected if f.error is not None]) if projected[0].error is not None else None,
+            functools.reduce(torch.maximum, errors) if errors else None,
         )
 
     @torch.no_grad()
@@ -140,10 +142,3 @@ def _project_part(bound: ClosedFormSet | Tied, v: Tensor, dtype: torch.dtype) ->
         return bound.project(v)
     y = bound.fused(v)
     return (bound.project(v.to(dtype)) if y is None else y).to(v.dtype)
-
-
-def _largest(tensors: Sequence[Tensor]) -> Tensor:
-    result = tensors[0]
-    for tensor in tensors[1:]:
-        result = torch.maximum(result, tensor)
-    return result

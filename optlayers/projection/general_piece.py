@@ -15,6 +15,7 @@ from optlayers.differentiation.reattach import is_polyhedral, reattach, tangent
 from optlayers.differentiation.relaxed import reattach_relaxed
 from optlayers.parametric.constants import Constant
 from optlayers.parametric.maps import Map, Values
+from optlayers.parametric.range import Range
 from optlayers.parametric.symbolic import Affine, stack
 from optlayers.projection.conditions import tolerance
 from optlayers.projection.iterative_piece import IterativePiece, Projected
@@ -61,7 +62,8 @@ class GeneralPiece(IterativePiece):
         crossed: Tensor | None = None
         if not self.bounds:
             crossed = _crossed(*data[2:], tolerance(values.dtype)).any(-1)
-            data = (*data[:2], *_uncrossed(*data[2:]))
+            lower, upper = Range(*data[2:]).uncrossed().bounds
+            data = (*data[:2], lower, upper)
         formulation: Formulation | None = None
         if constants and not is_traced() and not has_tangent(*data):
             formulation, splitting = self._formulate(constants, *data)
@@ -125,7 +127,7 @@ class GeneralPiece(IterativePiece):
         lower, upper = self.lower(nothing), self.upper(nothing)
         if bool(_crossed(lower, upper, tolerance(nothing.dtype)).any()):
             return
-        bounds = Bounds.of(self.structure, geometry.reduction, geometry.norms, *_uncrossed(lower, upper))
+        bounds = Bounds.of(self.structure, geometry.reduction, geometry.norms, *Range(lower, upper).uncrossed().bounds)
         self.bounds = [Constant(part.numpy()) for part in bounds.pack()]
 
     def _prepare(
@@ -195,12 +197,6 @@ def _crossed(lower: Tensor, upper: Tensor, relative: float) -> Tensor:
     """Return which lower bounds exceed the upper ones by more than rounding, without derivatives."""
     lower, upper = primal(lower), primal(upper)
     return lower - upper > relative * (1 + lower.abs() + upper.abs())
-
-
-def _uncrossed(lower: Tensor, upper: Tensor) -> tuple[Tensor, Tensor]:
-    """Return bounds that meet in the middle where they were crossed: the least-squares relaxation."""
-    middle, crossed = (lower + upper) / 2, lower > upper
-    return torch.where(crossed, middle, lower), torch.where(crossed, middle, upper)
 
 
 def make_general_pieces(blocks: Sequence[Block], snapshot: Snapshot, labels: Sequence[str]) -> list[GeneralPiece]:

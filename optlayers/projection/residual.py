@@ -30,18 +30,6 @@ class RowsMap:
                 (int(k), Constant(row[mine]), Constant(column[mine]), Constant(place), Constant(value[mine]))
             )
 
-    def matrix(self, values: Values) -> Tensor:
-        """Return ``A(p)``, dense, of shape ``(*batch, m, n)``."""
-        result = torch.zeros(self.shape, dtype=values.dtype, device=values.device).flatten()
-        for k, row, column, place, value in self.terms:
-            index = row.on(values.device) * self.shape[1] + column.on(values.device)
-            entries = value.on(values.device, values.dtype)
-            if k >= 0:
-                entries = entries * values.tensors[k][..., place.on(values.device)]
-            base = torch.zeros_like(result[..., :1]).expand(*entries.shape[:-1], self.shape[0] * self.shape[1])
-            result = result + base.index_add(-1, index, entries)
-        return result.reshape(*result.shape[:-1], *self.shape)
-
     def __call__(self, y: Tensor, values: Values) -> Tensor:
         """Return ``A(p) y + b(p)`` for points ``(*batch, n)``."""
         result = self.offset(values)

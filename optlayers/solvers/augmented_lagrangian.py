@@ -154,12 +154,17 @@ def hessian(program: ConicProgram, outside: Tensor, normals: list[Tensor], penal
         first -= n
     rows = program.rows[:, :first]
     result = (rows.mT * (penalty * kept[:, :first]).unsqueeze(-2)) @ rows
-    start = first
-    for normal in normals:
-        count, dimension = normal.shape[1:3]
-        rows = program.rows[:, start : start + count * dimension].unflatten(1, (count, dimension))
-        start += count * dimension
+    for normal, (_, _, columns) in zip(normals, split_cones(program.rows.mT, program.cones), strict=True):
+        rows = columns.movedim(1, -1)
         product = penalty.unsqueeze(-1) * (normal @ rows).flatten(1, 2)
         result = result + rows.flatten(1, 2).mT @ product
     result = (result + result.mT) / 2
     return result + torch.diag_embed(diagonal)
+
+
+def normal_part(program: ConicProgram, outside: Tensor, normals: list[Tensor], z: Tensor) -> Tensor:
+    """Return ``(1 - D) z`` for values of slacks, ``(samples, slacks)``; see `hessian`."""
+    parts = [torch.where(outside, z, 0.0)[:, : program.linear]]
+    for normal, (_, _, cone) in zip(normals, split_cones(z, program.cones), strict=True):
+        parts.append((normal @ cone.unsqueeze(-1)).squeeze(-1).flatten(-2))
+    return torch.cat(parts, -1)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from optlayers import cones
+from optlayers.autograd.primal import primal
 from optlayers.solvers.structure import ConeGroups, cone_slacks
 
 
@@ -47,6 +48,11 @@ class ConicProgram:
             return self
         rows = self.rows if self.rows.shape[0] == 1 else self.rows[index]
         return replace(self, rows=rows, lower=self.lower[index], upper=self.upper[index], v=self.v[index])
+
+    def detached(self) -> "ConicProgram":
+        """Return the program without derivatives."""
+        rows, lower, upper, v = (primal(t) for t in (self.rows, self.lower, self.upper, self.v))
+        return replace(self, rows=rows, lower=lower, upper=upper, v=v)
 
     def times(self, x: Tensor) -> Tensor:
         """Return ``rows @ x`` for points ``(samples, n)``."""

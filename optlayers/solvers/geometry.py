@@ -8,7 +8,8 @@ import scipy.linalg
 import torch
 from torch import Tensor
 
-from optlayers.solvers.structure import ConeGroups, Structure, cone_slacks
+from optlayers.solvers.conic_program import split_cones
+from optlayers.solvers.structure import Structure, cone_slacks
 
 _DEPENDENT = 1e-10
 _MOST_GRAM = 1000  # rows
@@ -17,14 +18,16 @@ _VANISHING = 1e-11  # relative; a row this small after the elimination is implie
 
 def row_norms(matrix: Tensor, structure: Structure) -> Tensor:
     """Return the scale of each row, ``(*batch, m)``: its length, and for a cone's rows the largest of them."""
-    norms = torch.linalg.vector_norm(matrix, dim=-1)
-    parts, start = [norms[..., : structure.linear]], structure.linear
-    for _, _, count, dimension in structure.cones:
-        cone = norms[..., start : start + count * dimension].unflatten(-1, (count, dimension))
+    lengths = _lengths(matrix, structure)
+    return torch.where(lengths > 0, lengths, 1.0)
+
+
+def _lengths(rows: Tensor, structure: Structure) -> Tensor:
+    lengths = torch.linalg.vector_norm(rows, dim=-1)
+    parts = [lengths[..., : lengths.shape[-1] - cone_slacks(structure.cones)]]
+    for _, _, cone in split_cones(lengths, structure.cones):
         parts.append(cone.amax(-1, keepdim=True).expand_as(cone).flatten(-2))
-        start += count * dimension
-    joined = torch.cat(parts, -1)
-    return torch.where(joined > 0, joined, 1.0)
+    return torch.cat(parts, -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,6 +80,8 @@ def _reduce(matrix: Tensor, structure: Structure) -> Reduction:
     basis, particular = _solve_equalities(matrix[equal])
     rows = original @ basis
     lengths = _lengths(rows, structure)
+    is_linear = torch.arange(len(rows), device=device) < len(rows) - cone_slacks(structure.cones)
+    lengths = lengths.where(lengths > _VANISHING, torch.where(is_linear, torch.inf, _VANISHING).to(lengths.dtype))
     rows = rows / lengths.unsqueeze(-1)
     return Reduction(rows, original, lengths, kept, count + equal, basis, particular, _gram(rows))
 
@@ -102,25 +107,6 @@ def _solve_equalities(matrix: Tensor) -> tuple[Tensor, Tensor]:
     inverse = torch.zeros_like(matrix.mT)
     inverse[:, kept] = torch.linalg.solve_triangular(r[:rank], q[:, :rank].mT, upper=True).mT
     return q[:, rank:].contiguous(), inverse
-
-
-def _lengths(rows: Tensor, structure: Structure) -> Tensor:
-    """Return what to divide rows by after the elimination: infinity where the equalities leave nothing."""
-    lengths = torch.linalg.vector_norm(rows, dim=-1)
-    linear = len(rows) - cone_slacks(structure.cones)
-    lengths[:linear] = torch.where(lengths[:linear] > _VANISHING, lengths[:linear], torch.inf)
-    for start, stop in cone_ranges(structure.cones, linear):
-        lengths[start:stop] = lengths[start:stop].amax().clamp_min(_VANISHING)
-    return lengths
-
-
-def cone_ranges(groups: ConeGroups, start: int) -> list[tuple[int, int]]:
-    """Return where each cone's slacks begin and end."""
-    ranges = []
-    for _, _, count, dimension in groups:
-        ranges += [(start + k * dimension, start + (k + 1) * dimension) for k in range(count)]
-        start += count * dimension
-    return ranges
 
 
 def _is_worthwhile(structure: Structure) -> bool:

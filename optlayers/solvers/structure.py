@@ -1,7 +1,7 @@
 """The shape of a convex set in rows, without its numbers: what is bounded, which rows are equalities, which cones."""
 
-import json
-from dataclasses import dataclass
+from ast import literal_eval
+from dataclasses import astuple, dataclass
 from functools import lru_cache
 
 ConeGroups = tuple[tuple[str, tuple[float, ...], int, int], ...]
@@ -40,18 +40,10 @@ class Structure:
 
     def encode(self) -> str:
         """Return the structure as a string, which an operator of torch can take."""
-        return json.dumps([self.size, self.auxiliary, self.bounded, self.linear, self.equalities, self.cones])
+        return repr(astuple(self))
 
     @staticmethod
     @lru_cache(maxsize=1024)
     def decode(text: str) -> "Structure":
         """Return the structure that `encode` wrote."""
-        size, auxiliary, bounded, linear, equalities, cones = json.loads(text)
-        return Structure(
-            size,
-            auxiliary,
-            tuple(bounded),
-            linear,
-            tuple(equalities),
-            tuple((k, tuple(a), c, d) for k, a, c, d in cones),
-        )
+        return Structure(*literal_eval(text))
