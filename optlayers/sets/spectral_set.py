@@ -91,15 +91,24 @@ class SpectralSet(ClosedFormSet):
 
     def project_symmetric(self, symmetric: Tensor) -> Tensor:
         """Project symmetric matrices ``(*batch, n, n)`` onto the set around zero."""
-        return project_eigenvalues(symmetric, self.section())
+        totals = () if self.total is None else self.total.bounds
+        return project_eigenvalues(symmetric, self._section, *self._bounds, *totals)
+
+    @property
+    def _bounds(self) -> tuple[Tensor | None, Tensor | None]:
+        entries = Range(self.lower, self.upper).map(
+            lambda bound: bound.unsqueeze(-1).expand(*bound.shape, self.center.shape[-1])
+        )
+        return entries.lower, entries.upper
+
+    def _section(self, lower: Tensor | None, upper: Tensor | None, *totals: Tensor) -> Box | BoxSection:
+        if self.total is None:
+            return Box(lower, upper)
+        return BoxSection(None, lower, upper, self.total.with_bounds(totals) if totals else self.total)
 
     def section(self) -> Box | BoxSection:
         """Return the set of eigenvalues."""
-        n = self.center.shape[-1]
-        lower, upper = (
-            None if bound is None else bound.unsqueeze(-1).expand(*bound.shape, n) for bound in (self.lower, self.upper)
-        )
-        return Box(lower, upper) if self.total is None else BoxSection(None, lower, upper, self.total)
+        return self._section(*self._bounds)
 
     def checks(self) -> list[Check]:
         """Check of the eigenvalues what `BoxSection` checks; without bounds on the trace, that theirs do not cross."""
@@ -130,6 +139,32 @@ class SpectralSet(ClosedFormSet):
         yield {"size": (3, 3), "lower": zero, "upper": np.array(0.6), "total_upper": one}
         yield {"size": (3, 3), "lower": -one, "upper": one, "center": center, "total": np.array(0.5)}
         yield {"size": (3, 3), "upper": one, "total_lower": -one, "total_upper": np.array(0.5)}
+
+
+@register
+@dataclass(frozen=True, eq=False)
+class SymmetricPart(SpectralSet):
+    """Matrices whose symmetric part lies in a `SpectralSet`: what ``X >> 0`` says of a variable that is not symmetric.
+
+    The other part is orthogonal to all symmetric matrices, and stays as it is.
+    """
+
+    name = "spectral set of the symmetric part"
+    is_symmetric = False
+
+    @staticmethod
+    def constraints(x: cp.Variable, **data: Any) -> list[cp.Constraint]:
+        return eigenvalue_constraints(x, **data)
+
+    def project(self, v: Tensor) -> Tensor:
+        matrix = v.unflatten(-1, self.center.shape[-2:])
+        symmetric = matrix / 2 + matrix.mT / 2 - self.center
+        return (matrix + (self.project_symmetric(symmetric) - symmetric)).flatten(-2)
+
+    @staticmethod
+    def examples() -> Iterable[Mapping[str, Any]]:
+        yield {"size": (3, 3), "lower": np.array(0.0)}
+        yield {"size": (2, 2), "lower": np.array(-0.5), "upper": np.array(1.0), "total": np.array(1.0)}
 
 
 def eigenvalue_constraints(

@@ -13,56 +13,53 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from optlayers.autograd.deferred import deferred
 from optlayers.autograd.primal import primal
-from optlayers.parametric.range import Range
-from optlayers.sets.box import Box
-from optlayers.sets.box_section import BoxSection
 from optlayers.sets.search.decompositions import eigh
 
 
-def project_eigenvalues(matrix: Tensor, section: Box | BoxSection) -> Tensor:
-    """Return the nearest symmetric matrix whose eigenvalues are in `section`, a set that no permutation changes.
+class Section(Protocol):
+    """A set of eigenvalues that no permutation changes, see `BoxSection`."""
 
-    Parameters
-    ----------
-    matrix : Tensor, shape (*batch, n, n)
-        Symmetric.
-    section : Box or BoxSection
-        Of dimension n, with equal bounds for all entries and no normal.
+    def project(self, v: Tensor) -> Tensor:
+        """Project eigenvalues ``(*batch, n)``."""
+        ...
 
-    Returns
-    -------
-    Tensor, shape (*batch, n, n)
+
+def project_eigenvalues(
+    matrix: Tensor, section: Callable[..., Section], lower: Tensor | None, upper: Tensor | None, *totals: Tensor
+) -> Tensor:
+    """Return the nearest symmetric matrix to a symmetric one, ``(*batch, n, n)``, whose eigenvalues are in a section.
+
+    That is made of bounds, the same for all entries, and bounds on the sum.
     """
     values, vectors = eigh(primal(matrix))
-    level = primal(section.project(values))
-    nearest = torch.where(
-        (level == values).all(-1)[..., None, None], primal(matrix), _scaled(vectors, level) @ vectors.mT
-    )
-    total = section.total if isinstance(section, BoxSection) else Range(None, None)
+    level = primal(section(lower, upper, *totals).project(values))
+    unchanged = (level == values).all(-1)[..., None, None]
+    nearest = torch.where(unchanged, primal(matrix), _scaled(vectors, level) @ vectors.mT)
+    below = torch.zeros_like(level, dtype=torch.bool) if lower is None else level <= primal(lower)
+    above = torch.zeros_like(below) if upper is None else (level >= primal(upper)) & ~below
 
-    def expand(order: int, matrix: Tensor, lower: Tensor | None, upper: Tensor | None, *bounds: Tensor) -> Tensor:
-        own = Box(lower, upper)
-        if isinstance(section, BoxSection):
-            own = BoxSection(None, lower, upper, total.with_bounds(bounds))
+    def expand(order: int, matrix: Tensor, *bounds: Tensor | None) -> Tensor:
         rotated = vectors.mT @ matrix @ vectors
-        return vectors @ _expand_section(order, values, level, rotated - primal(rotated), own) @ vectors.mT
+        expansion = _expand_section(order, values, level, rotated - primal(rotated), section(*bounds), below, above)
+        return vectors @ expansion @ vectors.mT
 
-    return deferred(nearest, expand, matrix, section.lower, section.upper, *total.bounds)
+    return deferred(nearest, expand, matrix, lower, upper, *totals)
 
 
-def _expand_section(order: int, values: Tensor, level: Tensor, e: Tensor, section: Box | BoxSection) -> Tensor:
+def _expand_section(
+    order: int, values: Tensor, level: Tensor, e: Tensor, section: Section, below: Tensor, above: Tensor
+) -> Tensor:
     """Return the projection of ``diag(values) + e``; regions are the entries at one bound, at the other, and free.
 
     Free eigenvalues all move by the same amount, which depends on their sum.
     """
-    below = _at(level, section.lower, torch.le)
-    above = _at(level, section.upper, torch.ge) & ~below
     free = (~(below | above)).to(values.dtype)
     region = above.to(values.dtype) - below.to(values.dtype)
     weights = _inverse_gaps(values, region)
@@ -145,10 +142,10 @@ class SingularValues:
         level = self.free * (1 - threshold.unsqueeze(-1) / self.safe)
         curve = -both * threshold[..., None, None] / (_both(self.safe) * sums)
         slopes = torch.where(self.weights != 0, _pairs(level) * self.weights, -curve)
-        change, own = slopes * e, level.unsqueeze(-1)
+        change, factor = slopes * e, level.unsqueeze(-1)
         if self.order == 1:
-            core = torch.diag_embed(level * s) + own * self.d + _scaled(change, s)
-            return u @ (core @ vh + own * self.rest)
+            core = torch.diag_embed(level * s) + factor * self.d + _scaled(change, s)
+            return u @ (core @ vh + factor * self.rest)
         left, right = both * e / self.safe.unsqueeze(-2), both * e / sums
         inner = left @ right + _scaled((left / sums) @ right, self.safe)
         change = change + _second_order(slopes, e, self.weights, self.free) + curve * inner + torch.diag_embed(level)
@@ -175,10 +172,6 @@ def _inverse_gaps(values: Tensor, region: Tensor, *, squares: bool = False) -> T
     least = torch.finfo(values.dtype).tiny ** 0.75
     apart = (_pairs(region) != 0) & (gap.abs() > least)
     return torch.where(apart, 1 / torch.where(apart, gap, 1.0), 0.0)
-
-
-def _at(level: Tensor, bound: Tensor | None, meets: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
-    return torch.zeros_like(level, dtype=torch.bool) if bound is None else meets(level, primal(bound))
 
 
 def _scaled(matrix: Tensor, factors: Tensor) -> Tensor:

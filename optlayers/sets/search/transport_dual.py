@@ -128,8 +128,8 @@ class Dual:
 
     def line_search(self, x: Tensor, da: Tensor, db: Tensor) -> Tensor:
         """Return the best step along a direction, ``(samples, 1)``."""
-        data = (t.flatten(1) for t in (x, self.root * _outer(da, db), self.lower, self.upper))
-        step = search(*data, torch.zeros_like(self.size)).unsqueeze(-1)
+        v, normal, lower, upper = (t.flatten(1) for t in (x, self.root * _outer(da, db), self.lower, self.upper))
+        step = search(v, normal, lower, upper, torch.zeros_like(self.size)).unsqueeze(-1)
         return torch.where(step.isfinite() & (step > 0), step, 0.0)
 
 

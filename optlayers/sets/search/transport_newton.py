@@ -122,5 +122,5 @@ def _tolerance(dual: Dual, a: Tensor, b: Tensor, *, rough: bool) -> Tensor:
 def _direction(free: Tensor, fa: Tensor, fb: Tensor) -> tuple[Tensor, Tensor]:
     """Solve for Newton's step, given the weights of the free entries and the gradient."""
     inner = free[:, :-1, :-1]
-    degrees = (free.sum(d)[:, :-1] + _RIDGE * (1 + inner.sum(d)) for d in (-1, -2))
-    return solve_bipartite(inner, *degrees, fa, fb)
+    da, db = (free.sum(d)[:, :-1] + _RIDGE * (1 + inner.sum(d)) for d in (-1, -2))
+    return solve_bipartite(inner, da, db, fa, fb)
