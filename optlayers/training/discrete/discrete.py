@@ -17,6 +17,7 @@ from optlayers.oracles.integer_points import nearest_integer_point
 from optlayers.oracles.program import IntegerProgram
 from optlayers.solvers.conic_program import largest
 from optlayers.training.discrete.relaxation import Relaxation
+from optlayers.training.schedules.arguments import check_number
 
 
 class DiscreteLayer(nn.Module):
@@ -76,8 +77,7 @@ class DiscreteLayer(nn.Module):
         solver_options: Mapping[str, Any] | None = None,
     ) -> None:
         super().__init__()
-        if not 0 <= tolerance < 0.5:
-            raise ValueError(f"tolerance: expected a number from 0 to 0.5, got {tolerance}")
+        check_number("tolerance", tolerance, least=0.0, below=0.5)
         self.relaxation = Relaxation(constraints, variables, parameters, method=method)
         self.nearest, self.tolerance = nearest, tolerance
         self.program = IntegerProgram(

@@ -13,28 +13,11 @@ from optlayers.feasible_set import FeasibleSet
 
 
 class Relaxation:
-    """``{y : constraints}`` with continuous copies of the variables, within [0, 1] for booleans.
+    """``{y : constraints}`` with continuous copies of the variables, within [0, 1] for booleans: the `feasible_set`.
 
-    Parameters
-    ----------
-    constraints, variables, parameters
-        As for `FeasibleSet`, but for variables with ``integer`` or ``boolean``, of all entries or some.
-    **options
-        Of `FeasibleSet`.
-
-    Attributes
-    ----------
-    constraints : list of cvxpy.Constraint
-        As declared.
-    variables : list of cvxpy.Variable
-        As declared, in call order.
-    feasible_set : FeasibleSet
-        The relaxed set.
-    discrete, boolean : ndarray of bool, shape (n,)
-        Which entries of a flat point are integer (or boolean), and boolean.
-    has_discrete_auxiliaries : bool
-        Whether some variable that is not in `variables` has integer entries: the relaxed set then does not say whether
-        an integer point is feasible.
+    The `constraints` and `variables`, in call order, are as declared, with ``integer`` or ``boolean`` entries; of a
+    flat point, `discrete` says which entries are either, `boolean` which are the latter. Where some variable that is
+    not in `variables` is discrete, the relaxed set does not say whether an integer point is feasible.
     """
 
     def __init__(
@@ -81,9 +64,7 @@ def _unit_bounds(variable: cp.Variable, copy: cp.Variable) -> list[cp.Constraint
     mask = _mask(variable, "boolean")
     if not mask.any() or (mask.all() and variable.attributes["bounds"] is None):
         return []
-    if mask.all():
-        return [copy >= 0, copy <= 1]
-    entries = copy[np.nonzero(mask)]
+    entries = copy if mask.all() else copy[np.nonzero(mask)]
     return [entries >= 0, entries <= 1]
 
 

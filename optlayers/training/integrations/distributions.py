@@ -32,18 +32,14 @@ class SetConstraint(constraints.Constraint):
 
     def __init__(self, feasible_set: FeasibleSet, atol: float) -> None:
         self.feasible_set, self.atol = feasible_set, atol
-        self._event_dim = len(feasible_set.variables[0].shape)
+        self.event_dim = len(feasible_set.variables[0].shape)
         super().__init__()
-
-    @property
-    def event_dim(self) -> int:
-        """The number of dimensions of the variable."""
-        return self._event_dim
 
     def check(self, value: Tensor) -> Tensor:
         """Return whether each value is in the set, ``(*batch,)``; NaN and infinity are not."""
-        finite = value.isfinite().flatten(value.ndim - self.event_dim).all(-1) if self.event_dim else value.isfinite()
-        return finite & self.feasible_set.contains(value.nan_to_num(), atol=self.atol)
+        finite = value.isfinite()
+        inside = self.feasible_set.contains(value.nan_to_num(), atol=self.atol)
+        return inside & (finite.flatten(-self.event_dim).all(-1) if self.event_dim else finite)
 
     def __repr__(self) -> str:
         return f"SetConstraint({self.feasible_set})"
@@ -166,13 +162,9 @@ class ProjectedDistribution(Distribution):
                 "their events"
             )
         self.base, self.feasible_set = base, scheduled_set.at(0)
+        self.has_rsample = base.has_rsample
         self._constraint = in_set(self.feasible_set)
         super().__init__(torch.Size(shape[: len(shape) - event]), torch.Size(scheduled_set.shape), validate_args)
-
-    @property
-    def has_rsample(self) -> bool:
-        """Whether samples have gradients: those of the base."""
-        return self.base.has_rsample
 
     @property
     def support(self) -> SetConstraint:

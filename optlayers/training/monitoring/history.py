@@ -7,25 +7,15 @@ from collections.abc import Iterable, Mapping
 
 
 class History:
-    """Records of measures, the last `keep` of them.
-
-    Parameters
-    ----------
-    records : iterable of (int, mapping)
-        Steps, and their measures by key ``"name/measure"``.
-    keep : int
-        How many to keep.
-    """
+    """The last `keep` records: steps, and their measures by key ``"name/measure"``."""
 
     def __init__(self, records: Iterable[tuple[int, Mapping[str, float]]] = (), keep: int = 1000) -> None:
         self.records: deque[tuple[int, dict[str, float]]] = deque(maxlen=keep)
-        self.forgotten = 0
         for step, measures in records:
             self.add(step, measures)
 
     def add(self, step: int, measures: Mapping[str, float]) -> None:
         """Append the measures of a step."""
-        self.forgotten += len(self.records) == self.records.maxlen
         self.records.append((step, dict(measures)))
 
     @property

@@ -38,12 +38,6 @@ class Adaptive:
         check_number("decrease", self.decrease, above=0.0, below=1.0)
         check_number("tolerance", self.tolerance, least=0.0)
 
-    def next(self, weight: float, violation: float, before: float) -> float:
-        """Return the next weight."""
-        if not violation > max(self.decrease * before, self.tolerance):
-            return weight
-        return min(weight * self.factor, self.limit)
-
 
 class Weight:
     """A constant, scheduled or adaptive weight, with what the last needs to remember."""
@@ -70,4 +64,7 @@ class Weight:
     def adapt(self, violation: float) -> None:
         """Take a violation in; of no effect unless the weight is adaptive."""
         if isinstance(self.rule, Adaptive):
-            self.state = (self.rule.next(self.state[0], violation, self.state[1]), violation)
+            weight, before = self.state
+            if violation > max(self.rule.decrease * before, self.rule.tolerance):
+                weight = min(weight * self.rule.factor, self.rule.limit)
+            self.state = (weight, violation)

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
 from optlayers.training.schedules.arguments import check_number
 from optlayers.training.schedules.schedules import Schedule, value_at
 
@@ -40,15 +38,6 @@ class PI:
         check_number("integral gain", self.integral, above=0.0, or_schedule=True)
         check_number("proportional gain", self.proportional, least=0.0, or_schedule=True)
         check_number("smoothing", self.smoothing, above=-1.0, below=1.0)
-
-    @property
-    def remembers(self) -> bool:
-        """Whether the increment depends on earlier errors."""
-        return callable(self.proportional) or self.proportional > 0
-
-    def smoothed(self, before: Tensor, values: Tensor) -> Tensor:
-        """Return ``s_t``."""
-        return before + (1 - self.smoothing) * (values - before)
 
     def gains(self, step: int) -> tuple[float, float]:
         """Return the integral and proportional gains at a step."""

@@ -111,11 +111,11 @@ class Multiplier(nn.Module):
             return
         before = self._select(self.value, index)
         moved = before + integral * values
-        if controller.remembers:
+        if callable(controller.proportional) or controller.proportional > 0:
             self._materialise(values, smoothed=self.value.shape)
             last, seen = self._select(self.smoothed, index), self._select(self.seen, index)
             last = torch.where(seen.reshape((*seen.shape, *[1] * (values.ndim - seen.ndim))) > 0, last, values)
-            now = controller.smoothed(last, values)
+            now = last + (1 - controller.smoothing) * (values - last)
             moved = moved + proportional * (now - last)
             self._store("smoothed", now, index)
         nearest = self.relation.project(moved / integral, step)

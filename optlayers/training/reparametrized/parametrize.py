@@ -102,17 +102,21 @@ class SetParametrization(Clocked, nn.Module):
         self.read(clock)
         self.scheduled_set = scheduled_set
         self.accepts_any = True  # until it is registered
-        self._last = (self.steps, scheduled_set.at(self.steps))
         self.register_buffer("saved_steps", torch.tensor(0), persistent=scheduled_set.moves)
-        self.register_state_dict_pre_hook(_save_clock)
-        self.register_load_state_dict_post_hook(_load_clock)
+        self.register_state_dict_pre_hook(SetParametrization._save_clock)
+        self.register_load_state_dict_post_hook(SetParametrization._load_clock)
 
     @property
     def feasible_set(self) -> FeasibleSet:
         """The set at this step."""
-        if self.scheduled_set.moves and self._last[0] != self.steps:
-            self._last = (self.steps, self.scheduled_set.at(self.steps))
-        return self._last[1]
+        return self.scheduled_set.at(self.steps)
+
+    def _save_clock(self, *_: Any) -> None:
+        self.saved_steps.fill_(self.steps)
+
+    def _load_clock(self, *_: Any) -> None:
+        if self.scheduled_set.moves:
+            self.clock.steps = int(self.saved_steps)
 
     def extra_repr(self) -> str:
         return repr(self.feasible_set)
@@ -171,14 +175,3 @@ class SmoothParametrization(SetParametrization):
                     "is taken for rounding): assign feasible_set.project(value)"
                 )
         return self._map.at(self.feasible_set).inverse(self.feasible_set.project(value), self.margin)
-
-
-def _save_clock(parametrization: nn.Module, *_: Any) -> None:
-    assert isinstance(parametrization, SetParametrization)
-    parametrization.saved_steps.fill_(parametrization.steps)
-
-
-def _load_clock(parametrization: nn.Module, *_: Any) -> None:
-    assert isinstance(parametrization, SetParametrization)
-    if parametrization.scheduled_set.moves:
-        parametrization.clock.steps = int(parametrization.saved_steps)

@@ -40,8 +40,7 @@ def check_number(
         number = math.nan
     if above < number < below and least <= number <= most:
         return
-    lower = f"{name} > {above:g}" if above > -math.inf else f"{name} >= {least:g}" if least > -math.inf else ""
-    upper = f"{name} < {below:g}" if below < math.inf else f"{name} <= {most:g}" if most < math.inf else ""
-    conditions = " and ".join(part for part in (lower, upper) if part)
-    expected = f"a number{', ' if conditions else ''}{conditions}" + (" or a function of the step" * or_schedule)
+    limits = [(">", above), (">=", least), ("<", below), ("<=", most)]
+    conditions = " and ".join(f"{name} {sign} {limit:g}" for sign, limit in limits if math.isfinite(limit))
+    expected = ", ".join(filter(None, ["a number", conditions])) + " or a function of the step" * or_schedule
     raise ValueError(f"{name}: expected {expected}, got {value!r}")
