@@ -176,6 +176,5 @@ class DiscreteLayer(nn.Module):
         return torch.where(torch.as_tensor(self.relaxation.discrete, device=x.device), x.round(), x)
 
     def extra_repr(self) -> str:
-        """Return what `print(net)` shows: variables, the relaxed set, and the options."""
         names = ", ".join(f"{v.name()} {tuple(v.shape)}" for v in self.relaxation.variables)
         return f"{names}: integer points of {self.relaxed_set!r}, nearest={self.nearest}"

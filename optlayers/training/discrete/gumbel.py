@@ -61,5 +61,4 @@ class GumbelSoftmax(ClockedModule):
         return torch.zeros_like(logits).scatter(self.dim, best, 1.0)
 
     def extra_repr(self) -> str:
-        """Return what `print(net)` shows: the temperature, its step, and whether samples are hard."""
         return f"temperature={self.temperature:g} at step {self.steps}, hard={self.hard}, dim={self.dim}"

@@ -68,17 +68,15 @@ class CooperConstraint(Clocked):
             raise ValueError("Cooper has no averages and no limits of multipliers: use Lagrangian for those")
         if (size is None) == (relation.items is None):
             raise ValueError("pass size, the number of values, for constraints without items=, and only for those")
-        kinds, multipliers = cooper.ConstraintType, cooper.multipliers
+        multipliers = cooper.multipliers
         make = multipliers.DenseMultiplier if relation.items is None else multipliers.IndexedMultiplier
         formulation = cooper.formulations.Lagrangian if formulation is None else formulation
-        multiplier = None
-        if formulation.expects_multiplier:
-            multiplier = make(num_constraints=size or relation.items, dtype=dtype, device=device)
+        options = {"num_constraints": size or relation.items, "dtype": dtype, "device": device}
         self.relation = relation
         self.constraint = cooper.Constraint(
-            constraint_type=kinds.INEQUALITY if isinstance(relation, Inequality) else kinds.EQUALITY,
+            constraint_type=cooper.ConstraintType[relation.kind.upper()],
             formulation_type=formulation,
-            multiplier=multiplier,
+            multiplier=make(**options) if formulation.expects_multiplier else None,
             penalty_coefficient=penalty,
         )
 

@@ -16,7 +16,7 @@ from optlayers.solvers.conic_program import largest
 
 @dataclass(frozen=True, eq=False)
 class Activity:
-    """Which constraints shape a point.
+    """Which constraints shape points ``(*batch, n)``.
 
     Attributes
     ----------
@@ -26,8 +26,7 @@ class Activity:
     fixed : Tensor, shape (*batch,)
         The share of the dimensions that equalities and tight inequality rows (active, not violated) take, at most 1.
     inward : Tensor of bool, shape (*batch, k), or None
-        Whether a row is tight and a step along the direction asked for gives it slack; False for cones. None without
-        a direction, and for sets without rows.
+        Whether a row, not a cone, is tight and a step along the direction asked for gives it slack.
     """
 
     active: Tensor

@@ -81,13 +81,13 @@ def multipliers_blow_up(history: History, name: str, records: int = 100) -> str 
     growth, pace = sizes[-1] - sizes[-1 - quarter], (sizes[-1] - sizes[0]) * quarter / (len(sizes) - 1)
     if growth <= 0 or growth < 0.8 * pace:
         return None
-    own = history.series(name, "violation_max")
-    violations = own if own else history.worst("violation_max")
+    of_name = history.series(name, "violation_max")
+    violations = of_name or history.worst("violation_max")
     seen = ""
     if violations:
         quarter = max(1, len(violations) // 4)
         early, late = median(violations[quarter : 2 * quarter] or violations), median(violations[-quarter:])
-        violated = history.series(name, "violated") if own else history.worst("violated")
+        violated = history.series(name, "violated") if of_name else history.worst("violated")
         if late < 0.95 * early or violated[-1] <= 0:
             return None
         seen = f" while the violation stays at {late:.3g}"

@@ -1,4 +1,4 @@
-"""What is measured of a point, its projection and its gradient: pure functions to scalars."""
+"""What is measured of a point, its projection and its gradient: pure functions to scalars, of data without graph."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from optlayers.feasible_set import FeasibleSet
 Measures = dict[str, Tensor]
 
 
-@torch.no_grad()
 def violation_measures(violation: Tensor, tolerance: float) -> Measures:
     """Return the largest and the mean violation, and the share of samples above the tolerance."""
     return {
@@ -22,7 +21,6 @@ def violation_measures(violation: Tensor, tolerance: float) -> Measures:
     }
 
 
-@torch.no_grad()
 def distance_measures(before: Sequence[Tensor], after: Sequence[Tensor], events: Sequence[int]) -> Measures:
     """Return the mean and the largest distance that samples are moved; `events` counts each variable's dimensions."""
     squares = [
@@ -33,7 +31,6 @@ def distance_measures(before: Sequence[Tensor], after: Sequence[Tensor], events:
     return {"distance": distance.mean(), "distance_max": distance.max()}
 
 
-@torch.no_grad()
 def feasible_descent(bound: FeasibleSet, points: Sequence[Tensor], gradients: Sequence[Tensor]) -> list[Tensor]:
     """Return the part of ``-gradient`` that the set lets a feasible point follow.
 
@@ -50,13 +47,11 @@ def feasible_descent(bound: FeasibleSet, points: Sequence[Tensor], gradients: Se
     return [(part - y) / t for part, y in zip(parts, points, strict=True)]
 
 
-@torch.no_grad()
 def norm(tensors: Sequence[Tensor]) -> Tensor:
     """Return the Euclidean norm of several tensors together."""
     return torch.stack([torch.linalg.vector_norm(t) for t in tensors]).norm()
 
 
-@torch.no_grad()
 def discarded_measures(gradients: Sequence[Tensor], kept: Sequence[Tensor]) -> Measures:
     """Return the norm of a gradient, of what is discarded of it, and the ratio of the two."""
     whole, lost = norm(gradients), norm([g - k for g, k in zip(gradients, kept, strict=True)])

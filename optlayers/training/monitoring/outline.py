@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -15,18 +15,11 @@ from optlayers.feasible_set import FeasibleSet
 Array = NDArray[np.float64]
 
 
-@dataclass(frozen=True, eq=False)
-class Outline:
-    """A polytope inside a set, with vertices on its boundary.
+class Outline(NamedTuple):
+    """A polytope inside a set, with its vertices ``(k, n)`` on the boundary of the set.
 
-    Attributes
-    ----------
-    vertices : array, shape (k, n)
-        In order around the outline where `dimension` is 2.
-    dimension : int
-        That of the affine hull of the set: 0 for a point, 1 for a segment, then 2 or 3.
-    faces : array of int, shape (faces, 3), or None
-        Triangles of vertices, where `dimension` is 3.
+    The `dimension` is that of the affine hull of the set: 0 for a point, 1 for a segment, then 2 or 3. Vertices of an
+    outline of dimension 2 are in order around it; `faces`, of dimension 3, are triangles of vertices.
     """
 
     vertices: Array

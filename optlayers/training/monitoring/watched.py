@@ -41,14 +41,11 @@ class WatchedTensor:
         self.scheduled_set.check(tensor, self.name)
         self.shown, self.gradient = tensor.detach(), None
         if tensor.requires_grad:
-            tensor.register_hook(self._take_gradient)
-
-    def _take_gradient(self, gradient: Tensor) -> None:
-        self.gradient = gradient.detach()
+            tensor.register_hook(lambda gradient: setattr(self, "gradient", gradient.detach()))
 
     def show_projection(self, before: Tensor, after: Tensor) -> None:
         """Take what a projection made elsewhere has moved."""
-        self.moved = distance_measures([before], [after], [len(self.scheduled_set.shape)])
+        self.moved = distance_measures([before.detach()], [after.detach()], [len(self.scheduled_set.shape)])
 
     def is_of(self, tensor: Tensor) -> bool:
         """Return whether this is the tensor that is watched."""

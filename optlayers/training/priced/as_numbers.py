@@ -15,14 +15,10 @@ from optlayers.training.priced.relations import Equality, Inequality, Relation
 
 
 class Slacks(NamedTuple):
-    """Rows of the conic form at points ``(*batch, *shape)``.
+    """Rows of the conic form at points, zero or nonnegative, and numbers ``(*batch, k)`` for each cone.
 
-    Attributes
-    ----------
-    zero, nonnegative : Tensor, shape (*batch, rows)
-    cones : list of Tensor, shape (*batch, k)
-        Of each second-order cone ``t - ||x||`` and ``t + ||x||``, of each semidefinite one the eigenvalues: all
-        nonnegative exactly at feasible points, the smallest first.
+    Of second-order cones that is ``t - ||x||`` and ``t + ||x||``, of semidefinite ones the eigenvalues: nonnegative
+    exactly at feasible points, the smallest first.
     """
 
     zero: Tensor

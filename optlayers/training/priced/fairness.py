@@ -111,38 +111,36 @@ class FairnessConstraint:
         """Return the true rates, ``(conditions, groups)``; NaN for groups without samples."""
         decisions = (scores > self.threshold).to(scores.dtype)
         members = self._members(decisions, groups, labels)
-        return torch.stack([(member @ decisions) / member.sum(-1) for member in members])
+        return members @ decisions / members.sum(-1)
 
     def gap(self, scores: Tensor, groups: Tensor, labels: Tensor | None = None) -> Tensor:
         """Return the largest difference between the true rates of two groups, a scalar."""
         rates = self.rates(scores, groups, labels)
         return (rates.nan_to_num(nan=-torch.inf).amax(-1) - rates.nan_to_num(nan=torch.inf).amin(-1)).max()
 
-    def _members(self, scores: Tensor, groups: Tensor, labels: Tensor | None) -> list[Tensor]:
-        """Return, for each condition, who is in which group, ``(groups, n)``."""
+    def _members(self, scores: Tensor, groups: Tensor, labels: Tensor | None) -> Tensor:
+        """Return, for each condition, who is in which group, ``(conditions, groups, n)``."""
         labels = check(self.criterion, scores, groups, labels)
         if groups.numel() and not 0 <= int(groups.min()) <= int(groups.max()) < self.groups:
             raise ValueError(
                 f"expected groups from 0 to {self.groups - 1}, got {int(groups.min())} to {int(groups.max())}"
             )
         member = groups == torch.arange(self.groups, device=groups.device).unsqueeze(-1)
-        return [(member & among(labels, condition)).to(scores.dtype) for condition in CONDITIONS[self.criterion]]
+        members = [member & among(labels, condition) for condition in CONDITIONS[self.criterion]]
+        return torch.stack(members).to(scores.dtype)
 
     def _sides(self, over: Tensor, under: Tensor, groups: Tensor, labels: Tensor | None) -> Tensor:
         """Return the left-hand sides, with decisions rounded up where they count as too many, down as too few."""
-        sides: list[Tensor] = []
         members = self._members(over, groups, labels)
-        for condition, member in zip(CONDITIONS[self.criterion], members, strict=True):
-            count = member.sum(-1)
-            present = count > 0
+        count = members.sum(-1)
+        for condition, present in zip(CONDITIONS[self.criterion], count > 0, strict=True):
             if self.empty == "raise" and not bool(present.all()):
                 raise ValueError(missing((~present).nonzero().flatten().tolist(), condition))
-            total = count.sum().clamp_min(1.0)
-            high, low = (member @ decisions / count.clamp_min(1.0) for decisions in (over, under))
-            all_high, all_low = (member.sum(0) @ decisions / total for decisions in (over, under))
-            both = torch.stack([high - all_low, all_high - low]) - self.tolerance
-            sides.append(torch.where(present, both, torch.zeros_like(both)).flatten())
-        return torch.cat(sides)
+        total = count.sum(-1, keepdim=True).clamp_min(1.0)
+        high, low = (members @ decisions / count.clamp_min(1.0) for decisions in (over, under))
+        all_high, all_low = (members.sum(1, keepdim=True) @ decisions / total for decisions in (over, under))
+        sides = torch.stack([high - all_low, all_high - low], 1) - self.tolerance
+        return torch.where(count.unsqueeze(1) > 0, sides, 0.0).flatten()
 
 
 def among(labels: Tensor, condition: int | None) -> Tensor:

@@ -34,13 +34,10 @@ class KKT:
     @property
     def largest(self) -> float:
         """The largest of the four."""
-        return max(self.stationarity, self.primal_feasibility, self.dual_feasibility, self.complementarity)
+        return max(vars(self).values())
 
     def __str__(self) -> str:
-        return (
-            f"stationarity {self.stationarity:.1e}, primal feasibility {self.primal_feasibility:.1e}, "
-            f"dual feasibility {self.dual_feasibility:.1e}, complementarity {self.complementarity:.1e}"
-        )
+        return ", ".join(f"{name.replace('_', ' ')} {value:.1e}" for name, value in vars(self).items())
 
 
 def gradient_size(loss: Tensor, parameters: Iterable[Tensor] | Tensor) -> float:

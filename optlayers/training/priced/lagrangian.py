@@ -188,13 +188,10 @@ class Lagrangian(ClockedModule):
             y, _ = multiplier.rows(values, index)
             term = (y * relation.differentiable(inputs, values)).sum()
             loss = loss + (term if relation.items is None else term / len(values))
-            rows.append((relation, values.detach(), y))
-        return KKT(
-            gradient_size(loss, parameters),
-            largest([relation.distances(values, self.steps) for relation, values, _ in rows]),
-            largest([relation.dual_infeasibility(values, y, self.steps) for relation, values, y in rows]),
-            largest([relation.complementarity(values, y, self.steps) for relation, values, y in rows]),
-        )
+            v, step = values.detach(), self.steps
+            dual, product = relation.dual_infeasibility(v, y, step), relation.complementarity(v, y, step)
+            rows.append((relation.distances(v, step), dual, product))
+        return KKT(gradient_size(loss, parameters), *map(largest, zip(*rows, strict=True)))
 
     @torch.no_grad()
     def violations(self, *inputs: Any) -> list[Tensor]:

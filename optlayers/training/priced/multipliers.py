@@ -19,7 +19,6 @@ class Multiplier(nn.Module):
 
     Attributes
     ----------
-    relation : Relation
     value : Tensor
         Normals of K: nonnegative for inequalities, of any sign for equalities; zero at first.
     anchor : Tensor

@@ -83,10 +83,9 @@ class Penalty(ClockedModule):
         self.constraints: list[Relation] = []
         if constraints is not None:
             self.constraints.append(InSet(first_input, constraints))
-        if inequality is not None:
-            self.constraints.append(inequality if isinstance(inequality, Inequality) else Inequality(inequality))
-        if equality is not None:
-            self.constraints.append(equality if isinstance(equality, Equality) else Equality(equality))
+        for given, relation in ((inequality, Inequality), (equality, Equality)):
+            if given is not None:
+                self.constraints.append(given if isinstance(given, relation) else relation(given))
         if not self.constraints:
             raise ValueError("nothing to penalise: pass constraints, inequality= or equality=")
         if any(c.items is not None or c.average is not None for c in self.constraints):
@@ -103,13 +102,11 @@ class Penalty(ClockedModule):
 
     def forward(self, *inputs: Any) -> Tensor:
         """Return the penalty, a scalar."""
-        total: Tensor | None = None
+        terms = []
         for relation in self.constraints:
             values = relation.surrogate(inputs, relation.values(inputs))
-            term = self._barrier(relation, values) if self.kind == "log_barrier" else self._distance(relation, values)
-            total = term if total is None else total + term
-        assert total is not None
-        return total
+            terms.append((self._barrier if self.kind == "log_barrier" else self._distance)(relation, values))
+        return sum(terms[1:], terms[0])
 
     def _distance(self, relation: Relation, values: Tensor) -> Tensor:
         if isinstance(relation, InSet) and self.measure == "residual":

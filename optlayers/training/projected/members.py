@@ -26,10 +26,7 @@ def members_of(constraints: Mapping[Tensor, Constraints | ScheduledSet], owner: 
 def members_by_name(module: nn.Module, sets: Mapping[str, ScheduledSet]) -> dict[str, ScheduledSet]:
     """Return the sets of a module's parameters, from names or patterns such as ``"layers.*.weight"``.
 
-    Raises
-    ------
-    ValueError
-        If a pattern fits no parameter, two patterns fit the same one, or shapes do not fit.
+    Raises ValueError if a pattern fits no parameter, two patterns fit the same one, or shapes do not fit.
     """
     names = [name for name, _ in module.named_parameters()]
     chosen: dict[str, str] = {}

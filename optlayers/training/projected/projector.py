@@ -26,16 +26,10 @@ Owners = dict[Tensor, tuple[Optimizer, dict[str, Any]]]
 
 
 class Projector:
-    """Tensors that are replaced by their nearest points in their sets.
+    """Tensors that are replaced by their nearest points in their sets, at the steps of a clock.
 
-    Parameters
-    ----------
-    members : mapping of str to (Tensor or function that returns one, ScheduledSet)
-        By the name that messages give them.
-    clock : Clock
-        Whose step says which sets these are, and whether `after_step` projects.
-    every, metric, clear_momentum
-        As for `project_after_step`.
+    The `members`, tensors or functions that return them with their sets, have the names that messages give them; the
+    options are those of `project_after_step`.
     """
 
     def __init__(
