@@ -1,15 +1,13 @@
 """Sequences: the searches behind monotone, bounded-step and bounded-variation sets, by certificates."""
 
-import importlib
-from functools import partial
-
 import cvxpy as cp
 import numpy as np
 import pytest
 import torch
 
 from optlayers import FeasibleSet, InfeasibleError
-from optlayers.kernels.cpu import difference_chain, total_variation
+from optlayers.kernels.cpu import isotonic
+from optlayers.sets import difference_chain, total_variation
 from optlayers.sets.difference_chain import DifferenceChain
 from optlayers.sets.isotonic import Isotonic
 from optlayers.sets.order_simplex import OrderSimplex
@@ -21,25 +19,9 @@ from optlayers.testing import LAWS, cases
 INF = float("inf")
 
 
-def _isotonic():
-    return importlib.import_module("optlayers.kernels.cpu.isotonic")
-
-
-SEARCHES = {
-    "compiled": (lambda v, weight: _isotonic().project(v, weight), difference_chain.search, total_variation.search),
-    "interpreted": (
-        pool_adjacent.pool_rows,
-        partial(difference_chain.search, interpreted=True),
-        partial(total_variation.search, interpreted=True),
-    ),
-}
-
-
-@pytest.fixture(params=SEARCHES)
-def searches(request):
-    if request.param == "compiled":
-        pytest.importorskip("numba")
-    return SEARCHES[request.param]
+@pytest.fixture(params=["compiled", "in torch"])
+def pooled(request):
+    return isotonic.project if request.param == "compiled" else pool_adjacent.pool_rows
 
 
 def sequences(kind, rows, n, seed=0):
@@ -75,12 +57,12 @@ def max_min_means(v, weight):
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("work", [16, 0])  # with 0, the plain form splits from the top down at once
-def test_pooling_is_the_max_min_formula(searches, kind, work, monkeypatch):
+def test_pooling_is_the_max_min_formula(pooled, kind, work, monkeypatch):
     monkeypatch.setattr(pool_adjacent, "_MOST_WORK", work)
     for n in (1, 2, 3, 17):
         v = sequences(kind, 8, n)
         for weight in (None, 0.1 + torch.rand(8, n, dtype=torch.float64)):
-            y, starts = searches[0](v, weight)
+            y, starts = pooled(v, weight)
             masses = torch.ones_like(v) if weight is None else weight
             expected = np.stack([max_min_means(a, b) for a, b in zip(v.numpy(), masses.numpy(), strict=True)])
             size = v.abs().amax(-1, keepdim=True).clamp_min(1)
@@ -92,9 +74,9 @@ def test_pooling_is_the_max_min_formula(searches, kind, work, monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_long_sequences(searches, kind):
+def test_long_sequences(pooled, kind):
     v = sequences(kind, 3, 3000)
-    y, starts = searches[0](v, None)
+    y, starts = pooled(v, None)
     assert bool((y.diff() >= 0).all())
     residual = (v - y).cumsum(-1)
     size = float(v.abs().max()) * 3000
@@ -103,11 +85,11 @@ def test_long_sequences(searches, kind):
     assert float(residual[ends].abs().max()) <= 1e-13 * size
 
 
-def test_float32_sums_do_not_drift(searches):
+def test_float32_sums_do_not_drift(pooled):
     v = (100 + torch.randn(2, 200_000)).float()
     v[:, 0] = 1e4
-    exact, _ = searches[0](v.double(), None)
-    y, _ = searches[0](v, None)
+    exact, _ = pooled(v.double(), None)
+    y, _ = pooled(v, None)
     assert y.dtype == torch.float32
     torch.testing.assert_close(y.double(), exact, rtol=1e-7, atol=0)
 
@@ -155,10 +137,10 @@ def chains(kind, rows, n, seed):
 
 
 @pytest.mark.parametrize("kind", ["dense", "sparse", "steps", "integers", "equal", "huge"])
-def test_chains_of_bounded_steps_are_optimal(searches, kind):
+def test_chains_of_bounded_steps_are_optimal(kind):
     for n in (2, 3, 5, 12, 40):
         data = chains(kind, 30, n, seed=n)
-        tight, pinned = searches[1](*data)
+        tight, pinned = chain_search.search(*data)
         y = chain_search.formula(*data, tight, pinned)
         for row in zip(*data, y, strict=True):
             size = max(1.0, float(row[0].abs().max()))
@@ -166,7 +148,7 @@ def test_chains_of_bounded_steps_are_optimal(searches, kind):
 
 
 @pytest.mark.parametrize("kind", ["random", "tied", "sorted", "offset", "two scales", "walk", "constant"])
-def test_balls_of_the_total_variation_are_optimal(searches, kind):
+def test_balls_of_the_total_variation_are_optimal(kind):
     generator = torch.Generator().manual_seed(1)
     for n in (2, 3, 8, 60):
         v = sequences(kind, 40, n, seed=n)
@@ -174,7 +156,7 @@ def test_balls_of_the_total_variation_are_optimal(searches, kind):
         radius = 1.1 * variation * torch.rand(40, dtype=torch.float64, generator=generator)
         radius[:4] = 0
         radius = radius.round() if kind == "tied" else radius
-        y = total_variation_search.formula(v, radius, *searches[2](v, radius))
+        y = total_variation_search.formula(v, radius, *total_variation_search.search(v, radius))
         size = v.abs().amax(-1).clamp_min(1) * n
         own = y.diff().abs().sum(-1)
         assert bool((own <= radius + 1e-14 * size).all())
@@ -196,16 +178,26 @@ def test_balls_of_the_total_variation_are_optimal(searches, kind):
         "passes_gradcheck",
         "takes_batches",
         "maps_under_vmap",
-        pytest.param("compiles", marks=pytest.mark.slow),  # the operator that is compiled is that of the laws' tests
+        pytest.param("compiles", marks=pytest.mark.slow),
     ],
 )
-@pytest.mark.parametrize("kind", [Isotonic, OrderSimplex, DifferenceChain, TotalVariationBall])
-def test_laws_hold_for_the_compiled_loops(kind, law, monkeypatch):
-    pytest.importorskip("numba")
-    for module in (pool_adjacent, chain_search, total_variation_search):
-        monkeypatch.setattr(module, "_LEAST_COMPILED", 1)
+@pytest.mark.parametrize("kind", [Isotonic, OrderSimplex])
+def test_laws_hold_for_pooling_in_torch(kind, law, monkeypatch):
+    monkeypatch.setattr(pool_adjacent, "is_built", lambda: False)
     for case in cases(kind):
         LAWS[law](case)
+
+
+@pytest.mark.parametrize("build", [lambda x: [cp.tv(x) <= 1], lambda x: [cp.abs(cp.diff(x)) <= 0.3, x >= 0]])
+def test_without_the_core_the_general_solver_takes_chains(build, monkeypatch):
+    x, v = cp.Variable(5), 2 * torch.randn(3, 5, dtype=torch.float64)
+    expected = FeasibleSet(build(x), x)
+    assert expected.method == "closed_form"
+    for module in (difference_chain, total_variation):
+        monkeypatch.setattr(module, "is_built", lambda: False)
+    other = FeasibleSet(build(x), x)
+    assert other.method == "general"
+    torch.testing.assert_close(other.project(v), expected.project(v), rtol=0, atol=1e-9)
 
 
 def test_the_least_violation_is_that_of_clarabel():

@@ -14,7 +14,7 @@ from optlayers.sets.l2_ball import L2Ball
 from optlayers.sets.second_order_cone import SecondOrderCone
 from optlayers.testing import LAWS, cases
 
-pytest.importorskip("numba")
+pytest.importorskip("optlayers._core")
 
 from optlayers.kernels.cpu import isotonic, l1_ball, l2_ball, second_order_cone
 

@@ -3,8 +3,16 @@
 
 #include "rows.h"
 
-#define OPTLAYERS_KERNELS(X) \
-    X(simplex_pull, 5)
+#define OPTLAYERS_KERNELS(X)     \
+    X(difference_chain, 7)       \
+    X(isotonic, 4)               \
+    X(isotonic_pull, 4)          \
+    X(l2_ball, 4)                \
+    X(l2_ball_pull, 5)           \
+    X(second_order_cone, 3)      \
+    X(second_order_cone_pull, 4) \
+    X(simplex_pull, 5)           \
+    X(total_variation, 4)
 
 namespace optlayers {
 

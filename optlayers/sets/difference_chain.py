@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
+from optlayers.kernels.cpu.call import is_built
 from optlayers.parametric.range import relative
 from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block, Row
@@ -29,8 +30,9 @@ from optlayers.sets.search.chain_search import nearest_in_chain
 class DifferenceChain(ClosedFormSet):
     """``{y : low_step <= y[1:] - y[:-1] <= high_step, lower <= y <= upper}``, each bound of which may be absent.
 
-    The active bounds are found by dynamic programming (`kernels.cpu.difference_chain`); with these fixed, each run of
-    tight steps is a mean, or stands at its bound. What pools to a monotone sequence is `Isotonic` instead.
+    The active bounds are found by dynamic programming (compiled: without the core the set is the general solver's);
+    with these fixed, each run of tight steps is a mean, or stands at its bound. What pools to a monotone sequence is
+    `Isotonic` instead.
 
     Attributes
     ----------
@@ -66,7 +68,9 @@ class DifferenceChain(ClosedFormSet):
 
     @classmethod
     def match(cls, block: Block) -> Mapping[str, Data | None] | None:
-        if len(block.rows) < 2 or block.cones or block.auxiliary or _is_affine(block) or all(map(_is_tie, block.rows)):
+        if not is_built() or len(block.rows) < 2 or block.cones or block.auxiliary:
+            return None
+        if _is_affine(block) or all(map(_is_tie, block.rows)):
             return None
         chain = read_chain(block.rows, block.size)
         if chain is None or match_monotone(block, chain) is not None:

@@ -11,6 +11,7 @@ import cvxpy as cp
 import numpy as np
 from torch import Tensor
 
+from optlayers.kernels.cpu.call import is_built
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block
 from optlayers.recognition.variation import read_variation
@@ -25,9 +26,10 @@ class TotalVariationBall(ClosedFormSet):
     """``{y : sum_i |y[i + 1] - y[i]| <= radius}``.
 
     The blocks of equal entries and the signs of the steps between them are found by following the path of the
-    multiplier (`kernels.cpu.total_variation`); with these fixed, the answer is a projection onto a hyperplane
-    among the sequences that are constant on the blocks (Fadili and Peyré, "Total variation projection with first order
-    schemes", 2011, for the set; Friedman and others, "Pathwise coordinate optimization", 2007, for the path).
+    multiplier (compiled: without the core the set is the general solver's); with these fixed, the answer is a
+    projection onto a hyperplane among the sequences that are constant on the blocks (Fadili and Peyré, "Total variation
+    projection with first order schemes", 2011, for the set; Friedman and others, "Pathwise coordinate optimization",
+    2007, for the path).
 
     Attributes
     ----------
@@ -47,7 +49,7 @@ class TotalVariationBall(ClosedFormSet):
 
     @classmethod
     def match(cls, block: Block) -> Mapping[str, Data | None] | None:
-        variation = read_variation(block)
+        variation = read_variation(block) if is_built() else None
         if variation is None:
             return None
         is_in_order = np.array_equal(variation.order, np.arange(block.size))

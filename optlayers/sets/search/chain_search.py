@@ -1,6 +1,6 @@
 """The active bounds of a chain of differences: ``lower <= y <= upper, low_step <= y[1:] - y[:-1] <= high_step``.
 
-They are found by `kernels.cpu.difference_chain`.
+The loop along the chain is in C++, `csrc/kernels/difference_chain.cpp`.
 """
 
 from __future__ import annotations
@@ -12,10 +12,8 @@ from torch.nn.functional import pad
 from optlayers.autograd.batched_operator import Result, batch_shape, define
 from optlayers.autograd.primal import primal
 from optlayers.autograd.tracing import is_traced, may_need_derivative
-from optlayers.kernels.cpu import difference_chain, is_installed
+from optlayers.kernels.cpu.call import run
 from optlayers.sets.search.pool_adjacent import block_means, settled
-
-_LEAST_COMPILED = 1 << 8  # entries that the compiled loop is worth its start for
 
 
 def nearest_in_chain(v: Tensor, lower: Tensor, upper: Tensor, low_step: Tensor, high_step: Tensor) -> Tensor:
@@ -48,19 +46,23 @@ def formula(
     return torch.where(count.gather(-1, starts) > 0, level.gather(-1, starts), mean) + shift
 
 
-def _difference_chain(
-    v: Tensor, lower: Tensor, upper: Tensor, low_step: Tensor, high_step: Tensor
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Find the active bounds, row by row on the CPU."""
-    given = v, lower, upper, low_step, high_step
+def search(v: Tensor, lower: Tensor, upper: Tensor, low_step: Tensor, high_step: Tensor) -> tuple[Tensor, Tensor]:
+    """Return which steps are tight and which entries pinned, at their lower (1) or upper (2) bounds, or neither (0).
+
+    A block of tight steps has at most one pinned entry. All data are rows in float64; the search is done on the CPU.
+    """
+    data = [t.cpu().contiguous() for t in (v, lower, upper, low_step, high_step)]
+    tight, pinned = (torch.empty(t.shape, dtype=torch.int64) for t in (low_step, v))
+    run("difference_chain", data[0], *data, tight, pinned)
+    return tight.to(v.device), pinned.to(v.device)
+
+
+def _difference_chain(*given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    v = given[0]
     batch, n = batch_shape(given, [1] * len(given)), v.shape[-1]
-    point, low, high, least, most = data = [
-        t.expand(*batch, t.shape[-1]).reshape(batch.numel(), t.shape[-1]).double() for t in given
-    ]
-    compiled = data[0].numel() >= _LEAST_COMPILED and is_installed()
-    places = difference_chain.search(*(t.cpu() for t in data), interpreted=not compiled)
-    tight, pinned = (t.to(v.device) for t in places)
-    values = formula(point, low, high, least, most, tight, pinned)
+    data = [t.expand(*batch, t.shape[-1]).reshape(batch.numel(), t.shape[-1]).double() for t in given]
+    tight, pinned = search(*data)
+    values = formula(*data, tight, pinned)
     return values.to(v.dtype).reshape(*batch, n), tight.reshape(*batch, n - 1), pinned.reshape(*batch, n)
 
 

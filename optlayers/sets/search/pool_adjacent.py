@@ -12,10 +12,10 @@ from torch import Tensor
 from optlayers.autograd.batched_operator import Result, batch_shape, define
 from optlayers.autograd.primal import primal
 from optlayers.autograd.tracing import is_traced, may_need_derivative
-from optlayers.kernels import cpu
+from optlayers.kernels.cpu import isotonic
+from optlayers.kernels.cpu.call import is_built
 from optlayers.kernels.fused import rows_of
 
-_LEAST_COMPILED = 1 << 13  # entries that the compiled loop is worth its start for
 _MOST_WORK = 16  # passes over the data, by sweeps that merge, before the rest is split instead
 
 
@@ -67,12 +67,8 @@ def _pool_adjacent(v: Tensor, weight: Tensor | None) -> tuple[Tensor, Tensor]:
         return v.new_empty(*batch, n), v.new_empty(*batch, n, dtype=torch.int64)
     if weight is not None:
         weight = weight.expand(*batch, n).reshape(-1, n)
-    if v.device.type == "cpu" and v.numel() >= _LEAST_COMPILED and cpu.is_installed():
-        from optlayers.kernels.cpu import isotonic
-
-        values, starts = isotonic.project(v, weight)
-    else:
-        values, starts = pool_rows(v, weight)
+    is_compiled = v.device.type == "cpu" and v.dtype in (torch.float32, torch.float64) and is_built()
+    values, starts = (isotonic.project if is_compiled else pool_rows)(v, weight)
     return values.reshape(*batch, n), starts.reshape(*batch, n)
 
 

@@ -1,6 +1,7 @@
 """The nearest points of bounded total variation: ``argmin_y ||y - v||`` subject to ``sum |y[1:] - y[:-1]| <= radius``.
 
-The blocks of equal entries and the signs of the steps between them are found by `kernels.cpu.total_variation`.
+The blocks of equal entries and the signs of the steps between them are found in C++, by
+`csrc/kernels/total_variation.cpp`.
 """
 
 from __future__ import annotations
@@ -12,10 +13,8 @@ from torch.nn.functional import pad
 from optlayers.autograd.batched_operator import Result, batch_shape, define
 from optlayers.autograd.primal import primal
 from optlayers.autograd.tracing import is_traced, may_need_derivative
-from optlayers.kernels.cpu import is_installed, total_variation
+from optlayers.kernels.cpu.call import run
 from optlayers.sets.search.pool_adjacent import block_means, settled
-
-_LEAST_COMPILED = 1 << 8  # entries that the compiled loop is worth its start for
 
 
 def nearest_of_variation(v: Tensor, radius: Tensor) -> Tensor:
@@ -47,16 +46,23 @@ def formula(v: Tensor, radius: Tensor, starts: Tensor, sign: Tensor) -> Tensor:
     return mean - q * (excess / torch.where(square > 0, square, 1.0))
 
 
-def _total_variation(v: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Find where steps are, row by row on the CPU; points on the boundary count as outside.
+def search(v: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the position of each entry's block's first one, and the signs of the steps between blocks, else 0.
 
-    Inside the set, each entry is a block of its own, and no step has a sign.
+    Inside the set, each entry is a block of its own, and no step has a sign; points on the boundary count as outside.
+    All data are rows in float64; the search is done on the CPU.
     """
+    rows, n = v.shape
+    starts, sign = torch.empty((rows, n), dtype=torch.int64), torch.empty((rows, n - 1), dtype=torch.int64)
+    points = v.cpu().contiguous()
+    run("total_variation", points, points, radius.cpu().contiguous(), starts, sign)
+    return starts.to(v.device), sign.to(v.device)
+
+
+def _total_variation(v: Tensor, radius: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     batch, n = batch_shape((v, radius), (1, 0)), v.shape[-1]
     point, bound = v.expand(*batch, n).reshape(-1, n).double(), radius.expand(batch).reshape(-1).double()
-    compiled = point.numel() >= _LEAST_COMPILED and is_installed()
-    places = total_variation.search(point.cpu(), bound.cpu(), interpreted=not compiled)
-    starts, sign = (t.to(v.device) for t in places)
+    starts, sign = search(point, bound)
     values = formula(point, bound, starts, sign).to(v.dtype)
     return values.reshape(*batch, n), starts.reshape(*batch, n), sign.reshape(*batch, n - 1)
 
