@@ -62,7 +62,7 @@ def _difference_chain(*given: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     batch, n = batch_shape(given, [1] * len(given)), v.shape[-1]
     data = [t.expand(*batch, t.shape[-1]).reshape(batch.numel(), t.shape[-1]).double() for t in given]
     tight, pinned = search(*data)
-    values = formula(*data, tight, pinned)
+    values = formula(*data, tight=tight, pinned=pinned)
     return values.to(v.dtype).reshape(*batch, n), tight.reshape(*batch, n - 1), pinned.reshape(*batch, n)
 
 
