@@ -64,6 +64,11 @@ class Case:
         """The set without parameter values."""
         return self.make()
 
+    @cached_property
+    def bound(self) -> FeasibleSet:
+        """The set with the example's own parameter values."""
+        return self.feasible_set.bind(*self.values())
+
     def make(self, on_failure: OnFailure = "raise") -> FeasibleSet:
         """Return the set anew, with another policy for failures."""
         return FeasibleSet(self.constraints, self.variable, self.parameters, method=self.method, on_failure=on_failure)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from typing import Literal
 
+import torch
 from torch import Tensor
 
 from optlayers.testing.cases import Case
@@ -41,6 +42,14 @@ def assert_close(one: Tensor, other: Tensor, scale: float, tolerance: float = 1e
     """Require agreement to a tolerance, relative to a scale; the default is what float64 promises closed forms."""
     gap = float((one - other).detach().abs().max()) if one.numel() else 0.0
     assert gap <= tolerance * scale, f"differ by {gap:.2e}, allowed {tolerance * scale:.2e}"
+
+
+def value_and_gradients(project: Callable[..., Tensor], *inputs: Tensor) -> list[Tensor]:
+    """Return a projection, and the gradients of a weighted sum of it in all inputs."""
+    leaves = [t.clone().requires_grad_() for t in inputs]
+    y = project(*leaves)
+    weight = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape)
+    return [y.detach(), *torch.autograd.grad((y * weight).sum(), leaves)]
 
 
 def flat(points: Tensor, case: Case) -> Tensor:

@@ -1,8 +1,8 @@
 """The laws that what a set offers besides its projection must obey, one for each oracle, against outside solutions."""
 
 import itertools
-import warnings
 from collections.abc import Callable
+from typing import Any
 
 import cvxpy as cp
 import numpy as np
@@ -23,6 +23,7 @@ from optlayers.oracles.weighted_projection import project_scaled
 from optlayers.sets.base import ClosedFormSet
 from optlayers.testing.cases import Case, cases
 from optlayers.testing.law import assert_close, flat, scale_of
+from optlayers.testing.outside import minimise
 
 OracleLaw = Callable[[Case], bool]
 ORACLE_LAWS: dict[str, OracleLaw] = {}
@@ -53,30 +54,26 @@ def check_oracle(kind: type[ClosedFormSet], name: str) -> None:
         assert any(answered), f"no example of {kind.__name__} has an answer: {name}"
 
 
-def _solve(case: Case, objective: cp.Minimize) -> tuple[str, float]:
+def _solve(case: Case, objective: Any) -> tuple[str, float]:
     """Return CVXPY's status and optimal value; the minimiser stands in the case's variable."""
-    problem = cp.Problem(objective, case.constraints)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)
-        problem.solve(cp.CLARABEL, tol_gap_abs=1e-10, tol_gap_rel=1e-10, tol_feas=1e-10)
+    problem = minimise(objective, case.constraints)
     return str(problem.status), float(np.asarray(problem.value))
 
 
 @oracle_law(linear_minimum)
 def minimises_linear_functions(case: Case) -> bool:
     """The point is feasible, and its value that of CVXPY; where that is unbounded, the point is not finite."""
-    feasible_set = case.feasible_set.bind(*case.values())
     slopes = torch.cat([case.random_points(3), case.random_points(2).sign(), torch.zeros(1, *case.shape)])
-    g, bound = feasible_set.prepare(slopes)
+    g, bound = case.bound.prepare(slopes)
     vertices = bound.map_pieces(linear_minimum, g)
     if vertices is None:
         return False
     for slope, s in zip(slopes, vertices.reshape(slopes.shape), strict=True):
-        status, value = _solve(case, cp.Minimize(cp.sum(cp.multiply(slope.numpy(), case.variable))))
+        status, value = _solve(case, cp.sum(cp.multiply(slope.numpy(), case.variable)))
         if status.startswith("unbounded"):
             assert not s.isfinite().all(), f"the minimum of {slope} is not bounded, got {s}"
             continue
-        assert float(feasible_set.violation(s)) <= 1e-9 * scale_of(s), f"not feasible at {slope}"
+        assert float(case.bound.violation(s)) <= 1e-9 * scale_of(s), f"not feasible at {slope}"
         assert_close((slope * s).sum(), torch.tensor(value), scale_of(s) * scale_of(slope), _REFERENCE)
     return True
 
@@ -84,16 +81,15 @@ def minimises_linear_functions(case: Case) -> bool:
 @oracle_law(entropy_projection)
 def is_nearest_by_entropy(case: Case) -> bool:
     """The point is feasible, and minimises the divergence's linearisation there over the set, as CVXPY finds."""
-    feasible_set = case.feasible_set.bind(*case.values())
     z = case.random_points(4, scale=1.0).exp()
     try:
-        nearest = ask(entropy_projection, feasible_set, z.log())
+        nearest = ask(entropy_projection, case.bound, z.log())
     except ValueError:
         return False
     for point, y in zip(z, nearest, strict=True):
-        assert float(feasible_set.violation(y)) <= 1e-9 * scale_of(y), f"not feasible at {point}"
+        assert float(case.bound.violation(y)) <= 1e-9 * scale_of(y), f"not feasible at {point}"
         slope = (y / point).log()
-        status, value = _solve(case, cp.Minimize(cp.sum(cp.multiply(slope.numpy(), case.variable))))
+        status, value = _solve(case, cp.sum(cp.multiply(slope.numpy(), case.variable)))
         assert status.startswith("optimal"), f"the divergence falls without bound at {point}: {status}"
         assert_close((slope * y).sum(), torch.tensor(value), scale_of(y, slope), _REFERENCE)
     return True
@@ -102,9 +98,8 @@ def is_nearest_by_entropy(case: Case) -> bool:
 @oracle_law(nearest_integer_point)
 def is_the_nearest_integer_point(case: Case) -> bool:
     """No integer point of the set is nearer, by enumeration; where there is none, the answer is not feasible."""
-    feasible_set = case.feasible_set.bind(*case.values())
     points = torch.cat([case.random_points(4, scale=1.0), case.random_points(2, scale=1.0).round()])
-    v, bound = feasible_set.prepare(points)
+    v, bound = case.bound.prepare(points)
     answers = bound.map_pieces(nearest_integer_point, v)
     if answers is None:
         return False
@@ -131,14 +126,13 @@ def _is_in(residual: Tensor) -> Tensor:
 @oracle_law(scaled_set)
 def is_nearest_in_a_diagonal_metric(case: Case) -> bool:
     """The point is that of CVXPY with the metric in its objective."""
-    feasible_set = case.feasible_set.bind(*case.values())
     points, scales = case.random_points(4), case.random_points(4, scale=0.5).exp().flip(0)
-    v, bound = feasible_set.prepare(points)
+    v, bound = case.bound.prepare(points)
     answers = bound.map_pieces(project_scaled, v, flat(scales, case))
     if answers is None:
         return False
     for point, scale, y in zip(points, scales, answers.reshape(points.shape), strict=True):
-        _solve(case, cp.Minimize(cp.norm(cp.vec(cp.multiply(scale.numpy(), case.variable - point.numpy()), order="C"))))
+        _solve(case, cp.norm(cp.vec(cp.multiply(scale.numpy(), case.variable - point.numpy()), order="C")))
         expected = torch.as_tensor(np.asarray(case.variable.value), dtype=torch.float64)
         assert_close(y, expected, scale_of(point, expected), 1e-5)
     return True
@@ -150,9 +144,8 @@ def maps_onto_the_interior(case: Case) -> bool:
 
     A point `y` is in the relative interior where the way to it from any other point of the set goes on beyond it.
     """
-    feasible_set = case.feasible_set.bind(*case.values())
     try:
-        smooth = SmoothSet.of(feasible_set)
+        smooth = SmoothSet.of(case.bound)
     except ValueError:
         return False
     on = case.feasible_points(4)
@@ -160,7 +153,7 @@ def maps_onto_the_interior(case: Case) -> bool:
         y = smooth.forward(raw)
         assert_close(smooth.forward(smooth.inverse(y, 1e-12)), y, scale_of(y), 1e-8)
         beyond = y.unsqueeze(1) + 1e-6 * (y.unsqueeze(1) - on)
-        assert float(feasible_set.violation(beyond).max()) <= 1e-11 * scale_of(beyond), "not in the interior"
+        assert float(case.bound.violation(beyond).max()) <= 1e-11 * scale_of(beyond), "not in the interior"
     near = smooth.forward(smooth.inverse(on))
     assert_close(near, on, scale_of(on), 1e-4)
     return True

@@ -1,6 +1,6 @@
 """Laws of the value: what makes a map the projection onto a set."""
 
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 import cvxpy as cp
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from optlayers.sets.base import REGISTRY
 from optlayers.testing.cases import Case
-from optlayers.testing.law import assert_close, flat, law, scale_of
+from optlayers.testing.law import assert_close, flat, law, scale_of, value_and_gradients
 
 
 def _holds(constraint: cp.Constraint, slack: float) -> bool:
@@ -74,12 +74,11 @@ def is_feasible(case: Case) -> None:
 @law()
 def agrees_with_own_residual(case: Case) -> None:
     """The library's residual vanishes at the projection and does not elsewhere."""
-    bound = case.feasible_set.bind(*case.values())
     v = case.random_points()
-    y = bound.project(v)
-    assert float(bound.violation(y).max()) <= 1e-7
+    y = case.bound.project(v)
+    assert float(case.bound.violation(y).max()) <= 1e-7
     moved = (flat(v, case) - flat(y, case)).norm(dim=-1) > 1e-6
-    assert bool((bound.violation(v) > 0)[moved].all())
+    assert bool((case.bound.violation(v) > 0)[moved].all())
 
 
 @law("constants")
@@ -107,19 +106,17 @@ def keeps_to_units(case: Case) -> None:
     if case.feasible_set.method == "general":
         return
     for scale in (1e-9, 1e9):
-        renamed = {id(case.variable): case.variable / scale}
-        constraints = [constraint.tree_copy(renamed) for constraint in case.constraints]
-        other = replace(case, name=f"{case.name} times {scale:g}", constraints=constraints)
+        project = _in_units(case, scale)
         for dtype, tolerance in ((torch.float64, case.accuracy), (torch.float32, 1e-4)):
             v, values = case.random_points().to(dtype), case.values(dtype)
-            expected, found = (_derivatives(own, v, values, unit) for own, unit in ((case, 1.0), (other, scale)))
-            for one, another in zip(found, expected, strict=True):
+            expected = value_and_gradients(case.project, v, *values)
+            for one, another in zip(value_and_gradients(project, v, *values), expected, strict=True):
                 assert_close(one, another, scale_of(v, another), tolerance)
 
 
-def _derivatives(case: Case, v: Tensor, values: Sequence[Tensor], unit: float) -> list[Tensor]:
-    """Return the projection of ``unit * v``, and gradients of a weighted sum, all in that unit."""
-    leaves = [t.clone().requires_grad_() for t in (v, *values)]
-    y = case.project(unit * leaves[0], *leaves[1:]) / unit
-    weight = torch.linspace(-1, 1, y.numel(), dtype=y.dtype).reshape(y.shape)
-    return [y.detach(), *torch.autograd.grad((y * weight).sum(), leaves)]
+def _in_units(case: Case, scale: float) -> Callable[..., Tensor]:
+    """Return the projection as that onto the set times `scale`."""
+    renamed = {id(case.variable): case.variable / scale}
+    constraints = [constraint.tree_copy(renamed) for constraint in case.constraints]
+    other = replace(case, name=f"{case.name} times {scale:g}", constraints=constraints)
+    return lambda v, *values: other.project(scale * v, *values) / scale

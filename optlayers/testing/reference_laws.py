@@ -6,7 +6,7 @@ import torch
 
 from optlayers.testing.cases import Case
 from optlayers.testing.extended_precision import project_precisely
-from optlayers.testing.law import assert_close, law, scale_of
+from optlayers.testing.law import assert_close, law, scale_of, value_and_gradients
 from optlayers.testing.outside import Support, least_violation
 
 _CLOSED_FORMS = 1e-11  # the accuracy of closed forms at ordinary points
@@ -44,13 +44,8 @@ def agrees_with_constants(case: Case) -> None:
     """Data as parameters give what they give as constants, derivatives in the point included."""
     if case.constants is None:
         return
-    results = []
-    for one in (case, case.constants):
-        v = torch.cat([case.random_points(), case.special_points()]).requires_grad_()
-        y = one.project(v)
-        weight = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).reshape(y.shape)
-        results.append((y, *torch.autograd.grad((y * weight).sum(), v)))
-    (y, gradient), (expected, other) = results
+    v = torch.cat([case.random_points(), case.special_points()])
+    (y, gradient), (expected, other) = (value_and_gradients(one.project, v) for one in (case, case.constants))
     for row, one, another in zip(v, y, expected, strict=True):
         assert_close(one, another, scale_of(row), case.repeatability)
     ordinary = len(case.random_points())  # at a kink, rounding may choose another side
@@ -64,12 +59,7 @@ def agrees_with_general_solver(case: Case) -> None:
         return
     other = case.on_general_solver()
     v, values = case.random_points(), case.values()
-    leaves = [t.requires_grad_() for t in (v, *values)]
-    results = []
-    for project in (case.project, other.project):
-        y = project(v, *values)
-        weight = torch.linspace(-1, 1, y.numel(), dtype=torch.float64).reshape(y.shape)
-        results.append([y, *torch.autograd.grad((y * weight).sum(), leaves)])
+    results = [value_and_gradients(project, v, *values) for project in (case.project, other.project)]
     for one, another in zip(*results, strict=True):
         assert_close(one, another, scale_of(v, one), _TWO_ROUTES)
 

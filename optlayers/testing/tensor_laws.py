@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from optlayers.testing.cases import Case
-from optlayers.testing.law import assert_close, law, scale_of
+from optlayers.testing.law import assert_close, law, scale_of, value_and_gradients
 
 
 @law("constants")
@@ -69,23 +69,16 @@ def maps_under_vmap(case: Case) -> None:
 @law("parameters")
 def compiles(case: Case) -> None:
     """`torch.compile(fullgraph=True)` gives what eager mode gives, forward and backward."""
-    v = case.random_points(3).requires_grad_()
-    bound = case.feasible_set
-    values = [value.requires_grad_() for value in case.values()]
 
     def run(v: Tensor, *values: Tensor) -> Tensor:
-        return bound.bind(*values).project(v)
+        return case.feasible_set.bind(*values).project(v)
 
     torch.compiler.reset()
-    compiled = torch.compile(run, fullgraph=True, backend="aot_eager")(v, *values)
-    eager = run(v, *values)
+    forms = (torch.compile(run, fullgraph=True, backend="aot_eager"), run)
+    results = (value_and_gradients(form, case.random_points(3), *case.values()) for form in forms)
+    (compiled, *gradients), (eager, *expected) = results
     assert_close(compiled, eager, 1.0, case.repeatability)
-    weight = torch.linspace(-1, 1, eager.numel(), dtype=torch.float64).reshape(eager.shape)
-    for one, other in zip(
-        torch.autograd.grad((compiled * weight).sum(), [v, *values]),
-        torch.autograd.grad((eager * weight).sum(), [v, *values]),
-        strict=True,
-    ):
+    for one, other in zip(gradients, expected, strict=True):
         assert_close(one, other, scale_of(other), max(1e-10, case.repeatability))
 
 
