@@ -21,7 +21,7 @@ from optlayers.recognition.blocks import decompose
 def dense_rows() -> None:
     x, b = cp.Variable(100), cp.Parameter(200)
     matrix = np.random.default_rng(0).normal(size=(200, 100))
-    decompose(presolve(compile_constraints([matrix @ x <= b, x >= 0], [x], [b])))
+    decompose(presolve(compile_constraints([matrix @ x <= b, x >= 0], [x], [b])[0]))
 
 
 def simplex(n: int) -> None:

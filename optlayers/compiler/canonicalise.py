@@ -8,7 +8,6 @@ user's tensors, in C order, and distances are Euclidean in them.
 
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import cvxpy as cp
@@ -29,7 +28,7 @@ from cvxpy.utilities.solver_context import SolverInfo
 from optlayers.compiler.affine_rows import AffineRows
 from optlayers.compiler.conic_form import ConicForm
 from optlayers.compiler.squares import balance
-from optlayers.compiler.stuffed_rows import Stuffed, sort_rows
+from optlayers.compiler.stuffed_rows import sort_rows
 from optlayers.declaration.wording import describe
 
 _SUPPORTED = frozenset({Zero, NonNeg, SOC, PSD, ExpCone, PowCone3D})
@@ -41,21 +40,10 @@ def compile_constraints(
     variables: Sequence[cp.Variable],
     parameters: Sequence[cp.Parameter],
     positions: Sequence[int] | None = None,
-) -> ConicForm:
-    """Compile DCP constraints, DPP in the parameters, through CVXPY's canonicalisation.
+) -> tuple[ConicForm, list[np.ndarray]]:
+    """Return the conic form of DCP constraints, DPP in the parameters, and which rows have each one's dual values.
 
     `positions` are the numbers that messages call the constraints by; by default their places in the list.
-    """
-    return compile_with_places(constraints, variables, parameters, positions)[0]
-
-
-def compile_with_places(
-    constraints: Sequence[cp.Constraint],
-    variables: Sequence[cp.Variable],
-    parameters: Sequence[cp.Parameter],
-    positions: Sequence[int] | None = None,
-) -> tuple[ConicForm, list[np.ndarray]]:
-    """Return the conic form, and for each constraint the rows of its own, whose duals are its dual values.
 
     The rows are numbered as in `ConicForm.rows`, in CVXPY's order: by columns of the constraint's expression; heads,
     then tails of second-order cones; all first, second, third entries of exponential and power cones. There are none
@@ -64,22 +52,24 @@ def compile_with_places(
     labels = [describe(c, k) for k, c in zip(positions or range(len(constraints)), constraints, strict=True)]
     origins = list(range(len(constraints)))
     conic = _canonicalise(constraints)
-    leaves = _plain_leaves(conic, variables, parameters)
-    rewritten = [(con.tree_copy(leaves.replacement), source) for con, source, _ in conic]
-    own_rows = [con.id for (con, _), (_, _, is_own) in zip(rewritten, conic, strict=True) if is_own]
-    for variable, source in leaves.variables:
-        for attribute, con in _attribute_constraints(variable, leaves.replacement[id(variable)]):
+    attributed, plain = _plain_leaves(conic, variables, parameters)
+    rewritten = [(con.tree_copy(plain), source) for con, source, _ in conic]
+    dual_rows = [con.id for (con, _), (_, _, has_duals) in zip(rewritten, conic, strict=True) if has_duals]
+    for variable, source in attributed:
+        for attribute, con in _attribute_constraints(variable, plain[id(variable)]):
             label = f"{attribute} of variable {variable.name()}"
             if source is None and (origins[-1:] != [-1] or labels[-1] != label):
                 labels.append(label)
                 origins.append(-1)
-            copied = con.tree_copy(leaves.replacement)  # its bounds may be parameters with attributes
+            copied = con.tree_copy(plain)  # its bounds may be parameters with attributes
             rewritten.append((copied, len(labels) - 1 if source is None else source))
-    plain = [leaves.replacement.get(id(v), v) for v in variables]
-    stuffed = _stuff(rewritten, plain, [leaves.replacement.get(id(p), p) for p in parameters], len(labels))
-    form, places = sort_rows(stuffed, sum(v.size for v in variables), labels, origins)
+    plain_variables, plain_parameters = (
+        [plain.get(id(leaf), leaf) for leaf in part] for part in (variables, parameters)
+    )
+    stuffed = _stuff(rewritten, plain_variables, plain_parameters, len(labels))
+    form, places = sort_rows(*stuffed, sum(v.size for v in variables), labels, origins)
     empty = np.zeros(0, dtype=np.int64)
-    rows_of = {source: places[con.id] for con, source in rewritten if con.id in own_rows}
+    rows_of = {source: places[con.id] for con, source in rewritten if con.id in dual_rows}
     form = balance(form, set(np.concatenate([empty, *rows_of.values()]).tolist()))
     return form, [rows_of.get(k, empty) for k in range(len(constraints))]
 
@@ -94,9 +84,9 @@ def _canonicalise(constraints: Sequence[cp.Constraint]) -> list[tuple[cp.Constra
     source = 0
     for con in problem.constraints:
         simple = _to_supported_cones(con)
-        is_own = source < len(last) and con.id == last[source]
-        result.extend((part, source, is_own and len(simple) == 1) for part in simple)
-        if is_own:
+        has_duals = source < len(last) and con.id == last[source]
+        result.extend((part, source, has_duals and len(simple) == 1) for part in simple)
+        if has_duals:
             source += 1
     if source < len(last):
         raise RuntimeError("this version of CVXPY orders canonical constraints in an unexpected way")
@@ -117,22 +107,15 @@ def _to_supported_cones(constraint: cp.Constraint) -> list[cp.Constraint]:
     return [simple for con in reduction.apply(problem)[0].constraints for simple in _to_supported_cones(con)]
 
 
-@dataclass(frozen=True)
-class _Leaves:
-    """Variables with attributes, and the plain leaves that replace leaves with attributes, by id of the original.
-
-    Each variable comes with the source that introduced it, None for the user's own.
-    """
-
-    variables: list[tuple[cp.Variable, int | None]]
-    replacement: dict[int, Any]
-
-
 def _plain_leaves(
     conic: Sequence[tuple[cp.Constraint, int, bool]],
     variables: Sequence[cp.Variable],
     parameters: Sequence[cp.Parameter],
-) -> _Leaves:
+) -> tuple[list[tuple[cp.Variable, int | None]], dict[int, Any]]:
+    """Return variables with attributes, and the plain leaves that replace leaves with attributes, by id of these.
+
+    Each variable comes with the source that introduced it, None for the user's own.
+    """
     sources: dict[int, tuple[cp.Variable, int | None]] = {id(v): (v, None) for v in variables}
     for con, source, _ in conic:
         for v in con.variables():
@@ -140,7 +123,7 @@ def _plain_leaves(
     attributed = [(v, source) for v, source in sources.values() if _has_attributes(v)]
     replacement: dict[int, Any] = {id(v): cp.Variable(v.shape, name=v.name()) for v, _ in attributed}
     replacement |= {id(p): cp.Parameter(p.shape, name=p.name()) for p in parameters if _has_attributes(p)}
-    return _Leaves(attributed, replacement)
+    return attributed, replacement
 
 
 def _has_attributes(leaf: cp.Variable | cp.Parameter) -> bool:
@@ -180,12 +163,11 @@ def _stuff(
     variables: Sequence[cp.Variable],
     parameters: Sequence[cp.Parameter],
     labels: int,
-) -> Stuffed:
-    """Collect the coefficients of all rows, in CVXPY's order of cones, with entries of leaves in C order."""
+) -> tuple[Sequence[Any], AffineRows]:
+    """Return constraints in CVXPY's order of cones, and their rows, with entries of leaves in C order."""
     size, count = sum(v.size for v in variables), sum(p.size for p in parameters)
     if not conic:
-        nothing = AffineRows(sp.csr_array((0, (size + 1) * (count + 1))), size, count, sp.csr_array((0, labels)))
-        return Stuffed(None, nothing)
+        return [], AffineRows(sp.csr_array((0, (size + 1) * (count + 1))), size, count, sp.csr_array((0, labels)))
     with warnings.catch_warnings():  # that CVXPY takes another backend for arrays of three dimensions
         warnings.filterwarnings("ignore", ".*dimension greater than 2", UserWarning)
         program, _ = ConeMatrixStuffing(quad_obj=False).apply(cp.Problem(cp.Minimize(0), [con for con, _ in conic]))
@@ -203,7 +185,7 @@ def _stuff(
     sources = sp.csr_array((np.ones(m), source, np.arange(m + 1)), shape=(m, labels))
     data = sp.csr_array((coo.data, (row, index)), shape=(m, (end + 1) * (count + 1)))
     data.eliminate_zeros()
-    return Stuffed(program, AffineRows(data, end, count, sources))
+    return program.constraints, AffineRows(data, end, count, sources)
 
 
 def _c_order(leaves: Sequence[cp.Variable | cp.Parameter], starts: dict[int, int], size: int) -> tuple[np.ndarray, int]:

@@ -121,18 +121,16 @@ def _bound_of_triple(cone: Cone, fixed: np.ndarray) -> tuple[list[Cone], list[Af
     x, y, z = cone.rows.offset.constant
     row = cone.rows[np.array([free])]
 
-    def at_least(bound: float) -> tuple[list[Cone], list[AffineRows]] | None:
-        return ([], [row + cone.rows.numbers(-bound)]) if np.isfinite(bound) else None
-
-    def at_most(bound: float) -> tuple[list[Cone], list[AffineRows]] | None:
-        return ([], [-row + cone.rows.numbers(bound)]) if np.isfinite(bound) else None
+    def bounded(sign: float, bound: float) -> tuple[list[Cone], list[AffineRows]] | None:
+        """Return ``sign * (row - bound) >= 0``."""
+        return ([], [(row + cone.rows.numbers(-bound)).scaled(sign)]) if np.isfinite(bound) else None
 
     with np.errstate(over="ignore"):
         if cone.kind == "exp" and y > 0:
             if free == 2:
-                return at_least(float(y * np.exp(x / y)))
+                return bounded(1.0, float(y * np.exp(x / y)))
             if free == 0:
-                return at_most(float(y * np.log(z / y))) if z > 0 else ([], [cone.rows.numbers(-1.0)])
+                return bounded(-1.0, float(y * np.log(z / y))) if z > 0 else ([], [cone.rows.numbers(-1.0)])
         if cone.kind == "pow":
             power = (cone.alpha, 1 - cone.alpha)
             if free == 2 and x >= 0 and y >= 0:
@@ -140,5 +138,5 @@ def _bound_of_triple(cone: Cone, fixed: np.ndarray) -> tuple[list[Cone], list[Af
                 return [], [row + bound, -row + bound]
             other = (y, x)[free] if free < 2 else 0.0
             if other > 0:
-                return at_least(float((abs(z) / other ** power[1 - free]) ** (1 / power[free])))
+                return bounded(1.0, float((abs(z) / other ** power[1 - free]) ** (1 / power[free])))
     return None

@@ -82,18 +82,15 @@ def _simplify_cones(form: ConicForm) -> ConicForm:
     rows: list[AffineRows] = []
     queue = list(reversed(form.cones))
     while queue:
-        simpler = simplify(queue[-1])
+        cone = queue.pop()
+        simpler = simplify(cone)
         if simpler is None:
-            cones.append(queue.pop())
-            continue
-        queue.pop()
-        queue.extend(reversed(simpler[0]))
-        rows.extend(simpler[1])
-    if not rows and len(cones) == len(form.cones):
-        return dataclasses.replace(form, cones=tuple(cones))
-    return dataclasses.replace(
-        form, inequalities=AffineRows.concatenate([form.inequalities, *rows]), cones=tuple(cones)
-    )
+            cones.append(cone)
+        else:
+            queue.extend(reversed(simpler[0]))
+            rows.extend(simpler[1])
+    inequalities = AffineRows.concatenate([form.inequalities, *rows]) if rows else form.inequalities
+    return dataclasses.replace(form, inequalities=inequalities, cones=tuple(cones))
 
 
 def _without_empty_rows(form: ConicForm) -> ConicForm:
@@ -107,8 +104,7 @@ def _compact(form: ConicForm) -> ConicForm:
     """Renumber the auxiliary variables that are left."""
     used = np.zeros(form.equalities.n + 1, dtype=bool)
     used[: form.size] = used[-1] = True
-    for part in [form.equalities, form.inequalities, *(c.rows for c in form.cones)]:
-        used[part.triplets()[1]] = True
+    used[form.rows.triplets()[1]] = True
     return dataclasses.replace(
         form,
         equalities=form.equalities.compacted(used),

@@ -35,15 +35,14 @@ class CompiledSet:
     def __init__(
         self, snapshot: Snapshot, make_others: PieceMaker = make_general_pieces, *, closed_forms: bool = True
     ) -> None:
-        self.form = presolve(
-            compile_constraints(snapshot.constraints, snapshot.variables, snapshot.parameters, snapshot.positions)
-        )
+        declared = (snapshot.constraints, snapshot.variables, snapshot.parameters, snapshot.positions)
+        self.form = presolve(compile_constraints(*declared)[0])
         starts = snapshot.starts
         blocks, alone = decompose(self.form)
         self.conditions = make_conditions(alone, self.form, starts)
         self.pieces, others = make_pieces(blocks, starts) if closed_forms else ([], blocks)
         self.general = make_others([*others, *alone.hidden], snapshot, self.form.labels)
-        self.layout = Layout([piece.columns for piece in (*self.pieces, *self.general)])
+        self.layout = Layout([piece.blocks for piece in (*self.pieces, *self.general)])
         self.residual = Residual(self.form, starts) if self.form.auxiliary == 0 else None
         self._find_constant_conflicts()
 

@@ -11,7 +11,7 @@ from cvxpy.constraints.psd import PSD
 from cvxpy.constraints.zero import Equality, Zero
 from torch import Tensor
 
-from optlayers.compiler.canonicalise import compile_with_places
+from optlayers.compiler.canonicalise import compile_constraints
 from optlayers.cones.triangle import to_matrix
 from optlayers.declaration.snapshot import Snapshot
 from optlayers.parametric.maps import Values
@@ -35,7 +35,7 @@ class DualProblem:
     def _compiled(self) -> tuple[GeneralPiece, list[np.ndarray]]:
         """The piece, and the places of each constraint's rows in it."""
         parameters = self.snapshot.parameters
-        form, places = compile_with_places(self.snapshot.constraints, self.snapshot.variables, parameters)
+        form, places = compile_constraints(self.snapshot.constraints, self.snapshot.variables, parameters)
         return GeneralPiece([conic_rows(form)], self.snapshot.starts), places
 
     @torch.no_grad()

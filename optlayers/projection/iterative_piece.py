@@ -1,14 +1,14 @@
 """What pieces without closed form have in common: they look for the projection, and say how they fared."""
 
-from abc import abstractmethod
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from torch import Tensor
 
 from optlayers.declaration.snapshot import Snapshot
 from optlayers.parametric.maps import Values
-from optlayers.projection.piece import Piece
 from optlayers.projection.pieces import ClosedFormPiece
 from optlayers.recognition.block import Block
 
@@ -26,14 +26,24 @@ class Projected:
     error: Tensor | None = None  # (*batch,): the relative KKT residual, None where another method ran
 
 
-class IterativePiece(Piece):
+class IterativePiece(ABC):
     """Blocks that no closed form takes.
 
     Must be defined: `method` and `solve`. May be overridden: what is known of warm starts and of emptiness; and
     `members`, sets whose intersection the blocks are, where the method works on such: none of them may be empty.
     """
 
+    blocks: tuple[Block, ...]
     members: Sequence[ClosedFormPiece] = ()
+
+    @property
+    def columns(self) -> np.ndarray:
+        """The entries of each block in the point, ``(blocks, n)``."""
+        return np.stack([block.columns for block in self.blocks])
+
+    @abstractmethod
+    def method(self, block: int) -> str:
+        """Say how a block is projected onto, for `explain`."""
 
     @abstractmethod
     def solve(self, v: Tensor, values: Values, *, relax: bool = False, start: Tensor | None = None) -> Projected:

@@ -13,7 +13,6 @@ from optlayers.parametric.constants import Constant
 from optlayers.parametric.maps import Map, Values
 from optlayers.parametric.range import Range
 from optlayers.parametric.symbolic import Data, stack
-from optlayers.projection.piece import Piece
 from optlayers.projection.ties import Tied, tie_sources, untie
 from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.one_sided import without_one_sided
@@ -21,7 +20,7 @@ from optlayers.sets import REGISTRY, Check, ClosedFormSet
 
 
 @dataclass(frozen=True, eq=False)
-class ClosedFormPiece(Piece):
+class ClosedFormPiece:
     """Blocks of one closed-form set and one size; its fields carry one leading dimension, the blocks."""
 
     kind: type[ClosedFormSet]
@@ -36,9 +35,6 @@ class ClosedFormPiece(Piece):
     def size(self) -> int:
         """The number of entries of each block."""
         return self.blocks[0].size
-
-    def method(self, block: int) -> str:
-        return "closed form, exact."
 
     @property
     def labels(self) -> list[str]:
@@ -153,8 +149,9 @@ def _all_data(fields: Fields) -> list[Data]:
 class Layout:
     """Takes a point apart into the pieces' entries, and puts results together again."""
 
-    def __init__(self, columns: Sequence[np.ndarray]) -> None:
-        """Lay out groups of entries, each an index array ``(blocks, size)``; together they are a permutation."""
+    def __init__(self, groups: Sequence[Sequence[Block]]) -> None:
+        """Lay out groups of blocks of one size; together their entries are a permutation."""
+        columns = [np.stack([block.columns for block in blocks]) for blocks in groups]
         self.shapes = [index.shape for index in columns]
         self.sizes = [index.size for index in columns]
         order = np.concatenate([np.zeros(0, dtype=np.int64), *(index.ravel() for index in columns)])
