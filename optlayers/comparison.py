@@ -99,16 +99,12 @@ def compare(layer: ProjectionLayer | FeasibleSet, *inputs: Tensor, seconds: floa
     reference = runs.get(_REFERENCE)
     results = []
     for method, run in runs.items():
-        results.append(
-            MethodResult(
-                method,
-                run.time("run.forward()", seconds),
-                run.time("run.backward()", seconds),
-                run.value_difference(reference),
-                run.gradient_difference(reference),
-                _largest(run.bound.violation(*run.values)),
-            )
-        )
+        forward, backward = (run.time(f"run.{step}()", seconds) for step in ("forward", "backward"))
+        value = gradient = float("nan")
+        if reference is not None:
+            value, gradient = _gap(run.values, reference.values), _gap(run.gradients, reference.gradients)
+        violation = _largest(run.bound.violation(*run.values))
+        results.append(MethodResult(method, forward, backward, value, gradient, violation))
     comparison = Comparison(tuple(results))
     print(comparison)
     return comparison
@@ -141,12 +137,6 @@ class _Run:
         timer = Timer(statement, globals={"run": self}, num_threads=torch.get_num_threads())
         return timer.blocked_autorange(min_run_time=seconds).median
 
-    def value_difference(self, other: "_Run | None") -> float:
-        return _difference(self.values, None if other is None else other.values)
-
-    def gradient_difference(self, other: "_Run | None") -> float:
-        return _difference(self.gradients, None if other is None else other.gradients)
-
 
 def _copy(value: Any) -> Any:
     if not isinstance(value, Tensor):
@@ -154,9 +144,7 @@ def _copy(value: Any) -> Any:
     return value.detach().clone().requires_grad_(value.is_floating_point())
 
 
-def _difference(ones: Sequence[Tensor], others: Sequence[Tensor] | None) -> float:
-    if others is None:
-        return float("nan")
+def _gap(ones: Sequence[Tensor], others: Sequence[Tensor]) -> float:
     return max(_largest(a - b) for a, b in zip(ones, others, strict=True))
 
 

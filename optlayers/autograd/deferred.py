@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from optlayers.autograd.first_order import Refused
 from optlayers.autograd.primal import primal
 from optlayers.autograd.torch_internals import nesting
 from optlayers.autograd.tracing import has_tangent, is_traced
@@ -73,16 +74,4 @@ class _TwiceOnly(torch.autograd.Function):
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         if not (torch.is_grad_enabled() and gradient.requires_grad):
             return gradient
-        return _Refused.apply(gradient)
-
-
-class _Refused(torch.autograd.Function):
-    """The identity, whose derivative is refused."""
-
-    @staticmethod
-    def forward(ctx: Any, tensor: Tensor) -> Tensor:
-        return tensor.view_as(tensor)
-
-    @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
-        raise NotImplementedError(_REFUSAL)
+        return Refused.apply(gradient, _REFUSAL)

@@ -37,30 +37,30 @@ class _Zero(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         (tensor,) = ctx.saved_tensors
-        return _Barrier.apply(gradient, tensor)
+        return Refused.apply(torch.zeros_like(tensor), _MESSAGE, gradient, tensor)
 
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor) -> Tensor:  # pyright: ignore[reportIncompatibleMethodOverride]
         return tangent.new_zeros(())
 
 
-class _Barrier(torch.autograd.Function):
-    """A zero in the shape of a tensor, which refuses to be differentiated."""
+class Refused(torch.autograd.Function):
+    """A value that depends on tensors by a derivative that is refused, with a message."""
 
     generate_vmap_rule = True
 
     @staticmethod
-    def forward(gradient: Tensor, tensor: Tensor) -> Tensor:
-        return torch.zeros_like(tensor)
+    def forward(value: Tensor, message: str, *tensors: Tensor) -> Tensor:
+        return value.view_as(value)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
-        pass
+    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
+        ctx.message = inputs[1]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        raise NotImplementedError(_MESSAGE)
+        raise NotImplementedError(ctx.message)
 
     @staticmethod
     def jvp(ctx: Any, *tangents: Tensor) -> Any:
-        raise NotImplementedError(_MESSAGE)
+        raise NotImplementedError(ctx.message)
