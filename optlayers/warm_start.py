@@ -73,17 +73,17 @@ class WarmStarts:
         ValueError
             If the solution's batch dimensions are not the shape of `index`.
         """
-        place = torch.as_tensor(index)
-        if solution.status.shape != place.shape:
+        items = torch.as_tensor(index)
+        if solution.status.shape != items.shape:
             raise ValueError(
                 f"got solutions of batch dimensions {tuple(solution.status.shape)} for an index of shape "
-                f"{tuple(place.shape)}: expected one solution per item"
+                f"{tuple(items.shape)}: expected one solution per item"
             )
         state = [t.detach() for t in solution.state]
         if not state:  # closed forms, or no valid sample
             return
         if self._state is None:
-            self._state = tuple(t.new_full((self.size, *t.shape[place.ndim :]), torch.nan) for t in state)
+            self._state = tuple(t.new_full((self.size, *t.shape[items.ndim :]), torch.nan) for t in state)
         stored, given = ([tuple(t.shape[-2:]) for t in tensors] for tensors in (self._state, state))
         if stored != given:
             raise ValueError(
@@ -93,4 +93,4 @@ class WarmStarts:
         keep = solution.solved
         for stored, new in zip(self._state, state, strict=True):
             solved = keep.to(stored.device)
-            stored[place.to(stored.device)[solved]] = new[solved]
+            stored[items.to(stored.device)[solved]] = new[solved]

@@ -72,10 +72,10 @@ class AffineRows:
     def on(self, columns: np.ndarray) -> SparseAffine:
         """Return some columns of ``A``, sorted, as a map of the parameters, shape (m, len(columns))."""
         row, column, parameter, value = self.triplets()
-        place = np.searchsorted(columns, column)
-        keep = np.append(columns, -1)[place] == column
+        position = np.searchsorted(columns, column)
+        keep = np.append(columns, -1)[position] == column
         shape = (len(self), len(columns))
-        index = row[keep] * len(columns) + place[keep]
+        index = row[keep] * len(columns) + position[keep]
         return SparseAffine(shape, self.parameters, index, parameter[keep], value[keep])
 
     def sources_of(self, row: int) -> tuple[int, ...]:

@@ -43,7 +43,7 @@ def compile_constraints(
 ) -> tuple[ConicForm, list[np.ndarray]]:
     """Return the conic form of DCP constraints, DPP in the parameters, and which rows have each one's dual values.
 
-    `positions` are the numbers that messages call the constraints by; by default their places in the list.
+    `positions` are the numbers that messages call the constraints by; by default their positions in the list.
 
     The rows are numbered as in `ConicForm.rows`, in CVXPY's order: by columns of the constraint's expression; heads,
     then tails of second-order cones; all first, second, third entries of exponential and power cones. There are none
@@ -66,10 +66,10 @@ def compile_constraints(
     plain_variables, plain_parameters = (
         [plain.get(id(leaf), leaf) for leaf in part] for part in (variables, parameters)
     )
-    stuffed = _stuff(rewritten, plain_variables, plain_parameters, len(labels))
-    form, places = sort_rows(*stuffed, sum(v.size for v in variables), labels, origins)
+    stuffed = _collect_rows(rewritten, plain_variables, plain_parameters, len(labels))
+    form, rows_by_id = sort_rows(*stuffed, sum(v.size for v in variables), labels, origins)
     empty = np.zeros(0, dtype=np.int64)
-    rows_of = {source: places[con.id] for con, source in rewritten if con.id in dual_rows}
+    rows_of = {source: rows_by_id[con.id] for con, source in rewritten if con.id in dual_rows}
     form = balance(form, set(np.concatenate([empty, *rows_of.values()]).tolist()))
     return form, [rows_of.get(k, empty) for k in range(len(constraints))]
 
@@ -158,7 +158,7 @@ def _attribute_constraints(variable: cp.Variable, plain: cp.Variable) -> list[tu
     return result
 
 
-def _stuff(
+def _collect_rows(
     conic: Sequence[tuple[cp.Constraint, int]],
     variables: Sequence[cp.Variable],
     parameters: Sequence[cp.Parameter],
@@ -189,14 +189,14 @@ def _stuff(
 
 
 def _c_order(leaves: Sequence[cp.Variable | cp.Parameter], starts: dict[int, int], size: int) -> tuple[np.ndarray, int]:
-    """Return, for each of CVXPY's (column-major) entries, its place in the leaves' concatenation in C order."""
-    place, start = np.zeros(size, dtype=np.int64), 0
+    """Return, for each of CVXPY's (column-major) entries, its position in the leaves' concatenation in C order."""
+    position, start = np.zeros(size, dtype=np.int64), 0
     for leaf in leaves:
         if leaf.id in starts:
             entries = np.arange(leaf.size).reshape(leaf.shape).ravel(order="F")
-            place[starts[leaf.id] + np.arange(leaf.size)] = start + entries
+            position[starts[leaf.id] + np.arange(leaf.size)] = start + entries
         start += leaf.size
     unknown = starts.keys() - {leaf.id for leaf in leaves} - {-1}
     if unknown:
         raise RuntimeError(f"CVXPY's program has leaves that were not declared: {sorted(unknown)}")
-    return place, start
+    return position, start

@@ -29,8 +29,8 @@ def _nest_norms(auxiliaries: Auxiliaries) -> ConicForm | None:
     for use in auxiliaries.uses.values():
         if len(use) != 2 or any(entries[row] != 1 or auxiliaries.part(row) < 2 for row in use):
             continue
-        places = sorted((row - int(auxiliaries.starts[auxiliaries.part(row)]), row) for row in use)
-        (head, inner_row), (position, outer_row) = places
+        positions = sorted((row - int(auxiliaries.starts[auxiliaries.part(row)]), row) for row in use)
+        (head, inner_row), (position, outer_row) = positions
         inner, outer = auxiliaries.part(inner_row) - 2, auxiliaries.part(outer_row) - 2
         one, other = form.cones[inner], form.cones[outer]
         a, b = use[inner_row], use[outer_row]

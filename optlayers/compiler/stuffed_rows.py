@@ -49,13 +49,13 @@ def sort_rows(
             cones.extend(Cone(kind, rows[m], float(a)) for m, a in zip(members, alphas, strict=True))
             groups.append((2, con.id, members))
     groups.sort(key=lambda group: group[0])
-    places, start = {}, 0
+    rows_by_id, start = {}, 0
     for _, ident, members in groups:
-        places[ident] = start + np.argsort(members, axis=None, kind="stable")
+        rows_by_id[ident] = start + np.argsort(members, axis=None, kind="stable")
         start += members.size
     empty = np.zeros(0, dtype=np.int64)
     zero, nonneg = (rows[np.concatenate([empty, *(m for part, _, m in groups if part == k)])] for k in (0, 1))
-    return ConicForm(size, zero, nonneg, tuple(cones), tuple(labels), tuple(origins)), places
+    return ConicForm(size, zero, nonneg, tuple(cones), tuple(labels), tuple(origins)), rows_by_id
 
 
 def _svec(rows: AffineRows, square: np.ndarray) -> AffineRows:

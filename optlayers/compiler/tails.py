@@ -22,8 +22,8 @@ def lower_tails(auxiliaries: Auxiliaries) -> ConicForm | None:
     keep = np.ones(len(form.inequalities), dtype=bool)
     cones = list(form.cones)
     for use in auxiliaries.uses.values():
-        place = _tail_place(auxiliaries, use)
-        if place is None:
+        in_tail = _tail_position(auxiliaries, use)
+        if in_tail is None:
             continue
         bounds = np.array(sorted(auxiliaries.in_part(use, 1)), dtype=np.int64)
         if len(use) != len(bounds) + 1 or not 1 <= len(bounds) <= 2:
@@ -31,7 +31,7 @@ def lower_tails(auxiliaries: Auxiliaries) -> ConicForm | None:
         slopes = np.array([use[int(row)] for row in bounds])
         if (slopes <= 0).any() or any(len(auxiliaries.members[int(row)]) > 1 for row in bounds):
             continue
-        k, position, coefficient = place
+        k, position, coefficient = in_tail
         value = _least(form.inequalities[bounds - start], slopes, form.cones[k].rows[np.array([position])], coefficient)
         if value is not None:
             keep[bounds - start] = False
@@ -43,7 +43,7 @@ def lower_tails(auxiliaries: Auxiliaries) -> ConicForm | None:
     return dataclasses.replace(form, inequalities=form.inequalities[keep], cones=tuple(cones))
 
 
-def _tail_place(auxiliaries: Auxiliaries, use: dict[int, float]) -> tuple[int, int, float] | None:
+def _tail_position(auxiliaries: Auxiliaries, use: dict[int, float]) -> tuple[int, int, float] | None:
     """Return the cone, the row and the coefficient of a variable that stands alone in one row of one tail."""
     rows = [row for row in use if auxiliaries.part(row) >= 2]
     if len(rows) != 1:

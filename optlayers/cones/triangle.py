@@ -32,9 +32,9 @@ def to_matrix(vector: Tensor) -> Tensor:
     """Return the symmetric matrices ``(*batch, n, n)`` of vectors ``(*batch, k)``."""
     n = order_of(vector.shape[-1])
     row, column, factor = triangle_like(n, vector)
-    place = torch.zeros(n, n, dtype=torch.long, device=vector.device)
-    place[row, column] = place[column, row] = torch.arange(vector.shape[-1], device=vector.device)
-    return (vector / factor)[..., place]
+    index = torch.zeros(n, n, dtype=torch.long, device=vector.device)
+    index[row, column] = index[column, row] = torch.arange(vector.shape[-1], device=vector.device)
+    return (vector / factor)[..., index]
 
 
 def to_vector(matrix: Tensor) -> Tensor:

@@ -26,13 +26,13 @@ def assign(parameters: Sequence[cp.Parameter], positional: Sequence[Any], named:
         )
     values = dict(enumerate(positional))
     for name, value in named.items():
-        places = [k for k, other in enumerate(names) if other == name]
-        if len(places) != 1:
-            problem = "names several parameters: pass them by position" if places else "is not a parameter"
+        matches = [k for k, other in enumerate(names) if other == name]
+        if len(matches) != 1:
+            problem = "names several parameters: pass them by position" if matches else "is not a parameter"
             raise ValueError(f"{name!r} {problem}; the parameters are {', '.join(names) or 'none'}")
-        if places[0] in values:
+        if matches[0] in values:
             raise ValueError(f"parameter {name} is given twice, by position and by name")
-        values[places[0]] = value
+        values[matches[0]] = value
     return values
 
 

@@ -17,7 +17,7 @@ class Constant:
 
     def __init__(self, value: np.ndarray) -> None:
         self._value = np.array(value)
-        self._own_dtype = None if self._value.dtype.kind == "f" else torch.int64
+        self._fixed_dtype = None if self._value.dtype.kind == "f" else torch.int64
         self._prepare()
 
     def _prepare(self) -> None:
@@ -27,19 +27,19 @@ class Constant:
 
     def on(self, device: torch.device, dtype: torch.dtype = torch.float64) -> Tensor:
         """Return the constant on `device`, in `dtype` (integer constants keep theirs)."""
-        dtype = self._own_dtype or dtype
+        dtype = self._fixed_dtype or dtype
         copy = self._copies.get((dtype, device))
         if copy is not None:
             return copy
         if is_traced():  # a traced or wrapped tensor must never enter the cache
-            master = self._copies.get((self._own_dtype or torch.float64, torch.device("cpu")))
+            master = self._copies.get((self._fixed_dtype or torch.float64, torch.device("cpu")))
             return (torch.from_numpy(self._value) if master is None else master).to(device, dtype)
         with torch.inference_mode(False):
             self._copies[dtype, device] = torch.from_numpy(self._value).to(device, dtype)
         return self._copies[dtype, device]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"_value": self._value, "_own_dtype": self._own_dtype}
+        return {"_value": self._value, "_fixed_dtype": self._fixed_dtype}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)

@@ -11,12 +11,12 @@ from optlayers.parametric.symbolic import Affine
 
 
 class SparseAffine(Affine):
-    """An affine map given by triplets, each place and parameter once.
+    """An affine map given by triplets, each position and parameter once.
 
     It becomes dense when its `constant` or `linear` is first asked for.
     """
 
-    index: np.ndarray  # (k,): places in C order
+    index: np.ndarray  # (k,): positions in C order
     parameter: np.ndarray  # (k,): the parameter entry that the value is multiplied with; `parameters` for none
     value: np.ndarray  # (k,)
 
@@ -58,9 +58,9 @@ class SparseAffine(Affine):
         row, column = np.divmod(self.index, width)
         order = np.argsort(row, kind="stable")
         start, stop = (np.searchsorted(row[order], chosen, side=side) for side in ("left", "right"))
-        places = order[ranges(start, stop)]
-        place = np.repeat(np.arange(len(chosen)), stop - start) * width + column[places]
-        return self._of((*chosen.shape, *self.shape[1:]), place, self.parameter[places], self.value[places])
+        positions = order[ranges(start, stop)]
+        position = np.repeat(np.arange(len(chosen)), stop - start) * width + column[positions]
+        return self._of((*chosen.shape, *self.shape[1:]), position, self.parameter[positions], self.value[positions])
 
     def dense(self) -> Affine:
         """Return the same map, with all its numbers."""
@@ -83,8 +83,8 @@ class SparseAffine(Affine):
     @cached_property
     def linear(self) -> sp.csr_array:  # pyright: ignore[reportIncompatibleVariableOverride]
         is_slope = self.parameter < self.parameters
-        place = (self.index[is_slope], self.parameter[is_slope])
-        return sp.csr_array((self.value[is_slope], place), shape=(int(np.prod(self.shape)), self.parameters))
+        position = (self.index[is_slope], self.parameter[is_slope])
+        return sp.csr_array((self.value[is_slope], position), shape=(int(np.prod(self.shape)), self.parameters))
 
 
 class Entries(NamedTuple):
@@ -101,7 +101,7 @@ class Entries(NamedTuple):
 
 
 def _triplets(data: Affine) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return places in C order, parameters (`data.parameters` for none) and values."""
+    """Return positions in C order, parameters (`data.parameters` for none) and values."""
     if isinstance(data, SparseAffine):
         return data.index, data.parameter, data.value
     flat = data.constant.ravel()
@@ -119,9 +119,9 @@ def _triplets(data: Affine) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 def entries_of(matrix: Affine) -> Entries:
     """Return where a matrix is not zero, without making it dense."""
-    place, parameter, value = _triplets(matrix)
+    position, parameter, value = _triplets(matrix)
     counts = (value != 0) | (parameter < matrix.parameters)
-    index, inverse = np.unique(place[counts], return_inverse=True)
+    index, inverse = np.unique(position[counts], return_inverse=True)
     fixed = parameter[counts] == matrix.parameters
     constant = np.bincount(inverse[fixed], value[counts][fixed], len(index))
     is_parametric = np.bincount(inverse[~fixed], minlength=len(index)) > 0
@@ -144,7 +144,7 @@ def ranges(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
 
 
 def nonzeros(data: Affine) -> tuple[np.ndarray, np.ndarray]:
-    """Return the places in C order, ascending, and the values of the numbers that are not zero, without parameters."""
+    """Return positions in C order, ascending, and values of the numbers that are not zero, without parameters."""
     index, parameter, value = _triplets(data)
     is_number = (parameter == data.parameters) & (value != 0)
     order = np.argsort(index[is_number])

@@ -136,8 +136,8 @@ class Affine:
         owner = np.searchsorted(np.asarray(starts), columns, side="right") - 1
         terms = []
         for k in np.unique(owner):
-            mine = owner == k
-            terms.append(Term(int(k), rows[mine], columns[mine] - starts[k], data[mine], self.constant.size))
+            chosen = owner == k
+            terms.append(Term(int(k), rows[chosen], columns[chosen] - starts[k], data[chosen], self.constant.size))
         return AffineMap(self.constant, terms)
 
 

@@ -12,7 +12,7 @@ from optlayers.declaration.snapshot import Snapshot
 from optlayers.parametric.maps import Values
 from optlayers.projection.conditions import Condition, Conflict, find_conflicts, make_conditions, tolerance
 from optlayers.projection.general_piece import make_general_pieces
-from optlayers.projection.iterative_piece import PieceMaker, Projected
+from optlayers.projection.iterative_piece import MakePieces, Projected
 from optlayers.projection.outcome import Outcome
 from optlayers.projection.pieces import ClosedFormPiece, Layout, make_pieces
 from optlayers.projection.residual import Residual
@@ -33,7 +33,7 @@ class CompiledSet:
     """
 
     def __init__(
-        self, snapshot: Snapshot, make_others: PieceMaker = make_general_pieces, *, closed_forms: bool = True
+        self, snapshot: Snapshot, make_others: MakePieces = make_general_pieces, *, closed_forms: bool = True
     ) -> None:
         declared = (snapshot.constraints, snapshot.variables, snapshot.parameters, snapshot.positions)
         self.form = presolve(compile_constraints(*declared)[0])

@@ -33,10 +33,10 @@ class DualProblem:
 
     @functools.cached_property
     def _compiled(self) -> tuple[GeneralPiece, list[np.ndarray]]:
-        """The piece, and the places of each constraint's rows in it."""
+        """The piece, and which of its rows are each constraint's."""
         parameters = self.snapshot.parameters
-        form, places = compile_constraints(self.snapshot.constraints, self.snapshot.variables, parameters)
-        return GeneralPiece([conic_rows(form)], self.snapshot.starts), places
+        form, rows_of = compile_constraints(self.snapshot.constraints, self.snapshot.variables, parameters)
+        return GeneralPiece([conic_rows(form)], self.snapshot.starts), rows_of
 
     @torch.no_grad()
     def solve(self, v: Tensor, values: Values, dtype: torch.dtype) -> list[Dual]:
@@ -49,7 +49,7 @@ class DualProblem:
         batch = torch.broadcast_shapes(v.shape[:-1], *(t.shape[:-1] for t in values.tensors))
         if not self.snapshot.constraints:
             return [v.new_zeros(batch, dtype=dtype) for _ in self.given]
-        piece, places = self._compiled
+        piece, rows_of = self._compiled
         projected = piece.solve(v.unsqueeze(-2), values)
         y = (
             torch.where((projected.status == int(Status.SOLVED))[..., None, None], projected.duals, torch.nan)
@@ -61,7 +61,7 @@ class DualProblem:
             if number is None:
                 duals.append(y.new_zeros(batch))
             else:
-                dual = self._dual(self.snapshot.constraints[number], y[..., places[number]])
+                dual = self._dual(self.snapshot.constraints[number], y[..., rows_of[number]])
                 duals.append(dual if self.given.index(number) == position else _zeros_like(dual))
         return duals
 

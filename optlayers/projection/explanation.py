@@ -20,12 +20,14 @@ def explain(compiled: CompiledSet, variables: Sequence[cp.Variable]) -> str:
     """Describe each group of blocks: its set, its entries, its method and the constraints it comes from."""
     lines = []
     for (name, size), blocks in _groups(compiled).items():
-        where = _place(np.concatenate([block.columns for block in blocks]), variables)
+        where = _variables_of(np.concatenate([block.columns for block in blocks]), variables)
         times = f"{len(blocks)} x {name}, {_entries(size)} each" if len(blocks) > 1 else f"{name}, {_entries(size)}"
         lines.append(f"- {times}, of {where}: closed form, exact.{_origin(compiled, blocks)}")
     for piece in compiled.general:
         for k, block in enumerate(piece.blocks):
-            where = f"{_entries(block.size)}, of {_place(block.columns, variables)}" if block.size else "no entry"
+            where = (
+                f"{_entries(block.size)}, of {_variables_of(block.columns, variables)}" if block.size else "no entry"
+            )
             lines.append(f"- {where} ({block.summary()}): {piece.method(k)}{_origin(compiled, [block])}")
     if len(lines) > _MOST_LINES:
         lines = [*lines[:_MOST_LINES], f"- and {len(lines) - _MOST_LINES} more groups of entries."]
@@ -57,7 +59,7 @@ def _entries(size: int) -> str:
     return "1 entry" if size == 1 else f"{size} entries"
 
 
-def _place(columns: np.ndarray, variables: Sequence[cp.Variable]) -> str:
+def _variables_of(columns: np.ndarray, variables: Sequence[cp.Variable]) -> str:
     """Name the variables that some entries belong to."""
     names, start = [], 0
     for variable in variables:

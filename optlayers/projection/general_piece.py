@@ -58,7 +58,7 @@ class GeneralPiece(IterativePiece):
 
     def solve(self, v: Tensor, values: Values, *, relax: bool = False, start: Tensor | None = None) -> Projected:
         shape, constants, data = self._prepare(v, values)
-        began = None if start is None else _flat(start, shape, 1)
+        start = None if start is None else _flat(start, shape, 1)
         crossed: Tensor | None = None
         if not self.bounds:
             crossed = _crossed(*data[2:], tolerance(values.dtype)).any(-1)
@@ -67,9 +67,9 @@ class GeneralPiece(IterativePiece):
         formulation: Formulation | None = None
         if constants and not is_traced() and not has_tangent(*data):
             formulation, splitting = self._formulate(constants, *data)
-            solution = nearest(formulation, splitting, began, relax=relax, precision=values.precision)
+            solution = nearest(formulation, splitting, start, relax=relax, precision=values.precision)
         else:
-            solution = nearest_point(self.code, constants, *data, began, relax=relax, precision=values.precision)
+            solution = nearest_point(self.code, constants, *data, start, relax=relax, precision=values.precision)
         status = solution.status if crossed is None else torch.where(crossed, int(Status.INFEASIBLE), solution.status)
         x = (
             self._attached(solution, formulation, constants, *data, relax=relax)

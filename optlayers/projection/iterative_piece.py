@@ -68,4 +68,4 @@ class IterativePiece(ABC):
 
 
 # Makes pieces of the blocks without closed form; the strings are the names of all constraints.
-PieceMaker = Callable[[Sequence[Block], Snapshot, Sequence[str]], Sequence[IterativePiece]]
+MakePieces = Callable[[Sequence[Block], Snapshot, Sequence[str]], Sequence[IterativePiece]]

@@ -24,20 +24,20 @@ class RowsMap:
         owner[parameter == rows.parameters] = -1
         self.terms: list[tuple[int, Constant, Constant, Constant, Constant]] = []
         for k in np.unique(owner[column < rows.n]):
-            mine = (owner == k) & (column < rows.n)
-            place = parameter[mine] - (starts[k] if k >= 0 else 0)
+            chosen = (owner == k) & (column < rows.n)
+            entry = parameter[chosen] - (starts[k] if k >= 0 else 0)
             self.terms.append(
-                (int(k), Constant(row[mine]), Constant(column[mine]), Constant(place), Constant(value[mine]))
+                (int(k), Constant(row[chosen]), Constant(column[chosen]), Constant(entry), Constant(value[chosen]))
             )
 
     def __call__(self, y: Tensor, values: Values) -> Tensor:
         """Return ``A(p) y + b(p)`` for points ``(*batch, n)``."""
         result = self.offset(values)
         result = result.expand(*torch.broadcast_shapes(result.shape[:-1], y.shape[:-1]), self.shape[0])
-        for k, row, column, place, value in self.terms:
+        for k, row, column, entry, value in self.terms:
             entries = y[..., column.on(values.device)] * value.on(values.device, values.dtype)
             if k >= 0:
-                entries = entries * values.tensors[k][..., place.on(values.device)]
+                entries = entries * values.tensors[k][..., entry.on(values.device)]
             zeros = entries.new_zeros((*entries.shape[:-1], self.shape[0]))
             result = result + zeros.index_add(-1, row.on(values.device), entries)
         return result

@@ -98,9 +98,9 @@ def _group_bounds(block: Block, matrix: np.ndarray, group: np.ndarray) -> tuple[
     if (scale < 0).any():
         return None
     members = [np.flatnonzero(group == g) for g in range(matrix.shape[1])]
-    turns = [np.array([m[min(k, len(m) - 1)] for m in members]) for k in range(max(map(len, members)))]
-    lower = None if block.lower is None else largest([block.lower[t].scaled(1 / scale[t]) for t in turns])
-    upper = None if block.upper is None else smallest([block.upper[t].scaled(1 / scale[t]) for t in turns])
+    ranks = [np.array([m[min(k, len(m) - 1)] for m in members]) for k in range(max(map(len, members)))]
+    lower = None if block.lower is None else largest([block.lower[t].scaled(1 / scale[t]) for t in ranks])
+    upper = None if block.upper is None else smallest([block.upper[t].scaled(1 / scale[t]) for t in ranks])
     return lower, upper
 
 

@@ -8,14 +8,14 @@ from optlayers.autograd.torch_internals import outside_transforms
 from optlayers.declaration.snapshot import Snapshot
 from optlayers.projection.compiled_set import CompiledSet
 from optlayers.projection.general_piece import make_general_pieces
-from optlayers.projection.iterative_piece import PieceMaker
+from optlayers.projection.iterative_piece import MakePieces
 from optlayers.reference.cvxpylayers_piece import make_reference_pieces
 from optlayers.reference.dykstra_piece import make_dykstra_pieces
 
 Method = Literal["auto", "closed_form", "general", "dykstra", "cvxpylayers"]
 
 # What makes the pieces of blocks without closed form, and whether closed forms are used.
-_METHODS: dict[Method, tuple[PieceMaker, bool]] = {
+_METHODS: dict[Method, tuple[MakePieces, bool]] = {
     "auto": (make_general_pieces, True),
     "closed_form": (make_general_pieces, True),
     "general": (make_general_pieces, False),

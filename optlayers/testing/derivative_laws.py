@@ -93,7 +93,7 @@ def keeps_derivatives_under_autocast(case: Case) -> None:
 
     expected = derivatives()
     with torch.autocast("cpu", torch.bfloat16):
-        found = derivatives()
-    for one, other in zip(found, expected, strict=True):
+        inside = derivatives()
+    for one, other in zip(inside, expected, strict=True):
         assert one.dtype == other.dtype
         assert_close(one, other, scale_of(other), 1e-5)

@@ -118,9 +118,9 @@ def _semidefinite(w: np.ndarray) -> np.ndarray:
         for i in range(n):
             for j in range(i + 1, n):
                 angle = np.arctan2(2 * near[i, j], near[i, i] - near[j, j]) / 2
-                turn = np.eye(n, dtype=LONG)
-                turn[[i, j], [i, j]], turn[i, j], turn[j, i] = np.cos(angle), -np.sin(angle), np.sin(angle)
-                near, vectors = turn.T @ near @ turn, vectors @ turn
+                rotation = np.eye(n, dtype=LONG)
+                rotation[[i, j], [i, j]], rotation[i, j], rotation[j, i] = np.cos(angle), -np.sin(angle), np.sin(angle)
+                near, vectors = rotation.T @ near @ rotation, vectors @ rotation
     return ((vectors * np.maximum(np.diag(near), 0)) @ vectors.T)[rows, columns] * weight
 
 

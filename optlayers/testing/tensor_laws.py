@@ -29,7 +29,7 @@ def takes_batched_parameters(case: Case) -> None:
     v = case.random_points(3)
     factors = torch.tensor([1.0, 0.9, 1.2], dtype=torch.float64)
     values = [factors.reshape(-1, *[1] * value.ndim) * value for value in case.values()]
-    loop = torch.stack([case.project(row, *own) for row, *own in zip(v, *values, strict=True)])
+    loop = torch.stack([case.project(row, *data) for row, *data in zip(v, *values, strict=True)])
     assert_close(case.project(v, *values), loop, 1.0, case.repeatability)
     if values:
         assert_close(case.project(v[0], *values)[:1], loop[:1], 1.0, case.repeatability)
