@@ -28,7 +28,7 @@ Strategy = Literal["projection", "reparametrization", "penalty", "augmented_lagr
 def constrain(
     module: nn.Module,
     name: str,
-    constraints: Constraints | ScheduledSet,
+    constraints: Constraints,
     strategy: Strategy,
     *,
     clock: Clock | None = None,

@@ -13,7 +13,7 @@ from optlayers.training.monitoring.monitor import Monitor
 from optlayers.training.projected.members import members_by_name
 from optlayers.training.projected.projector import Projector, resolve
 from optlayers.training.schedules.clock import Clock
-from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, as_scheduled_set
+from optlayers.training.schedules.scheduled_set import Constraints, as_scheduled_set
 
 
 class ConstraintSteps:
@@ -36,7 +36,7 @@ class ConstraintSteps:
 
     def __init__(
         self,
-        constraints: Mapping[str, Constraints | ScheduledSet] | None = None,
+        constraints: Mapping[str, Constraints] | None = None,
         monitor: Monitor | None = None,
         *,
         prefix: str = "constraints/",

@@ -11,7 +11,7 @@ from torch.distributions.transforms import Transform
 
 from optlayers.feasible_set import FeasibleSet
 from optlayers.oracles.smooth_set import SmoothSet
-from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, as_scheduled_set
+from optlayers.training.schedules.scheduled_set import Constraints, as_scheduled_set
 
 
 class SetConstraint(constraints.Constraint):
@@ -150,9 +150,7 @@ class ProjectedDistribution(Distribution):
 
     arg_constraints = {}  # noqa: RUF012  # pyright: ignore[reportIncompatibleMethodOverride, reportAssignmentType]
 
-    def __init__(
-        self, base: Distribution, constraints: Constraints | ScheduledSet, validate_args: bool | None = None
-    ) -> None:
+    def __init__(self, base: Distribution, constraints: Constraints, validate_args: bool | None = None) -> None:
         scheduled_set = as_scheduled_set(constraints)
         shape, event = (*base.batch_shape, *base.event_shape), len(scheduled_set.shape)
         if tuple(shape[len(shape) - event :]) != scheduled_set.shape or event < len(base.event_shape):

@@ -18,7 +18,7 @@ from optlayers.training.monitoring.writers import ScalarWriter, Writer, as_write
 from optlayers.training.projected.projector import Projector
 from optlayers.training.schedules.arguments import check_count, check_number
 from optlayers.training.schedules.clock import Clock, Clocked
-from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, as_scheduled_set
+from optlayers.training.schedules.scheduled_set import Constraints, as_scheduled_set
 
 
 class Monitor(Clocked):
@@ -101,9 +101,7 @@ class Monitor(Clocked):
         """Whether the next call of `step` makes a record, if it comes after one step of the optimizer."""
         return max(self.steps, self._last_step + 1) // self.every > self._last_step // self.every
 
-    def watch(
-        self, name: str, source: Tensor | Callable[[], Tensor] | None, constraints: Constraints | ScheduledSet
-    ) -> None:
+    def watch(self, name: str, source: Tensor | Callable[[], Tensor] | None, constraints: Constraints) -> None:
         """Watch a weight, or an activation.
 
         Parameters

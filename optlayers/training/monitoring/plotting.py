@@ -11,13 +11,13 @@ from torch import Tensor
 
 from optlayers.feasible_set import FeasibleSet
 from optlayers.training.monitoring.outline import Array, Outline, outline, project, within
-from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, as_scheduled_set
+from optlayers.training.schedules.scheduled_set import Constraints, as_scheduled_set
 
 SET, PATH, POINTS = "#9ec3e6", "#d9730d", "#444444"
 
 
 def plot_set(
-    constraints: Constraints | ScheduledSet,
+    constraints: Constraints,
     *,
     points: Any = None,
     path: Any = None,

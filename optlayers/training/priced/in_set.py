@@ -11,7 +11,7 @@ from torch import Tensor
 
 from optlayers.solution import Solution
 from optlayers.training.priced.relations import Function, Relation
-from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, as_scheduled_set
+from optlayers.training.schedules.scheduled_set import Constraints, as_scheduled_set
 
 
 def first_input(*inputs: Any) -> Any:
@@ -47,7 +47,7 @@ class InSet(Relation):
 
     kind = "set"
 
-    def __init__(self, tensor: Tensor | Function, constraints: Constraints | ScheduledSet, **options: Any) -> None:
+    def __init__(self, tensor: Tensor | Function, constraints: Constraints, **options: Any) -> None:
         super().__init__(_Constant(tensor) if isinstance(tensor, Tensor) else tensor, **options)
         self.scheduled_set = as_scheduled_set(constraints)
         self._event = len(self.scheduled_set.shape)

@@ -14,7 +14,7 @@ from optlayers.training.priced.barrier import Outside, log_barrier
 from optlayers.training.priced.in_set import InSet, first_input
 from optlayers.training.priced.relations import Equality, Function, Inequality, Relation
 from optlayers.training.schedules.clock import Clock, ClockedModule
-from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet
+from optlayers.training.schedules.scheduled_set import Constraints
 from optlayers.training.schedules.schedules import Schedule
 
 Kind = Literal["quadratic", "exact", "log_barrier"]
@@ -62,7 +62,7 @@ class Penalty(ClockedModule):
 
     def __init__(
         self,
-        constraints: Constraints | ScheduledSet | None = None,
+        constraints: Constraints | None = None,
         *,
         inequality: Function | Inequality | None = None,
         equality: Function | Equality | None = None,

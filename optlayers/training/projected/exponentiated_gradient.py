@@ -11,7 +11,7 @@ from optlayers.oracles.entropy_projection import nearest_by_entropy
 from optlayers.training.projected.member_optimizer import Member, MemberOptimizer
 from optlayers.training.schedules.arguments import check_number
 from optlayers.training.schedules.clock import Clock
-from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet
+from optlayers.training.schedules.scheduled_set import Constraints
 
 
 class ExponentiatedGradient(MemberOptimizer):
@@ -37,11 +37,7 @@ class ExponentiatedGradient(MemberOptimizer):
     """
 
     def __init__(
-        self,
-        constraints: Mapping[Tensor, Constraints | ScheduledSet],
-        lr: float = 0.1,
-        *,
-        clock: Clock | None = None,
+        self, constraints: Mapping[Tensor, Constraints], lr: float = 0.1, *, clock: Clock | None = None
     ) -> None:
         check_number("lr", lr, above=0.0)
         super().__init__(constraints, {"lr": lr}, clock)

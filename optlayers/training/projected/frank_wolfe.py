@@ -14,7 +14,7 @@ from optlayers.training.projected.in_place import project_in_place
 from optlayers.training.projected.member_optimizer import Member, MemberOptimizer
 from optlayers.training.schedules.arguments import check_number
 from optlayers.training.schedules.clock import Clock
-from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet
+from optlayers.training.schedules.scheduled_set import Constraints
 from optlayers.training.schedules.schedules import Schedule, value_at
 
 
@@ -59,7 +59,7 @@ class FrankWolfe(MemberOptimizer):
 
     def __init__(
         self,
-        constraints: Mapping[Tensor, Constraints | ScheduledSet],
+        constraints: Mapping[Tensor, Constraints],
         lr: float | Schedule | None = None,
         momentum: float | Schedule = 0.0,
         *,

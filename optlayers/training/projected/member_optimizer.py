@@ -12,7 +12,7 @@ from torch.optim import Optimizer
 
 from optlayers.training.projected.members import members_of
 from optlayers.training.schedules.clock import Clock
-from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet
+from optlayers.training.schedules.scheduled_set import Constraints
 
 Member = tuple[Tensor, Tensor, dict[str, Any]]  # a parameter, its gradient, its group
 
@@ -24,10 +24,7 @@ class MemberOptimizer(Optimizer):
     """
 
     def __init__(
-        self,
-        constraints: Mapping[Tensor, Constraints | ScheduledSet],
-        defaults: dict[str, Any],
-        clock: Clock | None = None,
+        self, constraints: Mapping[Tensor, Constraints], defaults: dict[str, Any], clock: Clock | None = None
     ) -> None:
         self._sets = members_of(constraints, type(self).__name__)
         super().__init__(list(self._sets), defaults)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet, as_scheduled_set
 
 
-def members_of(constraints: Mapping[Tensor, Constraints | ScheduledSet], owner: str) -> dict[Tensor, ScheduledSet]:
+def members_of(constraints: Mapping[Tensor, Constraints], owner: str) -> dict[Tensor, ScheduledSet]:
     """Return each parameter's set; raise ValueError where a key is no tensor, or its shape does not fit."""
     if not isinstance(constraints, Mapping):
         raise ValueError(f"{owner}: expected a dict {{parameter: constraints}}, got {type(constraints).__name__}")

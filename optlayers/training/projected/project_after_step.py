@@ -16,7 +16,7 @@ from optlayers.training.schedules.scheduled_set import Constraints, ScheduledSet
 
 def project_after_step(
     optimizer: Optimizer,
-    constraints: Mapping[Tensor, Constraints | ScheduledSet],
+    constraints: Mapping[Tensor, Constraints],
     *,
     every: int = 1,
     metric: Metric = "euclidean",

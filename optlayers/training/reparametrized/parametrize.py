@@ -22,7 +22,7 @@ How = Literal["projection", "smooth"]
 def parametrize(
     module: nn.Module,
     name: str,
-    constraints: Constraints | ScheduledSet,
+    constraints: Constraints,
     how: How = "projection",
     *,
     gradient: Gradient = "exact",
@@ -126,11 +126,7 @@ class ProjectionParametrization(SetParametrization):
     """The nearest feasible point of the free tensor; `gradient` and `pull` are those of `ProjectionLayer`."""
 
     def __init__(
-        self,
-        scheduled_set: ScheduledSet,
-        gradient: Gradient = "exact",
-        pull: float = 0.0,
-        clock: Clock | None = None,
+        self, scheduled_set: ScheduledSet, gradient: Gradient = "exact", pull: float = 0.0, clock: Clock | None = None
     ) -> None:
         super().__init__(scheduled_set, clock)
         self._layer = ProjectionLayer(self.feasible_set, gradient=gradient, pull=pull)

@@ -11,8 +11,6 @@ from torch import Tensor
 from optlayers.feasible_set import FeasibleSet
 from optlayers.training.schedules.schedules import value_at
 
-Constraints = FeasibleSet | cp.Constraint | Sequence[cp.Constraint | bool]
-
 
 class ScheduledSet:
     """A feasible set whose parameters are functions of the training's step, see `Clock`.
@@ -30,7 +28,9 @@ class ScheduledSet:
         If there are several variables, or a parameter has no value.
     """
 
-    def __init__(self, constraints: Constraints, **parameters: Any) -> None:
+    def __init__(
+        self, constraints: FeasibleSet | cp.Constraint | Sequence[cp.Constraint | bool], **parameters: Any
+    ) -> None:
         base = constraints if isinstance(constraints, FeasibleSet) else FeasibleSet(constraints)
         if len(base.variables) != 1:
             names = ", ".join(v.name() for v in base.variables)
@@ -73,6 +73,9 @@ class ScheduledSet:
             raise ValueError(f"{name}: expected a floating-point tensor, got {tensor.dtype}")
 
 
-def as_scheduled_set(constraints: Constraints | ScheduledSet) -> ScheduledSet:
+Constraints = ScheduledSet | FeasibleSet | cp.Constraint | Sequence[cp.Constraint | bool]
+
+
+def as_scheduled_set(constraints: Constraints) -> ScheduledSet:
     """Return constraints, a feasible set or a scheduled set as a scheduled set."""
     return constraints if isinstance(constraints, ScheduledSet) else ScheduledSet(constraints)
