@@ -95,7 +95,7 @@ class DykstraPiece(IterativePiece):
                 "method='dykstra' has no forward-mode derivatives of sets with cones; method='general' does"
             )
         if is_forward or (torch.is_grad_enabled() and any(t.requires_grad for t in (point, *tensors))):
-            x = self._attached(x, p, solved, point, double, plain)
+            x = self._attached(x, p, solved, point, double)
         nothing = point.new_zeros(*batch, len(self.blocks), 0)
         return Projected(
             x.to(v.dtype).reshape(*batch, *v.shape[-2:]),
@@ -175,16 +175,13 @@ class DykstraPiece(IterativePiece):
             v = v - correction if index is None else v.scatter_add(-1, index, -correction)
         return v
 
-    def _attached(self, x: Tensor, p: Tensor, solved: Tensor, v: Tensor, values: Values, plain: Values) -> Tensor:
+    def _attached(self, x: Tensor, p: Tensor, solved: Tensor, v: Tensor, values: Values) -> Tensor:
         """Return the points as functions of the data: by the active rows, or as the fixed point of a cycle."""
         if self._rows is not None:
             return self._rows.attach(x, solved, v, values)
-        with torch.enable_grad():
-            start = p.clone().requires_grad_()
-            loop = self._cycle(self._bind(plain), self._point(primal(v), start), start)[1]
-        image = self._cycle(self._bind(values), self._point(v, p), p)[1]
-        attached = _FixedPoint.apply(image, (start, loop), self.max_cycles)
-        return torch.where(solved.unsqueeze(-1), self._point(v, attached), x)
+        start = p.clone().requires_grad_()
+        image = self._cycle(self._bind(values), self._point(v, start), start)[1]
+        return torch.where(solved.unsqueeze(-1), self._point(v, _FixedPoint.apply(image, start, self.max_cycles)), x)
 
 
 class _FixedPoint(torch.autograd.Function):
@@ -195,19 +192,19 @@ class _FixedPoint(torch.autograd.Function):
     """
 
     @staticmethod
-    def forward(ctx: Any, image: Tensor, graph: tuple[Tensor, Tensor], max_steps: int) -> Tensor:
-        ctx.graph, ctx.max_steps = graph, max_steps
+    def forward(ctx: Any, image: Tensor, start: Tensor, max_steps: int) -> Tensor:
+        ctx.graph, ctx.max_steps = (image, start), max_steps
         return image.clone()
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # pyright: ignore
         if torch.is_grad_enabled():  # a graph of the derivative is asked for
             raise NotImplementedError("method='dykstra' has no second derivatives of sets with cones")
-        start, loop = ctx.graph
+        image, start = ctx.graph
         result = term = gradient
         small = _TOLERANCE * gradient.abs().amax(-1, keepdim=True)
         for _ in range(ctx.max_steps):
-            (term,) = torch.autograd.grad(loop, start, term, retain_graph=True)
+            (term,) = torch.autograd.grad(image, start, term, retain_graph=True)
             result = result + term
             if bool((term.abs() <= small).all()):
                 break

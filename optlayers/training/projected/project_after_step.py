@@ -33,7 +33,7 @@ def project_after_step(
     optimizer : Optimizer
         Any of torch's. (L-BFGS works, but its curvature pairs and line search do not see the projection.)
     constraints : dict of Parameter to (list of cvxpy.Constraint, FeasibleSet or ScheduledSet)
-        Each on one variable, whose shape is the parameter's or that of its last dimensions: each row is then held to
+        Each on one variable, whose shape is the parameter's or that of its last dimensions: each row is then kept to
         its own copy of the set. The k-th step ends in the sets of step k; the start is in those of step 0.
     every : int
         Project after so many steps; `handle.project()` does it in between, before an evaluation say.
@@ -48,7 +48,7 @@ def project_after_step(
         Averages of gradients (``m``: SGD's momentum buffer, Adam's `exp_avg`) go on to push out of the set what was
         stopped at its boundary: when the gradient turns, they must first be used up. With this option
         ``m <- J(v)' m`` whenever `v` is projected, `J` the derivative of the projection in the metric in use: entries
-        held at a bound lose their momentum, a fixed sum loses the mean, and inside the set nothing changes. For
+        at a bound lose their momentum, a fixed sum loses the mean, and inside the set nothing changes. For
         polyhedra it is the component along the face that `v` is projected onto.
     project_now : bool
         Whether to project at once, so that training starts in the set.

@@ -148,5 +148,5 @@ class ClockedModule(Clocked, nn.Module):
 
 def was_skipped(optimizer: Optimizer) -> bool:
     """Return whether gradients were not finite, and a fused optimizer was left to skip the step by a GradScaler."""
-    found_inf = getattr(optimizer, "found_inf", None)
-    return found_inf is not None and bool(found_inf)
+    overflow = getattr(optimizer, "found_inf", None)
+    return overflow is not None and bool(overflow)
