@@ -1,6 +1,7 @@
 """The errors of the library; each message says what arrived, what was expected and what to do."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class NotConvexError(ValueError):
@@ -51,3 +52,12 @@ class NotSolvedError(RuntimeError):
     def __reduce__(self) -> tuple[type, tuple[str, tuple[int, ...], tuple[float, ...]]]:
         """Keep the attributes through pickling."""
         return type(self), (str(self), self.rows, self.residuals)
+
+
+@contextmanager
+def extra(name: str) -> Iterator[None]:
+    """Say how to install the packages of an optional extra, where importing them fails."""
+    try:
+        yield
+    except ImportError as error:
+        raise ImportError(f'{error}: pip install "optlayers[{name}]"') from error

@@ -15,6 +15,8 @@ import cvxpy as cp
 import torch
 from torch import Tensor
 
+from optlayers.errors import extra
+
 if TYPE_CHECKING:
     from cvxpylayers.torch.cvxpylayer import CvxpyLayer
 
@@ -47,13 +49,8 @@ class Reference:
 
     @cached_property
     def _layer(self) -> CvxpyLayer:
-        try:
+        with extra("reference"):
             from cvxpylayers.torch.cvxpylayer import CvxpyLayer
-        except ImportError as error:
-            raise ImportError(
-                "This set is projected onto by the reference method, which needs cvxpylayers: "
-                "pip install 'optlayers[reference]'."
-            ) from error
         tolerances = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), _TOLERANCE)
         arguments: dict[str, Any] = {"solve_method": "Clarabel", **tolerances}
         parameters = [*self.points, *self.parameters]

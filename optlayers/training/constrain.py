@@ -63,10 +63,6 @@ def constrain(
         ``gradient="straight_through"``, since its own gradient stalls where entries are at bounds); those of
         `Penalty`; those of `AugmentedLagrangian`.
 
-    Returns
-    -------
-    ConstrainedTensor
-
     Raises
     ------
     ValueError

@@ -97,19 +97,9 @@ class DiscreteLayer(nn.Module):
     def forward(self, /, *inputs: Tensor, **parameters: Any) -> Any:
         """Return a feasible integer point for each sample.
 
-        Parameters
-        ----------
-        *inputs : Tensor
-            One point ``(*batch, *variable.shape)`` per variable, then parameter values ``(*batch, *parameter.shape)``
-            in order. Batch dimensions broadcast.
-        **parameters : Tensor or number
-            Parameter values by name.
-
-        Returns
-        -------
-        Tensor or tuple of Tensor
-            Of floating-point numbers, in the shape of the points, of their dtype and on their device; a tuple if there
-            are several variables.
+        Inputs are those of a `ProjectionLayer`: one point ``(*batch, *variable.shape)`` per variable, then parameter
+        values ``(*batch, *parameter.shape)`` in order or by name. Results, one tensor or a tuple, have the shape, dtype
+        and device of the points, which are of floating-point numbers.
 
         Raises
         ------

@@ -7,15 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from optlayers.errors import extra
 from optlayers.training.priced.relations import Equality, Inequality
 from optlayers.training.schedules.clock import Clock, Clocked
 
 
 def _cooper() -> Any:
-    try:
+    with extra("cooper"):
         import cooper
-    except ImportError as error:
-        raise ImportError('Cooper is not installed: pip install "optlayers[cooper]"') from error
     return cooper
 
 

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from optlayers.errors import extra
 from optlayers.training.integrations.constraint_steps import ConstraintSteps
 
-try:
+with extra("lightning"):
     from lightning.pytorch import Callback, LightningModule, Trainer
-except ImportError as error:
-    raise ImportError('Lightning is not installed: pip install "optlayers[lightning]"') from error
 
 
 class ConstraintCallback(ConstraintSteps, Callback):

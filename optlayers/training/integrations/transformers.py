@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
 from torch.optim import Optimizer
 
+from optlayers.errors import extra
 from optlayers.training.integrations.constraint_steps import ConstraintSteps
 
-try:
-    from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-except ImportError as error:
-    raise ImportError('Transformers is not installed: pip install "optlayers[transformers]"') from error
+with extra("transformers"):
+    from transformers import TrainerCallback, TrainerState
 
 
 class ConstraintCallback(ConstraintSteps, TrainerCallback):
@@ -37,35 +35,19 @@ class ConstraintCallback(ConstraintSteps, TrainerCallback):
 
     record: Mapping[str, float] = {}
 
-    def on_train_begin(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        model: nn.Module | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_train_begin(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Find the parameters, and start inside the sets."""
-        assert model is not None
-        self.attach(model)
+        self.attach(kwargs["model"])
         self.start(state.global_step, _optimizers(kwargs))
 
-    def on_optimizer_step(
-        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
-    ) -> None:
+    def on_optimizer_step(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Project and record, before gradients are cleared."""
         # the trainer counts the step later
         self.record = self.after_step(state.global_step + 1, _optimizers(kwargs)) or self.record
 
-    def on_log(
-        self,
-        args: TrainingArguments,
-        state: TrainerState,
-        control: TrainerControl,
-        logs: dict[str, float] | None = None,
-        **kwargs: Any,
-    ) -> None:
+    def on_log(self, args: Any, state: TrainerState, control: Any, **kwargs: Any) -> None:
         """Add the latest record to the log."""
+        logs = kwargs.get("logs")
         if self.record and logs is not None and "loss" in logs:
             logs.update(self.record)
             if state.log_history:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from optlayers.errors import extra
 from optlayers.feasible_set import FeasibleSet
 from optlayers.training.monitoring.outline import Array, Outline, outline, project, within
 from optlayers.training.schedules.scheduled_set import Constraints, as_scheduled_set
@@ -25,7 +26,7 @@ def plot_set(
     step: int = 0,
     ax: Any = None,
 ) -> Any:
-    """Draw a set of two or three dimensions, where points are projected to, and the path of a training.
+    """Draw a set of two or three dimensions, points and their projections, the path of a training; return the axes.
 
     The outline is found by projections, so it is there for every set; unbounded sets are cut off by a window.
 
@@ -43,10 +44,6 @@ def plot_set(
         The step of a set that moves.
     ax : matplotlib Axes, optional
         Made if there is none; three dimensions need one with ``projection="3d"``.
-
-    Returns
-    -------
-    Axes
 
     Raises
     ------
@@ -117,10 +114,8 @@ def _outline(bound: FeasibleSet, near: Array, window: tuple[Sequence[float], Seq
 
 def _axes(ax: Any, n: int) -> Any:
     """Return axes of `n` dimensions."""
-    try:
+    with extra("plot"):
         import matplotlib.pyplot as plt
-    except ImportError as error:
-        raise ImportError('matplotlib is not installed: pip install "optlayers[plot]"') from error
     if ax is None:
         return plt.figure().add_subplot(projection="3d" if n == 3 else None)
     if (ax.name == "3d") != (n == 3):

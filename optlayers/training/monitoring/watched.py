@@ -51,17 +51,14 @@ class WatchedTensor:
         """Return whether this is the tensor that is watched."""
         return self.source is not None and resolve(self.source) is tensor
 
-    def _current(self) -> tuple[Tensor | None, Tensor | None]:
-        if self.source is None:
-            return self.shown, self.gradient
-        tensor = resolve(self.source)
-        self.scheduled_set.check(tensor, self.name)
-        return tensor.detach(), tensor.grad if tensor.is_leaf else None
-
     @torch.no_grad()
     def measure(self, step: int, tolerance: float, patience: int) -> Measures:
         """Return the measures of this step, none of an activation that was not shown."""
-        point, gradient = self._current()
+        point, gradient = self.shown, self.gradient
+        if self.source is not None:
+            tensor = resolve(self.source)
+            self.scheduled_set.check(tensor, self.name)
+            point, gradient = tensor.detach(), tensor.grad if tensor.is_leaf else None
         if point is None or not point.numel():
             return {}
         moved, self.moved, self.shown, self.gradient = self.moved, {}, None, None

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
+from optlayers.errors import extra
+
 Writer = Callable[[int, Mapping[str, float]], Any]
 
 
@@ -38,11 +40,12 @@ class CsvWriter:
         """Append a line."""
         row = {"step": step, **measures}
         new = [key for key in row if key not in self.columns]
-        rows = list(self._rows()) if new else []
+        is_widened = bool(new) or not self.path.exists()
+        rows = list(self._rows()) if is_widened else []
         self.columns += new
-        with self.path.open("w" if new else "a", newline="") as file:
+        with self.path.open("w" if is_widened else "a", newline="") as file:
             writer = csv.DictWriter(file, self.columns, restval="")
-            if new:
+            if is_widened:
                 writer.writeheader()
             writer.writerows([*rows, row])
 
@@ -60,10 +63,8 @@ def tensorboard(folder: str | Path, prefix: str = "constraints") -> Writer:
     ImportError
         If TensorBoard is not installed.
     """
-    try:
+    with extra("monitor"):
         from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ImportError('TensorBoard is not installed: pip install "optlayers[monitor]"') from error
     return _ToScalars(SummaryWriter(str(folder)), prefix)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -19,14 +19,8 @@ def first_input(*inputs: Any) -> Any:
     return inputs[0]
 
 
-@dataclass(frozen=True, eq=False)
-class _Constant:
-    """The function that returns a tensor, whatever the inputs."""
-
-    tensor: Tensor
-
-    def __call__(self, *inputs: Any) -> Tensor:
-        return self.tensor
+def _constant(tensor: Tensor, *inputs: Any) -> Tensor:
+    return tensor
 
 
 class InSet(Relation):
@@ -48,7 +42,7 @@ class InSet(Relation):
     kind = "set"
 
     def __init__(self, tensor: Tensor | Function, constraints: Constraints, **options: Any) -> None:
-        super().__init__(_Constant(tensor) if isinstance(tensor, Tensor) else tensor, **options)
+        super().__init__(partial(_constant, tensor) if isinstance(tensor, Tensor) else tensor, **options)
         self.scheduled_set = as_scheduled_set(constraints)
         self._event = len(self.scheduled_set.shape)
 

@@ -132,7 +132,7 @@ class Lagrangian(ClockedModule):
         self._tick()
         for relation, multiplier in self._pairs():
             if relation.moved != "carry" and relation.differs(self._last_step, self.steps):
-                multiplier.scale(0.0 if isinstance(relation.moved, str) else relation.moved)
+                multiplier.value = multiplier.value * (0.0 if isinstance(relation.moved, str) else relation.moved)
         self._last_step = self.steps
         if self.steps % self.every == 0:
             for k, (values, samples) in enumerate(self._latest(inputs, index)):
@@ -174,13 +174,7 @@ class Lagrangian(ClockedModule):
     ) -> KKT:
         """Return the residuals of the optimality conditions; `grad` and the objective's graph stay as they are.
 
-        Parameters
-        ----------
-        objective : Tensor, shape ()
-        parameters : Tensor, or iterable of them
-            Those that are trained.
-        *inputs, index
-            As for the call.
+        The `parameters` are those that are trained; objective, inputs and index are those of the call.
         """
         loss, rows = objective, []
         for relation, multiplier in self._pairs():

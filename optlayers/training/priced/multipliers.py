@@ -122,11 +122,6 @@ class Multiplier(nn.Module):
         self._store("anchor", nearest, index)
         self._store("seen", torch.ones_like(self._select(self.seen, index)), index)
 
-    @torch.no_grad()
-    def scale(self, factor: float) -> None:
-        """Multiply the multipliers."""
-        self.value = self.value * factor
-
     def _check_index(self, values: Tensor, index: Tensor | None, items: int) -> None:
         expected = f"{self.relation.kind} with items={items}: "
         if index is None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
-from typing import Any, overload
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -40,19 +40,11 @@ class MemberOptimizer(Optimizer):
         super().load_state_dict(state_dict)
         self.clock.load_state_dict(state_dict["clock"])
 
-    @overload
-    def step(self, closure: None = None) -> None: ...
-
-    @overload
-    def step(self, closure: Callable[[], float]) -> float: ...
-
     @torch.no_grad()
-    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+    def step(self, closure: Callable[[], float] | None = None) -> Any:
         """Make one step; return the loss if there is a closure that computes it."""
-        loss = None
-        if closure is not None:
-            with torch.enable_grad():
-                loss = closure()
+        with torch.enable_grad():
+            loss = None if closure is None else closure()
         members = [(p, p.grad, group) for group in self.param_groups for p in group["params"]]
         self._move([member for member in members if member[1] is not None])
         return loss
