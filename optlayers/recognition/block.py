@@ -13,7 +13,8 @@ from optlayers.parametric.range import Range
 from optlayers.parametric.sparse import SparseAffine, sparse_matrix, stack_rows
 from optlayers.parametric.symbolic import Affine, Data
 
-Fields = Mapping[str, Data | Range[Data] | None]  # the data of a set, by the names of its attributes
+Vectors = Mapping[str, Data | None]  # the data of a set without ranges, by the names of its attributes
+Fields = Mapping[str, Data | Range[Data] | None]
 
 _CONE_NAMES = {"soc": "second-order", "psd": "semidefinite", "exp": "exponential", "pow": "power"}
 

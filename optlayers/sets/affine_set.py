@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,9 +12,9 @@ import torch
 from torch import Tensor
 
 from optlayers.parametric.range import relative
-from optlayers.parametric.symbolic import Affine, Data, stack
-from optlayers.recognition.block import Block
-from optlayers.sets.base import Check, ClosedFormSet, register
+from optlayers.parametric.symbolic import Affine, stack
+from optlayers.recognition.block import Block, Fields
+from optlayers.sets.base import Check, ClosedFormSet, Examples, register
 
 
 @register
@@ -44,7 +43,7 @@ class AffineSet(ClosedFormSet):
         return [matrix @ x == right]
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         """Factor the equations once: a QR decomposition with column pivoting finds basis and dependent rows."""
         if len(block.rows) < 2 or block.cones or block.auxiliary or block.has_bounds:
             return None
@@ -79,7 +78,7 @@ class AffineSet(ClosedFormSet):
         return [Check(relative(self.mismatch.abs(), self.right.abs().amax(-1, keepdim=True)), _dependent_sources)]
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         matrix = np.array([[1.0, 2.0, 0.0, -1.0, 0.5], [0.0, 1.0, 1.0, 3.0, -2.0], [2.0, 0.0, 1.0, 1.0, 1.0]])
         right = np.array([1.0, -2.0, 0.5])
         yield {"size": (5,), "matrix": matrix, "right": right, "fixed": ("matrix",)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +12,10 @@ import torch
 from torch import Tensor
 
 from optlayers.parametric.range import relative
-from optlayers.parametric.symbolic import Data
-from optlayers.recognition.block import Block
+from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.quadratic import leg, match_norm, safe_norm
 from optlayers.sets.affine_set import AffineSet
-from optlayers.sets.base import Check, ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, Examples, register
 from optlayers.sets.l2_ball import L2Ball
 
 
@@ -51,7 +49,7 @@ class BallSection(ClosedFormSet):
         return [cp.norm(x - center, 2) <= radius, matrix @ x == right]
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         norm = match_norm(dataclasses.replace(block, rows=())) if block.rows else None
         if norm is None or not norm.is_isotropic:
             return None
@@ -88,7 +86,7 @@ class BallSection(ClosedFormSet):
         return dataclasses.replace(self, coordinates=moved, radius=reach)
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         matrix = np.array([[1.0, 2.0, 0.0, -1.0, 0.5], [0.0, 1.0, 1.0, 3.0, -2.0]])
         center, right = np.array([0.5, -1.0, 0.3, 1.0, 0.0]), np.array([1.0, -2.0])
         ball = {"size": (5,), "center": center, "radius": np.array(3.0), "fixed": ("matrix",)}

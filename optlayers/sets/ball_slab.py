@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -16,7 +15,7 @@ from torch import Tensor
 from optlayers.parametric.range import Range, relative
 from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.quadratic import leg, match_norm
-from optlayers.sets.base import Check, ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, Examples, register
 from optlayers.sets.l2_ball import L2Ball
 from optlayers.sets.slab import Slab
 
@@ -105,7 +104,7 @@ class BallSlab(ClosedFormSet):
         return BallSlab(self.normal, allowed.replaced(empty, reached), self.center, reach)
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         center, normal = np.array([0.5, -1.0, 0.3, 1.0]), np.array([1.0, -2.0, 0.5, 3.0])
         ball = {"size": (4,), "center": center, "radius": np.array(1.5), "normal": normal}
         yield {**ball, "total": np.array(4.0)}

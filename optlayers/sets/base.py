@@ -12,6 +12,8 @@ from torch import Tensor
 
 from optlayers.recognition.block import Block, Fields
 
+Examples = Iterable[Mapping[str, Any]]
+
 
 @dataclass(frozen=True, eq=False)
 class Check:
@@ -118,7 +120,7 @@ class ClosedFormSet(ABC):
 
     @staticmethod
     @abstractmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         """Yield keyword arguments of `constraints`; each array may become a parameter.
 
         `size` is the shape of the variable; a key in `fixed` (a tuple of names) never becomes a parameter.
@@ -136,3 +138,10 @@ class ClosedFormSet(ABC):
     def relaxed(self) -> ClosedFormSet:
         """Return the set with each empty sample replaced by its least-infeasible points."""
         return self
+
+
+def between(x: Any, lower: Any = None, upper: Any = None, value: Any = None) -> list[cp.Constraint]:
+    """Bound an expression in CVXPY, or fix it, by what is not None."""
+    result = [] if value is None else [x == value]
+    result += [] if lower is None else [x >= lower]
+    return result + ([] if upper is None else [x <= upper])

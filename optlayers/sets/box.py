@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +13,8 @@ from torch import Tensor
 from optlayers.autograd.tracing import may_need_derivative
 from optlayers.kernels.fused import rows_of
 from optlayers.parametric.range import Range, clamp
-from optlayers.parametric.symbolic import Data
-from optlayers.recognition.block import Block
-from optlayers.sets.base import Check, ClosedFormSet, register
+from optlayers.recognition.block import Block, Fields
+from optlayers.sets.base import Check, ClosedFormSet, Examples, between, register
 from optlayers.sets.search.section_search import stored_free_mask
 
 
@@ -43,10 +41,10 @@ class Box(ClosedFormSet):
 
     @staticmethod
     def constraints(x: cp.Variable, lower: Any = None, upper: Any = None) -> list[cp.Constraint]:
-        return [x >= lower] * (lower is not None) + [x <= upper] * (upper is not None)
+        return between(x, lower, upper)
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         if block.rows or block.cones or block.auxiliary:
             return None
         return {"lower": block.lower, "upper": block.upper}
@@ -100,7 +98,7 @@ class Box(ClosedFormSet):
         return Box(entries.lower, entries.upper)
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         yield {"size": (4,)}
         yield {"size": (5,), "lower": np.zeros(5)}
         yield {"size": (), "upper": np.array(0.5)}

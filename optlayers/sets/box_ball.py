@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +12,11 @@ import torch
 from torch import Tensor
 
 from optlayers.autograd.primal import primal
-from optlayers.parametric.range import clamp, relative
+from optlayers.parametric.range import clamp, filled, relative
 from optlayers.parametric.symbolic import Data
-from optlayers.recognition.block import Block
+from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.quadratic import leg, match_norm, safe_norm, unit_and_norm
-from optlayers.sets.base import Check, ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, Examples, between, register
 from optlayers.sets.box import Box
 from optlayers.sets.search.ball_search import search_scale
 
@@ -49,11 +48,10 @@ class BoxBall(ClosedFormSet):
     def constraints(
         x: cp.Variable, center: Any, radius: Any, lower: Any = None, upper: Any = None
     ) -> list[cp.Constraint]:
-        ball = [cp.norm(cp.vec(x - center, order="C"), 2) <= radius]
-        return ball + [x >= lower] * (lower is not None) + [x <= upper] * (upper is not None)
+        return [cp.norm(cp.vec(x - center, order="C"), 2) <= radius, *between(x, lower, upper)]
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         if not block.has_bounds:
             return None
         norm = match_norm(dataclasses.replace(block, lower=None, upper=None))
@@ -63,8 +61,8 @@ class BoxBall(ClosedFormSet):
 
     @classmethod
     def label(cls, block: Block) -> str:
-        fields = cls.match(block)
-        zeros = fields is not None and all((f := fields[key]) is not None and f.is_zero for key in _ZEROS)
+        fields = cls.match(block) or {}
+        zeros = all(isinstance(data := fields[key], Data) and data.is_zero for key in _ZEROS)
         return "nonnegative L2 ball" if zeros and block.upper is None and block.bounded == block.size else cls.name
 
     def project(self, v: Tensor) -> Tensor:
@@ -112,17 +110,12 @@ class BoxBall(ClosedFormSet):
         empty = distance > radius
         share = (distance - radius) / (3 * torch.where(empty, distance, 1.0))
         point = corner + (self.center - corner) * share.unsqueeze(-1)
-        lower = torch.full_like(point, -torch.inf) if box.lower is None else box.lower
-        upper = torch.full_like(point, torch.inf) if box.upper is None else box.upper
-        return BoxBall(
-            torch.where(empty.unsqueeze(-1), point, lower),
-            torch.where(empty.unsqueeze(-1), point, upper),
-            self.center,
-            torch.where(empty, distance, radius),
-        )
+        lower, upper = filled(box.lower, -torch.inf, point), filled(box.upper, torch.inf, point)
+        lower, upper = (torch.where(empty.unsqueeze(-1), point, bound) for bound in (lower, upper))
+        return BoxBall(lower, upper, self.center, torch.where(empty, distance, radius))
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         zeros, center = np.zeros(4), np.array([0.5, -1.0, 0.3, 1.0])
         yield {"size": (4,), "center": zeros, "radius": np.array(1.5), "lower": zeros.copy()}
         yield {"size": (4,), "center": center, "radius": np.array(2.0), "lower": zeros, "upper": zeros + 1.2}

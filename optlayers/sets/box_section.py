@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -15,10 +14,10 @@ from torch import Tensor
 from optlayers.autograd.primal import primal
 from optlayers.autograd.tracing import is_traced, may_need_derivative
 from optlayers.kernels.operator import serves
-from optlayers.parametric.range import Range, clamp, relative
+from optlayers.parametric.range import Range, clamp, filled, relative
 from optlayers.parametric.symbolic import Affine
 from optlayers.recognition.block import Block, Fields
-from optlayers.sets.base import Check, ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, Examples, between, register
 from optlayers.sets.box import Box
 from optlayers.sets.search.section_kernels import Section, define_operators, project_fused, project_in_place
 from optlayers.sets.search.section_search import beyond_breakpoints, free_mask, move_to_total
@@ -61,11 +60,8 @@ class BoxSection(ClosedFormSet):
         total_lower: Any = None,
         total_upper: Any = None,
     ) -> list[cp.Constraint]:
-        result = [x >= lower] * (lower is not None) + [x <= upper] * (upper is not None)
         product = cp.sum(x) if normal is None else normal @ x
-        result += [product == total] if total is not None else []
-        result += [product >= total_lower] if total_lower is not None else []
-        return result + ([product <= total_upper] if total_upper is not None else [])
+        return between(x, lower, upper) + between(product, total_lower, total_upper, total)
 
     @classmethod
     def match(cls, block: Block) -> Fields | None:
@@ -162,9 +158,8 @@ class BoxSection(ClosedFormSet):
     def extremes(self) -> tuple[Tensor, Tensor, Tensor]:
         """Return the normal, and the points of the box where the total is smallest and largest."""
         reference = next(t for t in (self.lower, self.upper) if t is not None)
-        normal = torch.ones_like(reference) if self.normal is None else self.normal
-        lower = torch.full_like(reference, -torch.inf) if self.lower is None else self.lower
-        upper = torch.full_like(reference, torch.inf) if self.upper is None else self.upper
+        normal = filled(self.normal, 1.0, reference)
+        lower, upper = filled(self.lower, -torch.inf, reference), filled(self.upper, torch.inf, reference)
         low = torch.where(normal > 0, lower, torch.where(normal < 0, upper, 0.0))
         high = torch.where(normal > 0, upper, torch.where(normal < 0, lower, 0.0))
         return normal, low, high
@@ -202,18 +197,15 @@ class BoxSection(ClosedFormSet):
             step = torch.where(empty, distance.unsqueeze(-1), 0.0) / (1 + normal.square().sum(-1, keepdim=True))
             point = torch.where(empty & moves, corner, 0.0) + step * normal
             total = torch.where(empty.squeeze(-1), (normal * point).sum(-1), bound)
-            lower = torch.full_like(point, -torch.inf) if section.lower is None else section.lower
-            upper = torch.full_like(point, torch.inf) if section.upper is None else section.upper
-            section = BoxSection(
-                self.normal,
-                torch.where(empty & moves, point, lower),
-                torch.where(empty & moves, point, upper),
-                section.total.replaced(empty.squeeze(-1), total),
+            lower, upper = (
+                torch.where(empty & moves, point, filled(bound, absent, point))
+                for bound, absent in ((section.lower, -torch.inf), (section.upper, torch.inf))
             )
+            section = BoxSection(self.normal, lower, upper, section.total.replaced(empty.squeeze(-1), total))
         return section
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         zero, one = np.zeros(6), np.array(1.0)
         weights = np.array([1.0, 2.0, 0.5, 3.0, 1.0, 0.1])
         signed = np.array([1.0, -2.0, 0.5, 0.0, -1.0, 3.0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +13,10 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from optlayers.kernels.cpu.call import is_built
-from optlayers.parametric.range import relative
-from optlayers.parametric.symbolic import Data
-from optlayers.recognition.block import Block, Row
+from optlayers.parametric.range import filled, relative
+from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.chains import in_order, order_field, read_chain
-from optlayers.sets.base import Check, ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, Examples, between, register
 from optlayers.sets.box import Box
 from optlayers.sets.isotonic import arrange, match_monotone, restore
 from optlayers.sets.search.chain_compromise import least_violation
@@ -61,16 +59,14 @@ class DifferenceChain(ClosedFormSet):
         order: Any = None,
     ) -> list[cp.Constraint]:
         z = x if order is None else x[order]
-        result: list[cp.Constraint] = [cp.abs(cp.diff(z)) <= step] if step is not None else []
-        result += [cp.diff(z) >= low_step] if low_step is not None else []
-        result += [cp.diff(z) <= high_step] if high_step is not None else []
-        return [*result, *[z >= lower] * (lower is not None), *[z <= upper] * (upper is not None)]
+        both = between(cp.abs(cp.diff(z)), upper=step)
+        return both + between(cp.diff(z), low_step, high_step) + between(z, lower, upper)
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         if not is_built() or len(block.rows) < 2 or block.cones or block.auxiliary:
             return None
-        if _is_affine(block) or all(map(_is_tie, block.rows)):
+        if _is_affine(block) or _is_tied(block):
             return None
         chain = read_chain(block.rows, block.size)
         if chain is None or match_monotone(block, chain) is not None:
@@ -94,17 +90,14 @@ class DifferenceChain(ClosedFormSet):
 
     def _bounds(self, like: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return bounds on entries and steps, infinite where there is none."""
-        few = like[..., 1:]
-        filled = [
-            torch.full((base.shape[-1],), fill, dtype=like.dtype, device=like.device) if data is None else data
-            for data, base, fill in (
-                (self.lower, like, -torch.inf),
-                (self.upper, like, torch.inf),
-                (self.low_step, few, -torch.inf),
-                (self.high_step, few, torch.inf),
-            )
-        ]
-        return filled[0], filled[1], filled[2], filled[3]
+        entries = like.new_zeros(like.shape[-1])
+        steps = entries[1:]
+        return (
+            filled(self.lower, -torch.inf, entries),
+            filled(self.upper, torch.inf, entries),
+            filled(self.low_step, -torch.inf, steps),
+            filled(self.high_step, torch.inf, steps),
+        )
 
     def checks(self) -> list[Check]:
         """Check that no step's bounds cross, and that each entry can be reached from those before it."""
@@ -137,7 +130,7 @@ class DifferenceChain(ClosedFormSet):
         )
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         low, high = np.array([-0.3, 0.1, -1.0, -0.4]), np.array([0.2, 0.5, 0.0, 0.4])
         floor = np.array([-1.0, -0.5, -0.2, -0.9, -0.3])
         yield {"size": (5,), "step": np.array(0.5)}
@@ -152,8 +145,8 @@ def _is_affine(block: Block) -> bool:
     return not block.has_bounds and all(row.is_equality for row in block.rows)
 
 
-def _is_tie(row: Row) -> bool:
-    return row.is_homogeneous
+def _is_tied(block: Block) -> bool:
+    return all(row.is_homogeneous for row in block.rows)
 
 
 def _reachable(lower: Tensor, low_step: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +11,10 @@ import torch
 from torch import Tensor
 
 from optlayers.autograd.primal import primal
-from optlayers.parametric.symbolic import Affine, Data
-from optlayers.recognition.block import Block
+from optlayers.parametric.symbolic import Affine
+from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.quadratic import match_norm, safe_norm
-from optlayers.sets.base import Check, ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, Examples, register
 from optlayers.sets.search.secular_search import attached_root
 
 
@@ -49,7 +48,7 @@ class Ellipsoid(ClosedFormSet):
         return [cp.norm(matrix @ (x - center), 2) <= radius]
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         norm = match_norm(block)
         if norm is None or norm.is_isotropic:
             return None
@@ -93,7 +92,7 @@ class Ellipsoid(ClosedFormSet):
         return [Check.one(-self.radius)]
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         center, fixed = np.array([0.5, -1.0, 2.0]), ("matrix",)
         yield {
             "size": (3,),

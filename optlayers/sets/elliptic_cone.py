@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +11,10 @@ import torch
 from torch import Tensor
 
 from optlayers.autograd.primal import primal
-from optlayers.parametric.symbolic import Data
-from optlayers.recognition.block import Block
+from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.principal_axes import combine, coordinates
 from optlayers.recognition.quadric import is_rotated, match_cone
-from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.base import ClosedFormSet, Examples, register
 from optlayers.sets.search.secular_search import attached_root
 
 
@@ -51,7 +49,7 @@ class EllipticCone(ClosedFormSet):
         return [cp.norm(own if gap is None else cp.hstack([own, gap]), 2) <= head @ (x - center)]
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         cone = match_cone(block)
         if cone is None or cone.is_circular:
             return None
@@ -105,7 +103,7 @@ class EllipticCone(ClosedFormSet):
         return attached_root(start, squares, torch.where(null, 0.0, 1 + weights), levels)
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         center, fixed = np.array([0.5, -1.0, 0.3, 2.0]), ("head", "tail")
         identity, both = np.eye(4), np.array([1.0, 1.0, 0.0, 0.0])
         rotated = np.array([[1.0, -1.0, 0.0, 0.0], [0.0, 0.0, 2.0, 0.0], [0.0, 0.0, 0.0, 2.0]])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +12,11 @@ import torch
 from torch import Tensor
 
 from optlayers.parametric.range import Range
-from optlayers.parametric.symbolic import Affine, Data
+from optlayers.parametric.symbolic import Affine
 from optlayers.recognition.bends import add, read_bends, read_floor
-from optlayers.recognition.block import Block, BlockCone
+from optlayers.recognition.block import Block, BlockCone, Fields
 from optlayers.recognition.epigraphs import read_budget, read_cuts
-from optlayers.sets.base import Check, ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, Examples, register
 from optlayers.sets.box_section import BoxSection
 
 _TOLERANCE = 1e-12
@@ -58,7 +57,7 @@ class GroupBall(ClosedFormSet):
         return [cp.sum(cp.hstack(norms) if weights is None else cp.multiply(weights, cp.hstack(norms))) <= radius]
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         budget = read_budget(block) if block.cones and len(block.cones) <= block.auxiliary else None
         if budget is None or not budget.slopes.is_zero:
             return None
@@ -138,7 +137,7 @@ class GroupBall(ClosedFormSet):
         return [Check.one(-self.radius)]
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         rows, columns = np.repeat(np.arange(2), 3).reshape(2, 3), np.tile(np.arange(3), 2).reshape(2, 3)
         center, unequal = np.array([0.5, -1.0, 0.0, 2.0, 0.3]), np.array([0, 1, 0, 2, 1])
         weights = np.array([1.0, 0.5, 2.0])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +14,9 @@ from torch.nn.functional import pad
 
 from optlayers.parametric.range import clamp, relative
 from optlayers.parametric.symbolic import Affine, Data
-from optlayers.recognition.block import Block
+from optlayers.recognition.block import Block, Vectors
 from optlayers.recognition.chains import Chain, in_order, order_field, read_chain
-from optlayers.sets.base import Check, ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, Examples, between, register
 from optlayers.sets.box import Box
 from optlayers.sets.search.pool_adjacent import isotonic_means
 
@@ -64,11 +63,10 @@ class Isotonic(ClosedFormSet):
         z = x if order is None else x[order]
         result = [cp.diff(z) >= rise] if rise is not None else [-cp.diff(z) >= fall]
         least, most = (z[0], z[-1]) if rise is not None else (z[-1], z[0])
-        result += [(least if ends else z) >= lower] * (lower is not None)
-        return result + [(most if ends else z) <= upper] * (upper is not None)
+        return result + (between(least, lower) + between(most, upper=upper) if ends else between(z, lower, upper))
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Vectors | None:
         if len(block.rows) < 2 or block.cones or block.auxiliary:
             return None
         chain = read_chain(block.rows, block.size)
@@ -113,7 +111,7 @@ class Isotonic(ClosedFormSet):
         return dataclasses.replace(self, lower=box.lower, upper=box.upper)
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         gaps = np.array([0.3, -0.2, 0.0, 0.8])
         yield {"size": (5,), "rise": np.zeros(4)}
         yield {"size": (5,), "fall": gaps}
@@ -124,7 +122,7 @@ class Isotonic(ClosedFormSet):
         yield {"size": (3,), "rise": gaps[:2], "lower": np.array(-0.1), "ends": True, "fixed": ("ends",)}
 
 
-def match_monotone(block: Block, chain: Chain) -> Mapping[str, Data | None] | None:
+def match_monotone(block: Block, chain: Chain) -> Vectors | None:
     """Return the fields of a monotone sequence if a chain goes one way and its bounds are those of its ends.
 
     Where both ends are bounded, the set must be known not to be empty, or each entry have the same bounds: its

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,9 +17,9 @@ from optlayers.kernels.operator import define_projection, serves
 from optlayers.parametric.range import Range
 from optlayers.parametric.symbolic import Affine, Data, derived
 from optlayers.recognition.bends import Bends, add, read_bends
-from optlayers.recognition.block import Block
+from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.epigraphs import Budget, Cuts, read_budget, read_cuts
-from optlayers.sets.base import Check, ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, Examples, register
 from optlayers.sets.box_section import BoxSection
 from optlayers.sets.search.section_kernels import along
 
@@ -62,7 +62,7 @@ class L1Ball(ClosedFormSet):
         return [cp.sum(both) <= radius]
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         budget = None if block.cones else read_budget(block)
         cuts = None if budget is None else read_cuts(block, budget.others)
         if budget is None or cuts is None:
@@ -127,7 +127,7 @@ class L1Ball(ClosedFormSet):
         return [Check.one(-self.radius)]
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         center = np.array([0.5, -1.0, 0.0, 2.0])
         weights = np.array([1.0, 0.0, 0.5, 3.0])
         yield {"size": (5,), "radius": np.array(1.5)}
@@ -157,7 +157,7 @@ def _project(offset: Tensor, weights: Tensor | None, radius: Tensor) -> tuple[Te
 _compiled = define_projection("l1_ball", "l1_ball", {"weights?": 1, "radius": 0}, 1, _project, _pull)
 
 
-def _match_bends(block: Block, budget: Budget, bends: Bends) -> Mapping[str, Data | None] | None:
+def _match_bends(block: Block, budget: Budget, bends: Bends) -> Fields | None:
     entries, first = np.unique(bends.entry, return_index=True)
     if len(entries) < block.size or len(bends.members) < block.auxiliary:
         return None
@@ -190,7 +190,7 @@ def _symmetric(center: Affine, weights: Data, radius: Data) -> Mapping[str, Data
     return {"center": centre, "above": weights, "below": None, "radius": radius}
 
 
-def _match_parametric_weights(block: Block, budget: Budget, cuts: Cuts) -> Mapping[str, Data | None] | None:
+def _match_parametric_weights(block: Block, budget: Budget, cuts: Cuts) -> Fields | None:
     """Match ``sum_i weights_i * |slope_i * y_i| <= radius`` with parameters in the slopes."""
     auxiliary, order = np.unique(cuts.auxiliary[:, 0], return_index=True)
     n = block.size

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +11,9 @@ import torch
 from torch import Tensor
 
 from optlayers.kernels.fused import by_plain_form, rows_of
-from optlayers.parametric.symbolic import Data
-from optlayers.recognition.block import Block
+from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.quadratic import match_norm, unit_and_norm
-from optlayers.sets.base import Check, ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, Examples, register
 
 
 @register
@@ -41,7 +39,7 @@ class L2Ball(ClosedFormSet):
         return [cp.norm(cp.vec(x - center, order="C"), 2) <= radius]
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         norm = match_norm(block)
         if norm is None or not norm.is_isotropic:
             return None
@@ -80,7 +78,7 @@ class L2Ball(ClosedFormSet):
         return [Check.one(-self.radius)]
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         yield {"size": (4,), "center": np.zeros(4), "radius": np.array(1.5)}
         yield {"size": (2, 3), "center": np.arange(6.0).reshape(2, 3), "radius": np.array(0.7)}
         yield {"size": (3,), "center": np.array([1.0, -2.0, 0.0]), "radius": np.array(1e-3)}

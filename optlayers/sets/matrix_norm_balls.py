@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 from abc import abstractmethod
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,7 +18,7 @@ from optlayers.parametric.range import Range
 from optlayers.parametric.symbolic import smallest
 from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.matrix_cones import is_symmetric, is_zero, norm_bound, read_rows, trace_norm_bound
-from optlayers.sets.base import Check, ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, Examples, register
 from optlayers.sets.box_section import BoxSection
 from optlayers.sets.search.decompositions import svd
 from optlayers.sets.search.spectral_functions import SingularValues
@@ -106,7 +105,7 @@ class SpectralNormBall(MatrixNormBall):
         return matrix - SingularValues.of(order, matrix, factors, outside).shrunk(radius)
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         yield {"size": (3, 3), "center": np.zeros((3, 3)), "radius": np.array(1.5)}
         yield {"size": (2, 4), "center": np.arange(8.0).reshape(2, 4) / 4, "radius": np.array(2.0)}
         yield {"size": (4, 2), "center": np.zeros((4, 2)), "radius": np.array(1e-2)}
@@ -148,7 +147,7 @@ class NuclearNormBall(MatrixNormBall):
         return torch.where((s.sum(-1) < primal(self.radius))[..., None, None], matrix, shrunk)
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         yield {"size": (3, 3), "center": np.zeros((3, 3)), "radius": np.array(1.5)}
         yield {"size": (2, 3), "center": np.arange(6.0).reshape(2, 3) / 4, "radius": np.array(6.0)}
         yield {"size": (4, 2), "center": np.zeros((4, 2)), "radius": np.array(1e-2)}
@@ -181,6 +180,6 @@ class SymmetricNuclearNormBall(NuclearNormBall):
         return super().project(((matrix + matrix.mT) / 2).flatten(-2))
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         yield {"size": (3, 3), "center": np.zeros((3, 3)), "radius": np.array(1.5), "fixed": ("center",)}
         yield {"size": (2, 2), "center": np.array([[1.0, 0.5], [0.5, -1.0]]), "radius": np.array(0.8)}

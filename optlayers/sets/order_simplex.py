@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,9 +14,9 @@ from torch import Tensor
 from optlayers.parametric.range import Range
 from optlayers.parametric.sparse import entries_of
 from optlayers.parametric.symbolic import Affine, Data, as_number
-from optlayers.recognition.block import Block, Fields, Row
+from optlayers.recognition.block import Block, Fields, Row, Vectors
 from optlayers.recognition.chains import read_chain
-from optlayers.sets.base import Check, ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, Examples, register
 from optlayers.sets.box_section import BoxSection
 from optlayers.sets.isotonic import arrange, match_monotone, restore
 from optlayers.sets.search.pool_adjacent import block_means, pool, settled
@@ -125,7 +124,7 @@ class OrderSimplex(ClosedFormSet):
         return dataclasses.replace(self, lower=section.lower, upper=section.upper, total=section.total)
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         zero, one = np.array(0.0), np.array(1.0)
         yield {"size": (5,), "lower": zero, "total": one}
         yield {"size": (6,), "rises": True, "lower": zero, "upper": np.array(0.4), "total": one, "fixed": ("rises",)}
@@ -135,7 +134,7 @@ class OrderSimplex(ClosedFormSet):
         yield {"size": (4,), "lower": zero, "total_upper": one, "order": [2, 0, 3, 1], "fixed": ("order",)}
 
 
-def _is_safe(block: Block, monotone: Mapping[str, Data | None], row: Row) -> bool:
+def _is_safe(block: Block, monotone: Vectors, row: Row) -> bool:
     """Whether the entries have the same bounds, or the set is known not to be empty.
 
     Otherwise the least-infeasible points would be others.

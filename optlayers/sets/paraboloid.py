@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +11,11 @@ import torch
 from torch import Tensor
 
 from optlayers.autograd.primal import primal
-from optlayers.parametric.symbolic import Affine, Data
-from optlayers.recognition.block import Block
+from optlayers.parametric.symbolic import Affine
+from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.principal_axes import combine, coordinates
 from optlayers.recognition.quadric import match_paraboloid
-from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.base import ClosedFormSet, Examples, register
 from optlayers.sets.search.secular_search import attached_root
 
 
@@ -48,7 +47,7 @@ class Paraboloid(ClosedFormSet):
         return [cp.sum_squares(matrix @ x - shift) <= normal @ x - level]
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         paraboloid = match_paraboloid(block)
         if paraboloid is None:
             return None
@@ -100,7 +99,7 @@ class Paraboloid(ClosedFormSet):
         return least + attached_root(start, terms, weights.expand_as(terms), growth, rise, base)
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         fixed = ("matrix", "normal")
         identity = np.eye(4)
         yield {

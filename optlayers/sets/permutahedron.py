@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,11 +13,11 @@ from torch import Tensor
 
 from optlayers.autograd.primal import primal
 from optlayers.parametric.sparse import entries_of
-from optlayers.parametric.symbolic import Affine, Data, as_number, concatenate
+from optlayers.parametric.symbolic import Affine, as_number, concatenate
 from optlayers.recognition.bends import add
-from optlayers.recognition.block import Block, Row
+from optlayers.recognition.block import Block, Fields, Row, Vectors
 from optlayers.recognition.mixtures import read_mixture
-from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.base import ClosedFormSet, Examples, register
 from optlayers.sets.search.pool_adjacent import isotonic_means
 from optlayers.sets.sum_largest import SumLargest
 
@@ -53,7 +52,7 @@ class Permutahedron(ClosedFormSet):
         return [cp.sum(y) == sums[-1], *(cp.sum_largest(y, j + 1) <= sums[j] for j in range(len(sums) - 1))]
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         if block.cones or not 0 < block.auxiliary <= _MOST_ENTRIES**2 or block.size > _MOST_ENTRIES:
             return None
         mixture = read_mixture(block)
@@ -72,7 +71,7 @@ class Permutahedron(ClosedFormSet):
         return moved if self.center is None else moved + self.center
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         center = np.array([0.5, -1.0, 0.0, 2.0])
         yield {"size": (3,), "weights": np.array([1.0, 3.0, 2.0]), "fixed": ("weights",)}
         yield {"size": (4,), "weights": np.array([2.0, -1.0, 0.5, 0.5]), "center": center, "fixed": ("weights",)}
@@ -91,7 +90,7 @@ def _narrowed(ordered: Tensor, weights: Tensor) -> Tensor:
     return steps.cumsum(-1, dtype=torch.float64).to(ordered.dtype)
 
 
-def _match_sums(block: Block) -> Mapping[str, Data | None] | None:
+def _match_sums(block: Block) -> Fields | None:
     """Match bounds on the sums of the j largest entries for all j."""
     n = block.size
     parts = _components(block)
@@ -126,7 +125,7 @@ def _match_sums(block: Block) -> Mapping[str, Data | None] | None:
     return {"center": None if center.is_zero else center, "weights": Affine.of(weights, block.parameters)}
 
 
-def _limit(fields: Mapping[str, Data | None], whole: Affine, n: int) -> tuple[int, float] | None:
+def _limit(fields: Vectors, whole: Affine, n: int) -> tuple[int, float] | None:
     """Return j and the number that bounds the sum of the j largest entries."""
     k, level = as_number(fields["count"], np.nan), as_number(fields["total"], np.nan)
     if np.isnan(level):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,11 +12,11 @@ import torch
 from torch import Tensor
 
 from optlayers.kernels.fused import by_plain_form, rows_of
-from optlayers.parametric.symbolic import Affine, Data
-from optlayers.recognition.block import Block
+from optlayers.parametric.symbolic import Affine
+from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.quadratic import unit_and_norm
 from optlayers.recognition.quadric import is_rotated, match_cone
-from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.base import ClosedFormSet, Examples, register
 
 _MOST_EXACT = 1 << 24  # whole numbers below are exact in float32
 
@@ -55,7 +54,7 @@ class SecondOrderCone(ClosedFormSet):
         return [cp.norm(tail @ (x - apex), 2) <= head @ (x - apex)]
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         cone = match_cone(block)
         if cone is None or not cone.is_circular or cone.axes is None:
             return None
@@ -105,7 +104,7 @@ class SecondOrderCone(ClosedFormSet):
         return torch.where(inside.unsqueeze(-1), v, outside if self.apex is None else self.apex + outside)
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         apex, fixed = np.array([0.5, -1.0, 0.3, 2.0]), ("head", "tail")
         identity = np.eye(4)
         yield {"size": (4,), "head": identity[0], "tail": identity[1:], "apex": np.zeros(4), "fixed": fixed}

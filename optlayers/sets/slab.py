@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,7 +13,7 @@ from torch import Tensor
 
 from optlayers.parametric.range import Range, relative
 from optlayers.recognition.block import Block, Fields
-from optlayers.sets.base import Check, ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, Examples, between, register
 
 
 @register
@@ -37,10 +36,7 @@ class Slab(ClosedFormSet):
     def constraints(
         x: cp.Variable, normal: Any, lower: Any = None, upper: Any = None, total: Any = None
     ) -> list[cp.Constraint]:
-        product = normal @ x
-        result = [product == total] if total is not None else []
-        result += [product >= lower] if lower is not None else []
-        return result + ([product <= upper] if upper is not None else [])
+        return between(normal @ x, lower, upper, total)
 
     @classmethod
     def match(cls, block: Block) -> Fields | None:
@@ -83,7 +79,7 @@ class Slab(ClosedFormSet):
         return Slab(self.normal, self.level.uncrossed())
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         normal = np.array([1.0, -2.0, 0.5, 3.0])
         yield {"size": (4,), "normal": normal, "total": np.array(0.7)}
         yield {"size": (4,), "normal": normal, "upper": np.array(-0.3)}

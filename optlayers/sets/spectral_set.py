@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ClassVar
@@ -16,7 +15,7 @@ from optlayers.parametric.range import Range
 from optlayers.parametric.symbolic import Data, largest, smallest
 from optlayers.recognition.block import Block, BlockCone, Fields, Row
 from optlayers.recognition.matrix_cones import EigenvalueBound, eigenvalue_bounds, is_zero, read_rows
-from optlayers.sets.base import Check, ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, Examples, between, register
 from optlayers.sets.box import Box
 from optlayers.sets.box_section import BoxSection
 from optlayers.sets.search.spectral_functions import project_eigenvalues
@@ -130,7 +129,7 @@ class SpectralSet(ClosedFormSet):
         return dataclasses.replace(self, lower=lower, upper=upper, total=total)
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         zero, one = np.array(0.0), np.array(1.0)
         center = np.array([[0.5, 1.0, 0.0], [1.0, -1.0, 0.3], [0.0, 0.3, 0.2]])
         yield {"size": (3, 3), "lower": zero}
@@ -162,7 +161,7 @@ class SymmetricPart(SpectralSet):
         return (matrix + (self.project_symmetric(symmetric) - symmetric)).flatten(-2)
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         yield {"size": (3, 3), "lower": np.array(0.0)}
         yield {"size": (2, 2), "lower": np.array(-0.5), "upper": np.array(1.0), "total": np.array(1.0)}
 
@@ -180,9 +179,7 @@ def eigenvalue_constraints(
     identity, trace = np.eye(x.shape[0]), cp.trace(x - center)
     result = [x - center >> lower * identity] if lower is not None else []
     result += [x - center << upper * identity] if upper is not None else []
-    result += [trace == total] if total is not None else []
-    result += [trace >= total_lower] if total_lower is not None else []
-    return result + ([trace <= total_upper] if total_upper is not None else [])
+    return result + between(trace, total_lower, total_upper, total)
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,10 +12,10 @@ import torch
 from torch import Tensor
 
 from optlayers.autograd.tracing import is_traced, may_need_derivative
-from optlayers.parametric.symbolic import Affine, Data
-from optlayers.recognition.block import Block
+from optlayers.parametric.symbolic import Affine
+from optlayers.recognition.block import Block, Vectors
 from optlayers.recognition.epigraphs import read_budget, read_cuts
-from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.base import ClosedFormSet, Examples, register
 from optlayers.sets.search.largest_search import thresholds
 
 _TOLERANCE = 1e-12
@@ -56,7 +55,7 @@ class SumLargest(ClosedFormSet):
         return [cp.sum_largest(cp.vec(sign * (x - center), order="C"), count) <= total]
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Vectors | None:
         n = block.size
         if block.cones or block.auxiliary != n + 1 or len(block.rows) != n + 1:
             return None
@@ -120,7 +119,7 @@ class SumLargest(ClosedFormSet):
         return moves * step + ties * (w - level)
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         center = np.array([0.5, -1.0, 0.0, 2.0, 0.3])
         yield {"size": (6,), "count": 2, "total": np.array(0.5), "fixed": ("count",)}
         yield {"size": (5,), "count": 3, "total": np.array(-1.0), "center": center, "fixed": ("count",)}

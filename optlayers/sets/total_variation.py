@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,10 +11,10 @@ import numpy as np
 from torch import Tensor
 
 from optlayers.kernels.cpu.call import is_built
-from optlayers.parametric.symbolic import Affine, Data
-from optlayers.recognition.block import Block
+from optlayers.parametric.symbolic import Affine
+from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.variation import read_variation
-from optlayers.sets.base import Check, ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, Examples, register
 from optlayers.sets.isotonic import arrange, restore
 from optlayers.sets.search.total_variation_search import nearest_of_variation
 
@@ -48,7 +47,7 @@ class TotalVariationBall(ClosedFormSet):
         return [cp.norm1(cp.diff(x if order is None else x[order])) <= radius]
 
     @classmethod
-    def match(cls, block: Block) -> Mapping[str, Data | None] | None:
+    def match(cls, block: Block) -> Fields | None:
         variation = read_variation(block) if is_built() else None
         if variation is None:
             return None
@@ -67,7 +66,7 @@ class TotalVariationBall(ClosedFormSet):
         return dataclasses.replace(self, radius=self.radius.clamp_min(0.0))
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         yield {"size": (5,), "radius": np.array(2.0)}
         yield {"size": (6,), "radius": np.array(0.3)}
         yield {"size": (4,), "radius": np.array(20.0)}

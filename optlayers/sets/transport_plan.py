@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -18,7 +17,7 @@ from optlayers.parametric.range import Range, clamp
 from optlayers.parametric.symbolic import Affine, Data, as_number, gather
 from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.transport_rows import TransportRows, find_transport_rows
-from optlayers.sets.base import Check, ClosedFormSet, register
+from optlayers.sets.base import Check, ClosedFormSet, Examples, between, register
 from optlayers.sets.box import Box
 from optlayers.sets.search.transport_graph import potentials
 from optlayers.sets.search.transport_relaxation import finite, give_way, least_violating_sums
@@ -73,12 +72,10 @@ class TransportPlan(ClosedFormSet):
     ) -> list[cp.Constraint]:
         """Define the set; `shares` are the columns' parts of the sum of all rows, `absent` marks entries that are 0."""
         by_row, by_column = cp.sum(x, axis=1), cp.sum(x, axis=0)
-        result = [x >= lower] * (lower is not None) + [x <= upper] * (upper is not None)
-        result += [by_row == rows] * (rows is not None) + [by_column == columns] * (columns is not None)
-        result += [by_column == shares * cp.sum(rows)] if shares is not None else []
-        result += [by_row >= rows_lower] * (rows_lower is not None) + [by_row <= rows_upper] * (rows_upper is not None)
-        result += [by_column >= columns_lower] * (columns_lower is not None)
-        result += [by_column <= columns_upper] * (columns_upper is not None)
+        columns = columns if shares is None else shares * cp.sum(rows)
+        result = between(x, lower, upper)
+        result += between(by_row, rows_lower, rows_upper, rows)
+        result += between(by_column, columns_lower, columns_upper, columns)
         return result + ([x[np.nonzero(absent)] == 0] if absent is not None else [])
 
     @classmethod
@@ -214,7 +211,7 @@ class TransportPlan(ClosedFormSet):
         return replace(plan, rows=rows, columns=columns)
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         one, zero = np.ones(3), np.zeros((3, 3))
         yield {"size": (3, 3), "rows": one, "columns": one, "lower": zero, "fixed": ("rows", "columns", "lower")}
         rows, shares = np.array([1.03, 0.41]), np.array([0.23, 0.46, 0.31])

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -17,7 +16,7 @@ from optlayers.parametric.symbolic import Affine
 from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.implied_bounds import follow
 from optlayers.recognition.quadric import match_cone
-from optlayers.sets.base import ClosedFormSet, register
+from optlayers.sets.base import ClosedFormSet, Examples, register
 
 _TOLERANCE = 1e-12
 
@@ -89,7 +88,7 @@ class ExponentialCone(TripleCone):
         return [cp.ExpCone(p, q, r)]
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         yield {"size": (3,), "matrix": np.eye(3), "apex": np.zeros(3), "fixed": ("matrix",)}
         turned = 0.5 * np.array([[0.0, 0.0, -1.0], [1.0, 0.0, 0.0], [0.0, 1.0, 0.0]])
         yield {"size": (3,), "matrix": turned, "apex": np.array([0.5, -1.0, 2.0]), "fixed": ("matrix",)}
@@ -124,7 +123,7 @@ class PowerCone(TripleCone):
         return self.exponent
 
     @staticmethod
-    def examples() -> Iterable[Mapping[str, Any]]:
+    def examples() -> Examples:
         fixed = ("matrix", "exponent")
         yield {"size": (3,), "matrix": np.eye(3), "apex": np.zeros(3), "exponent": 0.3, "fixed": fixed}
         turned = 3 * np.array([[0.0, 0.0, 1.0], [0.0, 1.0, 0.0], [-1.0, 0.0, 0.0]])

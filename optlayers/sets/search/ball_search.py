@@ -14,20 +14,7 @@ _BISECTION_PERIOD = 4  # every so many steps the bracket is halved, so that no d
 
 
 def search_scale(offset: Tensor, lower: Tensor | None, upper: Tensor | None, radius: Tensor) -> Tensor:
-    """Return `s` between 0 and 1 with ``||clamp(s offset, lower, upper)|| = radius``, and 1 inside the ball.
-
-    Parameters
-    ----------
-    offset : Tensor, shape (*batch, n)
-    lower, upper : Tensor, shape (*batch, n), or None
-    radius : Tensor, shape (*batch,)
-        Nonnegative.
-
-    Returns
-    -------
-    Tensor, shape (*batch,)
-        Without derivatives.
-    """
+    """Return `s` from 0 to 1 with ``||clamp(s offset, lower, upper)|| = radius``, and 1 inside; without derivatives."""
     bounds = (None if bound is None else primal(bound) for bound in (lower, upper))
     return _operator(primal(offset), *bounds, primal(radius))
 

@@ -19,11 +19,7 @@ from optlayers.sets.search.pool_adjacent import block_means, settled
 def nearest_in_chain(v: Tensor, lower: Tensor, upper: Tensor, low_step: Tensor, high_step: Tensor) -> Tensor:
     """Return the nearest points with all derivatives; a bound that is met exactly counts as active.
 
-    Parameters
-    ----------
-    v, lower, upper : Tensor, shape (*batch, n)
-    low_step, high_step : Tensor, shape (*batch, n - 1)
-        Infinite where there is no bound.
+    Bounds that are absent are infinite.
     """
     data = (v, lower, upper, low_step, high_step)
     values, tight, pinned = _operator(*map(primal, data))

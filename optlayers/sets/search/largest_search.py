@@ -19,14 +19,9 @@ _MOST_STEPS = 200
 
 
 def thresholds(v: Tensor, count: Tensor, total: Tensor) -> tuple[Tensor, Tensor]:
-    """Return `b` and ``a - b``, shape ``(*batch,)``, with no derivative; where `v` is inside the set, infinity and 0.
+    """Return `b` and ``a - b``, ``(*batch,)``, with no derivative; where `v` is inside the set, infinity and 0.
 
-    Parameters
-    ----------
-    v : Tensor, shape (*batch, n)
-    count : Tensor, shape (*batch,)
-        Between 1 and n, not necessarily whole.
-    total : Tensor, shape (*batch,)
+    The count is from 1 to n, not necessarily whole.
     """
     return _operator(primal(v), primal(count), primal(total))
 

@@ -20,15 +20,9 @@ _MOST_WORK = 16  # passes over the data, by sweeps that merge, before the rest i
 
 
 def isotonic_means(v: Tensor, weight: Tensor | None = None) -> Tensor:
-    """Return ``argmin_y sum(weight * (y - v)^2)`` over ``y_1 <= ... <= y_n``, with all derivatives.
+    """Return ``argmin_y sum(weight * (y - v)^2)`` over ``y_1 <= ... <= y_n``, ``(*batch, n)``, with all derivatives.
 
-    Equal neighbours count as pooled: such a point takes the derivative of the boundary.
-
-    Parameters
-    ----------
-    v : Tensor, shape (*batch, n)
-    weight : Tensor, shape (*batch, n), or None (ones)
-        Positive.
+    Weights are positive. Equal neighbours count as pooled: such a point takes the derivative of the boundary.
     """
     rows = rows_of("isotonic", v) if weight is None else None
     if rows is not None:

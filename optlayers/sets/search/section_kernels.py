@@ -75,15 +75,9 @@ def project_in_place(v: Tensor, section: Section, total: Range[Tensor]) -> bool:
 def pull(
     gradient: Tensor, y: Tensor, tight: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None
 ) -> Tensor:
-    """Return the derivative of the projection, which is symmetric, times the gradient.
+    """Return the derivative of the projection `y`, which is symmetric, times the gradient.
 
-    Parameters
-    ----------
-    gradient, y : Tensor, shape (*batch, n)
-        `y` is the projection; it counts as constant.
-    tight : Tensor of bool, shape (*batch,)
-        Whether the total is at its bound.
-    normal, lower, upper : Tensor, shape (*batch, n), or None
+    `tight` says, ``(*batch,)``, whether the total is at its bound.
     """
     free = stored_free_mask(y, lower, upper).to(gradient.dtype)
     return free * gradient - along(gradient, free if normal is None else free * normal, tight)

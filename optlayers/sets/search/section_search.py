@@ -25,13 +25,9 @@ _BISECTION_PERIOD = 4  # every so many steps the bracket is halved, so that no d
 
 
 def search(v: Tensor, normal: Tensor | None, lower: Tensor | None, upper: Tensor | None, total: Tensor) -> Tensor:
-    """Return the multiplier, shape ``(*batch,)``, with no derivative; where the root is an interval, a point of it.
+    """Return the multiplier, ``(*batch,)``, with no derivative; where the root is an interval, a point of it.
 
-    Parameters
-    ----------
-    v : Tensor, shape (*batch, n)
-    normal, lower, upper : Tensor, shape (*batch, n), or None (ones, no bound, no bound)
-    total : Tensor, shape (*batch,)
+    A normal that is None is all ones.
     """
     options = (None if t is None else primal(t) for t in (normal, lower, upper))
     return _multiplier(primal(v), *options, primal(total))

@@ -20,11 +20,7 @@ from optlayers.sets.search.pool_adjacent import block_means, settled
 def nearest_of_variation(v: Tensor, radius: Tensor) -> Tensor:
     """Return the nearest points, with all derivatives; points on the boundary take the derivative of the boundary.
 
-    Parameters
-    ----------
-    v : Tensor, shape (*batch, n)
-    radius : Tensor, shape (*batch,)
-        Not negative.
+    The radius is not negative.
     """
     values, starts, sign = _operator(primal(v), primal(radius))
     if not is_traced() and not may_need_derivative(v) and not may_need_derivative(radius):

@@ -13,15 +13,8 @@ def connect(
 ) -> tuple[Tensor, Tensor]:
     """Return the free edges with those of least cost that join their components, by Borůvka's spanning forest.
 
-    Also returns each node's component, ``(samples, m + n + 1)``: of the rows, the columns, and the ground.
-
-    Parameters
-    ----------
-    free, movable : Tensor of bool, shape (samples, m, n)
-        The edges that are there, and those that may be.
-    cost : Tensor, shape (samples, m, n)
-    loose_rows, loose_columns : Tensor of bool, shape (samples, m), (samples, n)
-        The nodes that are joined whatever the edges are: the ground.
+    Also returns each node's component, ``(samples, m + n + 1)``: of the rows, the columns, and the ground. Loose nodes
+    are joined to the ground whatever the edges are; edges that are not movable are never added.
     """
     samples, m, n = free.shape
     edge_cost = torch.where(free, -1.0, torch.where(movable, cost, torch.inf)).flatten(1)
@@ -60,17 +53,8 @@ def potentials(
     """Solve ``[D_a F; F' D_b] (a, b) = (ra, rb)`` for the degrees `D` and the adjacency `F` of bipartite graphs.
 
     It is linear in the right-hand side and differentiable in it alone. A component without loose node determines its
-    potentials but for a constant, and right-hand sides that have a solution but for their balance.
-
-    Parameters
-    ----------
-    free : Tensor, shape (*batch, m, n)
-        1 for edges, else 0.
-    rows, columns : Tensor, shape (*batch, m), (*batch, n)
-        0 for loose nodes, whose potential is zero, else 1.
-    label : Tensor of int, shape (*batch, m + n + 1)
-        Of the components; the last one is that of the loose nodes.
-    ra, rb : Tensor, shape (*batch, m), (*batch, n)
+    potentials but for a constant, and right-hand sides that have a solution but for their balance. Loose nodes, whose
+    potential is zero, are zeros of `rows` and `columns`; the last label is that of their component.
     """
     m, n = free.shape[-2:]
     if n > m:

@@ -26,15 +26,6 @@ def least_violating_sums(
 
     The least-squares problem is solved by the proximal point method, whose steps are projections onto a transport
     polytope with one more row and column, for what the sums miss.
-
-    Parameters
-    ----------
-    lower, upper : Tensor, shape (*batch, m, n), or None
-    rows, columns : Range of Tensor, shape (*batch, m), (*batch, n)
-
-    Returns
-    -------
-    tuple of Tensor, shape (*batch, m), (*batch, n)
     """
     like = rows.bounds[0]
     shape = like.shape[-1], columns.bounds[0].shape[-1]

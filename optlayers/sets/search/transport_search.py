@@ -55,14 +55,7 @@ def find_face(
     rows: Range[Tensor],
     columns: Range[Tensor],
 ) -> TransportFace:
-    """Return the face, with no derivative.
-
-    Parameters
-    ----------
-    v : Tensor, shape (*batch, m, n)
-    lower, upper : Tensor, shape (*batch, m, n), or None
-    rows, columns : Range of Tensor, shape (*batch, m), (*batch, n)
-    """
+    """Return the face, with no derivative."""
     tensors = (v, lower, upper, rows.lower, rows.upper, columns.lower, columns.upper)
     return TransportFace(*_operator(*(None if t is None else primal(t) for t in tensors)))
 
