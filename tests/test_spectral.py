@@ -11,7 +11,8 @@ from optlayers import FeasibleSet, InfeasibleError
 from optlayers.parametric.range import Range
 from optlayers.parametric.sparse import nonzeros
 from optlayers.parametric.symbolic import Affine
-from optlayers.sets.matrix_norm_balls import NuclearNormBall, SpectralNormBall
+from optlayers.sets.nuclear_norm_ball import NuclearNormBall
+from optlayers.sets.spectral_norm_ball import SpectralNormBall
 from optlayers.sets.spectral_set import SpectralSet
 
 ZERO = torch.zeros((), dtype=torch.float64)

@@ -26,8 +26,10 @@ from optlayers.sets.box_section import BoxSection
 from optlayers.sets.ellipsoid import Ellipsoid
 from optlayers.sets.l1_ball import L1Ball
 from optlayers.sets.l2_ball import L2Ball
-from optlayers.sets.matrix_norm_balls import NuclearNormBall, SpectralNormBall, SymmetricNuclearNormBall
+from optlayers.sets.nuclear_norm_ball import NuclearNormBall
+from optlayers.sets.spectral_norm_ball import SpectralNormBall
 from optlayers.sets.spectral_set import SpectralSet
+from optlayers.sets.symmetric_nuclear_norm_ball import SymmetricNuclearNormBall
 from optlayers.sets.transport_plan import TransportPlan
 
 linear_minimum = Oracle("linear minimisation over", is_isometric=True)
