@@ -8,7 +8,7 @@ from torch import Tensor
 
 from optlayers.bound_set import BoundSet
 from optlayers.declaration.snapshot import Snapshot
-from optlayers.parametric.maps import Values
+from optlayers.parametric.maps import NO_VALUES, Values
 from optlayers.projection.compiled_set import CompiledSet
 from optlayers.solution import Status
 
@@ -55,8 +55,7 @@ class Emptiness:
         """Return the constraints that conflict whatever the parameters are, of a set that has conflicts."""
         if self.snapshot.parameters:
             return compiled.conflicts[0].constraints
-        nothing = Values((), torch.float64, torch.device("cpu"))
-        return self.explain(BoundSet(compiled, nothing), torch.tensor(True, device=nothing.device))[0][1]
+        return self.explain(BoundSet(compiled, NO_VALUES), torch.tensor(True, device=NO_VALUES.device))[0][1]
 
     def _reduce(self, keep: list[int], values: Values) -> list[int]:
         if len(keep) > _MOST_CANDIDATES:

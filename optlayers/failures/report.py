@@ -66,19 +66,15 @@ class Failures:
 
     def _infeasible(self, infeasible: Tensor) -> tuple[tuple[str, ...], str]:
         """Return the constraints at fault and the message, one part for each conflict."""
-        labels: dict[str, None] = {}
-        parts, rest = [], infeasible
+        groups, rest = [], infeasible
         for conflict in self.bound.compiled.find_conflicts(self.bound.values):
             samples = conflict.samples & rest
             if bool(samples.any()):
-                labels |= dict.fromkeys(conflict.constraints)
-                parts.append(
-                    f"the set is empty for {name_rows(samples)}: no point satisfies {together(conflict.constraints)}"
-                )
+                groups.append((samples, conflict.constraints))
                 rest = rest & ~samples
-        for samples, constraints in self.emptiness.explain(self.bound, rest):
-            labels |= dict.fromkeys(constraints)
-            parts.append(f"the set is empty for {name_rows(samples)}: no point satisfies {together(constraints)}")
+        groups += self.emptiness.explain(self.bound, rest)
+        labels = dict.fromkeys(label for _, constraints in groups for label in constraints)
+        parts = [f"the set is empty for {name_rows(s)}: no point satisfies {together(names)}" for s, names in groups]
         return tuple(labels), "; ".join(parts)
 
 

@@ -27,6 +27,9 @@ class Values:
         return replace(self, tensors=tuple(t.detach() for t in self.tensors))
 
 
+NO_VALUES = Values((), torch.float64, torch.device("cpu"))
+
+
 class Term:
     """The part of an affine map that depends on one parameter: a gather, a product, a scatter-add."""
 

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from optlayers.parametric import functions
-from optlayers.parametric.maps import AffineMap, DerivedMap, Term, Values
+from optlayers.parametric.maps import NO_VALUES, AffineMap, DerivedMap, Term
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +209,7 @@ def derived(function: Callable[..., Tensor], *arguments: Data) -> Data:
     result = Derived(function, arguments)
     if not result.is_constant:
         return result
-    value = result.compile([])(Values((), torch.float64, torch.device("cpu")))
+    value = result.compile([])(NO_VALUES)
     return Affine.of(value.numpy(), result.parameters)
 
 

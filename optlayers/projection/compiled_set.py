@@ -9,7 +9,7 @@ from torch import Tensor
 from optlayers.compiler.canonicalise import compile_constraints
 from optlayers.compiler.presolve import presolve
 from optlayers.declaration.snapshot import Snapshot
-from optlayers.parametric.maps import Values
+from optlayers.parametric.maps import NO_VALUES, Values
 from optlayers.projection.conditions import Condition, Conflict, find_conflicts, make_conditions, tolerance
 from optlayers.projection.general_piece import make_general_pieces
 from optlayers.projection.iterative_piece import MakePieces, Projected
@@ -47,20 +47,19 @@ class CompiledSet:
         self._find_constant_conflicts()
 
     def _find_constant_conflicts(self) -> None:
-        nothing = Values((), torch.float64, torch.device("cpu"))
         self.conflicts: list[Conflict] = []
         self._doubtful: list[tuple[int | None, ClosedFormPiece | Condition]] = []  # with the number of the piece
         numbered = [*enumerate(self.pieces), *((None, condition) for condition in self.conditions)]
         numbered += [(None, member) for piece in self.general for member in piece.members]
         for number, part in numbered:
-            conflicts = [] if part.is_parametric else find_conflicts(part, nothing, self.form.labels)
+            conflicts = [] if part.is_parametric else find_conflicts(part, NO_VALUES, self.form.labels)
             self.conflicts += conflicts
             if conflicts or part.is_parametric:
                 self._doubtful.append((number, part))
         for piece in self.general:
             suspects = piece.constant_suspects()
             if suspects is not None:
-                self.conflicts.append(Conflict(self._names(suspects), torch.tensor(True, device=nothing.device)))
+                self.conflicts.append(Conflict(self._names(suspects), torch.tensor(True, device=NO_VALUES.device)))
 
     def _names(self, sources: Iterable[int]) -> tuple[str, ...]:
         return tuple(self.form.labels[source] for source in sorted(sources))

@@ -14,7 +14,7 @@ from optlayers.declaration.snapshot import Snapshot
 from optlayers.differentiation.reattach import is_polyhedral, reattach, tangent
 from optlayers.differentiation.relaxed import reattach_relaxed
 from optlayers.parametric.constants import Constant
-from optlayers.parametric.maps import Map, Values
+from optlayers.parametric.maps import NO_VALUES, Map, Values
 from optlayers.parametric.range import Range
 from optlayers.parametric.symbolic import Affine, stack
 from optlayers.projection.conditions import tolerance
@@ -114,18 +114,16 @@ class GeneralPiece(IterativePiece):
     def constant_suspects(self) -> set[int] | None:
         if self.is_parametric:
             return None
-        nothing = Values((), torch.float64, torch.device("cpu"))
-        zeros = torch.zeros(self.columns.shape, dtype=torch.float64, device=nothing.device)
-        status = self.solve(zeros, nothing).status
-        return self.suspects(nothing) if int(status) == int(Status.INFEASIBLE) else None
+        zeros = torch.zeros(self.columns.shape, dtype=torch.float64, device=NO_VALUES.device)
+        status = self.solve(zeros, NO_VALUES).status
+        return self.suspects(NO_VALUES) if int(status) == int(Status.INFEASIBLE) else None
 
     def _keep_bounds(self, geometry: Geometry) -> None:
         """Compute once what depends on bounds that are sound numbers."""
         if self.is_parametric:
             return
-        nothing = Values((), torch.float64, torch.device("cpu"))
-        lower, upper = self.lower(nothing), self.upper(nothing)
-        if bool(_crossed(lower, upper, tolerance(nothing.dtype)).any()):
+        lower, upper = self.lower(NO_VALUES), self.upper(NO_VALUES)
+        if bool(_crossed(lower, upper, tolerance(NO_VALUES.dtype)).any()):
             return
         bounds = Bounds.of(self.structure, geometry.reduction, geometry.norms, *Range(lower, upper).uncrossed().bounds)
         self.bounds = [Constant(part.numpy()) for part in bounds.pack()]

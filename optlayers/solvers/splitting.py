@@ -24,16 +24,15 @@ _FEW, _ROUNDS_OF_FEW = 4, ((20, 3), (30, 3), (50, 4))  # samples for which both 
 class SplittingMap:
     """The affine half of the splitting: ``argmin_x 1/2 |x - v|^2 + gamma / 2 |A x - u|^2`` and its slacks.
 
-    With ``K = diag(weight) + gamma A' A``, the matrix ``M = gamma A K^-1 A'`` takes `u` to slacks.
+    With ``K = diag(weight) + gamma A' A``, the matrix ``M = gamma A K^-1 A'`` takes `u` to slacks; gamma is 4.
     """
 
-    gamma: Tensor
     inverse: Tensor  # (n, n), of `K`
     step: Tensor  # (slacks, slacks): ``2 r M - r``, where `r` is the relaxation, 1.6
     source: Tensor  # (n, slacks), ``r diag(weight) K^-1 A'``: from `v` to slacks
 
     @staticmethod
-    def of(geometry: Geometry, structure: Structure, gamma: float = _PENALTY) -> "SplittingMap | None":
+    def of(geometry: Geometry, structure: Structure) -> "SplittingMap | None":
         """Factor ``K`` for a constant matrix; None with cones, without rows, or with too many."""
         if structure.cones or not 0 < structure.slacks <= _MOST_ROWS:
             return None
@@ -50,12 +49,12 @@ class SplittingMap:
         if structure.auxiliary:
             weight[structure.size :] = 0.0
         shift = torch.where(weight > 0, weight, _AUXILIARY)
-        factor = torch.linalg.cholesky(torch.diag(shift) + gamma * rows.mT @ rows)
+        factor = torch.linalg.cholesky(torch.diag(shift) + _PENALTY * rows.mT @ rows)
         inverse = torch.cholesky_inverse(factor)
-        step = 2 * gamma * rows @ inverse @ rows.mT
+        step = 2 * _PENALTY * rows @ inverse @ rows.mT
         step.diagonal().sub_(1.0)
         source = weight.unsqueeze(-1) * inverse @ rows.mT
-        return SplittingMap(rows.new_tensor(gamma), inverse, _RELAXATION * step, _RELAXATION * source)
+        return SplittingMap(inverse, _RELAXATION * step, _RELAXATION * source)
 
     def run(self, program: ConicProgram, z: Tensor, steps: int) -> tuple[Tensor, Tensor, Tensor]:
         """Return `z` after some steps ``z += r (M (2 s - z) + q - s)`` with ``s = P(z)``, the points, and the duals.
@@ -68,10 +67,10 @@ class SplittingMap:
         for _ in range(steps):
             z = torch.addmm(q, s.add_(z, alpha=-0.5), self.step).add_(z, alpha=1 - _RELAXATION / 2)
             s = program.nearest_slack(z)
-        y = self.gamma * (s - z)
+        y = _PENALTY * (s - z)
         if program.is_strong:
             return z, program.v + program.adjoint(y), y
-        x = (program.weight * program.v + self.gamma * program.adjoint(2 * s - z)) @ self.inverse
+        x = (program.weight * program.v + _PENALTY * program.adjoint(2 * s - z)) @ self.inverse
         return z, x, y
 
 
@@ -82,7 +81,7 @@ def splitting(program: ConicProgram, affine: SplittingMap, tolerance: float) -> 
     for steps, newton in _ROUNDS if program.samples > _FEW else _ROUNDS_OF_FEW:
         z, x, y = affine.run(program, z, steps)
         ax = program.apply(x)
-        close = (ax - z - y / affine.gamma).abs().amax(-1) <= _CLOSE * program.scale
+        close = (ax - z - y / _PENALTY).abs().amax(-1) <= _CLOSE * program.scale
         if most is not None:
             close = close & (((ax - y <= program.lower) | (ax - y >= program.upper)).sum(-1) <= most)
         chosen = close.nonzero().squeeze(-1)

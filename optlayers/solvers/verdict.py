@@ -25,12 +25,7 @@ def least_infeasible(program: ConicProgram) -> tuple[Tensor, Tensor]:
     free = replace(program, weight=torch.zeros_like(program.weight), is_strong=False, v=torch.zeros_like(program.v))
     best, everyone = Best.of(free), torch.arange(free.samples, device=free.v.device)
     if free.cones:
-        best.run(
-            free,
-            everyone,
-            lambda part, k: augmented_lagrangian(part, part.v, part.lower, 1.0),
-            _OF_CONES,
-        )
+        best.run(free, everyone, lambda part, k: augmented_lagrangian(part, part.v, part.lower, 1.0), _OF_CONES)
     else:
         best.run(free, everyone, lambda part, k: interior_point(part, 1.0), _OF_ROWS)
     r = best.y

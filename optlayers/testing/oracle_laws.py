@@ -9,14 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.oracles import (
-    ORACLES,
-    entropy_projection,
-    linear_minimum,
-    nearest_integer_point,
-    scaled_set,
-    smooth_map,
-)
+from optlayers.oracles import ORACLES, entropy_projection, linear_minimum, nearest_integer_point, scaled_set, smooth_map
 from optlayers.oracles.oracle import Oracle, ask
 from optlayers.oracles.smooth_set import SmoothSet
 from optlayers.oracles.weighted_projection import project_scaled
