@@ -49,7 +49,7 @@ def test_it_takes_every_block_when_it_is_asked_for():
     feasible_set = FeasibleSet([cp.norm1(x) <= 1, y >= 0, cp.sum(y) == 1], [x, y], method="cvxpylayers")
     assert "simplex" not in feasible_set.explain()
     (piece,) = feasible_set.compiled.general
-    assert [v.name() for v in piece.reference.variables][:2] == ["x", "y"]
+    assert [v.name() for v in piece.variables][:2] == ["x", "y"]
     a, b = feasible_set.project(torch.ones(2, 3, dtype=torch.float64), torch.ones(2, 4, dtype=torch.float64))
     torch.testing.assert_close(a, torch.full((2, 3), 1 / 3, dtype=torch.float64), rtol=0, atol=1e-4)
     torch.testing.assert_close(b, torch.full((2, 4), 0.25, dtype=torch.float64), rtol=0, atol=1e-4)

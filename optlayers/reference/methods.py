@@ -9,7 +9,7 @@ from optlayers.declaration.snapshot import Snapshot
 from optlayers.projection.compiled_set import CompiledSet
 from optlayers.projection.general_piece import make_general_pieces
 from optlayers.projection.iterative_piece import MakePieces
-from optlayers.reference.cvxpylayers_piece import make_reference_pieces
+from optlayers.reference.cvxpylayers import make_reference_pieces
 from optlayers.reference.dykstra_piece import make_dykstra_pieces
 
 Method = Literal["auto", "closed_form", "general", "dykstra", "cvxpylayers"]

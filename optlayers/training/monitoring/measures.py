@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
 from optlayers.feasible_set import FeasibleSet
 
@@ -47,14 +48,10 @@ def feasible_descent(bound: FeasibleSet, points: Sequence[Tensor], gradients: Se
     return [(part - y) / t for part, y in zip(parts, points, strict=True)]
 
 
-def norm(tensors: Sequence[Tensor]) -> Tensor:
-    """Return the Euclidean norm of several tensors together."""
-    return torch.stack([torch.linalg.vector_norm(t) for t in tensors]).norm()
-
-
-def discarded_measures(gradients: Sequence[Tensor], kept: Sequence[Tensor]) -> Measures:
+def discarded_measures(gradients: list[Tensor], kept: list[Tensor]) -> Measures:
     """Return the norm of a gradient, of what is discarded of it, and the ratio of the two."""
-    whole, lost = norm(gradients), norm([g - k for g, k in zip(gradients, kept, strict=True)])
+    lost = get_total_norm([g - k for g, k in zip(gradients, kept, strict=True)])
+    whole = get_total_norm(gradients)
     return {"gradient": whole, "gradient_discarded": lost, "gradient_discarded_share": share(lost, whole)}
 
 

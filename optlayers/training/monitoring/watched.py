@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import get_total_norm
 
 from optlayers.feasible_set import FeasibleSet
 from optlayers.layer import ProjectionLayer
@@ -17,7 +18,6 @@ from optlayers.training.monitoring.measures import (
     discarded_measures,
     distance_measures,
     feasible_descent,
-    norm,
     share,
     violation_measures,
 )
@@ -148,7 +148,7 @@ class WatchedLayer:
                 usable += feasible_descent(call.bound, call.after, call.gradients[0])
         if outer:
             result |= discarded_measures(outer, inner)
-            result["gradient_usable_share"] = share(norm(usable), result["gradient"])
+            result["gradient_usable_share"] = share(get_total_norm(usable), result["gradient"])
         return result
 
     def remove(self) -> None:
@@ -180,7 +180,7 @@ class WatchedMultipliers:
         signs = torch.randint(2, (len(together),), generator=torch.Generator().manual_seed(0)) * 2 - 1
         result = {
             "multiplier_max": together.abs().max(),
-            "multiplier_norm": norm([together]),
+            "multiplier_norm": torch.linalg.vector_norm(together),
             "multiplier_component": together @ signs.to(together),
         }
         if self.violation is not None:

@@ -189,14 +189,7 @@ class Inequality(_Numbers):
 
 
 class Equality(_Numbers):
-    """``h(*inputs) == level``, value by value; multipliers have any sign, that of CVXPY's.
-
-    Parameters
-    ----------
-    function, proxy, items, average, limit, moved
-        As for `Relation`.
-    level : number, Tensor that broadcasts to the values, or function of the step
-    """
+    """``h(*inputs) == level``, value by value; multipliers have CVXPY's sign. The parameters are those of `Inequality`."""
 
     kind = "equality"
 
