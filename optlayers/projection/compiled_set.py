@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Iterable, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -42,7 +43,8 @@ class CompiledSet:
         self.conditions = make_conditions(alone, self.form, starts)
         self.pieces, others = make_pieces(blocks, starts) if closed_forms else ([], blocks)
         self.general = make_others([*others, *alone.hidden], snapshot, self.form.labels)
-        self.layout = Layout([piece.blocks for piece in (*self.pieces, *self.general)])
+        recognised = [np.stack([block.columns for block in piece.blocks]) for piece in self.pieces]
+        self.layout = Layout([*recognised, *(piece.columns for piece in self.general)])
         self.residual = Residual(self.form, starts) if self.form.auxiliary == 0 else None
         self._find_constant_conflicts()
 

@@ -149,9 +149,8 @@ def _all_data(fields: Fields) -> list[Data]:
 class Layout:
     """Takes a point apart into the pieces' entries, and puts results together again."""
 
-    def __init__(self, groups: Sequence[Sequence[Block]]) -> None:
-        """Lay out groups of blocks of one size; together their entries are a permutation."""
-        columns = [np.stack([block.columns for block in blocks]) for blocks in groups]
+    def __init__(self, columns: Sequence[np.ndarray]) -> None:
+        """Lay out the entries of groups of blocks, ``(blocks, size)`` each; together they are a permutation."""
         self.shapes = [index.shape for index in columns]
         self.sizes = [index.size for index in columns]
         order = np.concatenate([np.zeros(0, dtype=np.int64), *(index.ravel() for index in columns)])

@@ -189,7 +189,7 @@ class Inequality(_Numbers):
 
 
 class Equality(_Numbers):
-    """``h(*inputs) == level``, value by value; multipliers have CVXPY's sign. The parameters are those of `Inequality`."""
+    """``h(*inputs) == level``, value by value; multipliers have CVXPY's sign. Parameters as for `Inequality`."""
 
     kind = "equality"
 
