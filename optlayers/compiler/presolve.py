@@ -22,10 +22,7 @@ from optlayers.compiler.tails import lower_tails
 def presolve(form: ConicForm) -> ConicForm:
     """Return an equivalent form with fewer auxiliary variables and simpler cones.
 
-    Raises
-    ------
-    ValueError
-        If a constraint contains NaN, or infinity anywhere but in a vacuous bound.
+    ValueError is raised if a constraint contains NaN, or infinity anywhere but in a vacuous bound.
     """
     form = _without_infinity(form)
     while True:

@@ -12,13 +12,9 @@ def find_root(function: Callable[[Tensor], tuple[Tensor, ...]], lower: Tensor, u
     """Return the root between `lower` and `upper`, ``(*batch,)``; the end next to it where rounding moved it out.
 
     Newton's method in a bracket, which is halved where a step leaves it or is longer than half the last but one (Press,
-    Teukolsky, Vetterling and Flannery, "Numerical Recipes", section 9.4).
-
-    Parameters
-    ----------
-    function : callable
-        From points ``(*batch,)`` to values, which are logarithms of ratios, and to one or more Newton's steps, of
-        different forms of the equation: the first one that can be taken is. A step that is not finite cannot.
+    Teukolsky, Vetterling and Flannery, "Numerical Recipes", section 9.4). The function takes points ``(*batch,)`` to
+    values, which are logarithms of ratios, and to one or more Newton's steps, of different forms of the equation: the
+    first one that can be taken is. A step that is not finite cannot.
     """
     eps = torch.finfo(lower.dtype).eps
     x = lower / 2 + upper / 2

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from optlayers.declaration.parameter_values import Given, broken_attributes, check_storage
+from optlayers.parametric.functions import join
 from optlayers.parametric.maps import Values
 
 Problem = tuple[str, Tensor]  # what is wrong, and with which samples
@@ -60,8 +61,8 @@ def prepare(
     dtype_of_points = dtype_of_points if keep_half and dtype == torch.float32 else dtype
     parts = [_flatten(point, len(v.shape), dtype_of_points) for v, point in zip(variables, points, strict=True)]
     names = [leaf.name() for leaf in (*variables, *parameters)]
-    batch = _common_batch(names, [*parts, *flat])
-    v = parts[0] if len(parts) == 1 else torch.cat([part.expand(*batch, part.shape[-1]) for part in parts], -1)
+    _check_batches(names, [*parts, *flat])
+    v = parts[0] if len(parts) == 1 else join(*parts)
     problems: list[Problem] = []
     if validate:
         for parameter, value in zip(parameters, values, strict=True):
@@ -78,11 +79,10 @@ def _flatten(tensor: Tensor, event: int, dtype: torch.dtype) -> Tensor:
     return tensor.unsqueeze(-1) if event == 0 else tensor.flatten(tensor.ndim - event)
 
 
-def _common_batch(names: Sequence[str], tensors: Sequence[Tensor]) -> torch.Size:
-    if len(tensors) == 1:
-        return tensors[0].shape[:-1]
+def _check_batches(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
+    """Raise ValueError for batch dimensions that do not broadcast."""
     try:
-        return torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))
+        torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))
     except RuntimeError:
         named = dict(zip(names, (tuple(t.shape[:-1]) for t in tensors), strict=True))
         shapes = ", ".join(f"{name} {shape}" for name, shape in named.items())

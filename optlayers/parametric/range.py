@@ -19,11 +19,8 @@ S = TypeVar("S")
 class Range(Generic[T]):
     """``lower <= x <= upper`` for numbers or vectors `x`: symbolic data while a set is recognised, tensors afterwards.
 
-    Attributes
-    ----------
-    lower, upper : data, or None where there is no such bound
-    is_fixed : bool
-        Whether the two are one function of the parameters, so that `x` has this value, and bounds cannot cross.
+    A bound is None where there is none. With `is_fixed`, the two are one function of the parameters, so that `x` has
+    this value, and bounds cannot cross.
     """
 
     lower: T | None

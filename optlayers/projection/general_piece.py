@@ -1,6 +1,5 @@
 """General blocks of one structure: the piece of a set that runs on the general solver."""
 
-import functools
 import math
 from collections.abc import Sequence
 
@@ -168,7 +167,8 @@ class GeneralPiece(IterativePiece):
         if formulation is not None and solution.of_work is not None and not bool(solution.status.any()):
             x, y = solution.of_work
             if self.bounds and is_polyhedral(formulation.work):
-                return follow(solution.x, v, functools.partial(_tangent, formulation, x, y))
+                work, enter, restore = formulation.work, formulation.enter_directions, formulation.restore_directions
+                return follow(solution.x, v, lambda change: restore(tangent(work, x, y, enter(change))))
             return formulation.user_points(reattach(formulation.work, x, y, None))
         geometry, _ = unpack_constants(constants)
         formulation = Formulation.of(self.structure, geometry, matrix, lower, upper, v)
@@ -184,11 +184,6 @@ class GeneralPiece(IterativePiece):
         x, y = formulation.enter(solution.x, solution.y)
         nearest_to = formulation.user_points(reattach_relaxed(formulation.whole, primal(x), primal(y)))
         return torch.where(relaxed.unsqueeze(-1), nearest_to, result)
-
-
-def _tangent(formulation: Formulation, x: Tensor, y: Tensor, change: Tensor) -> Tensor:
-    """Return how the points of `whole` follow a change of the given ones; `x` and `y` are those of `work`."""
-    return formulation.restore_directions(tangent(formulation.work, x, y, formulation.enter_directions(change)))
 
 
 def _crossed(lower: Tensor, upper: Tensor, relative: float) -> Tensor:

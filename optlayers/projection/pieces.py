@@ -10,6 +10,7 @@ from torch import Tensor
 
 from optlayers.autograd.tracing import is_traced
 from optlayers.parametric.constants import Constant
+from optlayers.parametric.functions import join
 from optlayers.parametric.maps import Map, Values
 from optlayers.parametric.range import Range
 from optlayers.parametric.symbolic import Data, stack
@@ -87,16 +88,14 @@ class Match:
 
 def match(block: Block) -> Match | None:
     """Return the registered set that the block is, as it stands, with tied entries put together, or without kinks."""
-    for matched, ties in filter(None, (attempt(block) for attempt in (_as_it_stands, untie, without_one_sided))):
+    for matched, ties in filter(
+        None, (attempt(block) for attempt in (lambda block: (block, None), untie, without_one_sided))
+    ):
         for kind in REGISTRY:
             fields = kind.match(matched)
             if fields is not None:
                 return Match(block, matched, ties, kind, fields)
     return None
-
-
-def _as_it_stands(block: Block) -> tuple[Block, None]:
-    return block, None
 
 
 def make_pieces(blocks: Sequence[Block], starts: Sequence[int]) -> tuple[list[ClosedFormPiece], list[Block]]:
@@ -154,13 +153,16 @@ class Layout:
         self.shapes = [index.shape for index in columns]
         self.sizes = [index.size for index in columns]
         order = np.concatenate([np.zeros(0, dtype=np.int64), *(index.ravel() for index in columns)])
-        self.is_identity = bool(np.array_equal(order, np.arange(len(order))))
-        self.is_transposed = len(columns) == 1 and np.array_equal(order, _transposition(*columns[0].shape))
+        ascending = np.arange(len(order))
+        self.is_identity = bool(np.array_equal(order, ascending))
+        self.is_transposed = False
+        if len(columns) == 1 and not self.is_identity:
+            self.is_transposed = bool(np.array_equal(columns[0].T, ascending.reshape(columns[0].T.shape)))
         self.order, self.inverse = Constant(order), Constant(np.argsort(order))
 
     def split(self, v: Tensor) -> list[Tensor]:
         """Return one tensor ``(*batch, blocks, size)`` per group."""
-        if self.is_transposed and not self.is_identity:
+        if self.is_transposed:
             blocks, size = self.shapes[0]
             return [v.reshape(*v.shape[:-1], size, blocks).mT]
         if not self.is_identity:
@@ -170,14 +172,8 @@ class Layout:
 
     def join(self, parts: Sequence[Tensor]) -> Tensor:
         """Return the point ``(*batch, n)``; batch dimensions broadcast."""
-        if self.is_transposed and not self.is_identity:
+        if self.is_transposed:
             return parts[0].mT.reshape(*parts[0].shape[:-2], self.sizes[0])
         flat = [part.reshape(*part.shape[:-2], size) for part, size in zip(parts, self.sizes, strict=True)]
-        if len(flat) > 1:
-            batch = torch.broadcast_shapes(*(part.shape[:-1] for part in flat))
-            flat = [torch.cat([part.expand(*batch, part.shape[-1]) for part in flat], -1)]
-        return flat[0] if self.is_identity else flat[0].index_select(-1, self.inverse.on(flat[0].device))
-
-
-def _transposition(blocks: int, size: int) -> np.ndarray:
-    return np.arange(blocks * size).reshape(size, blocks).T.ravel()
+        whole = flat[0] if len(flat) == 1 else join(*flat)
+        return whole if self.is_identity else whole.index_select(-1, self.inverse.on(whole.device))

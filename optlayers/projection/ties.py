@@ -43,8 +43,12 @@ def untie(block: Block) -> tuple[Block, np.ndarray] | None:
     bounds = _group_bounds(block, matrix, group)
     if bounds is None:
         return None
-    rows = [dataclasses.replace(r, normal=_mapped(r.normal, matrix)) for r in block.rows if not _is_tie(r)]
-    rows = [row for row in rows if not _is_vacuous(row)]
+    rows = []
+    for row in (row for row in block.rows if not _is_tie(row)):
+        normal = Affine(_product(row.normal.constant, matrix), row.normal.mapped(matrix.T).linear)
+        holds = as_number(row.lower, -np.inf) <= 0 <= as_number(row.upper, np.inf)
+        if not (normal.is_zero and holds):
+            rows.append(dataclasses.replace(row, normal=normal))
     products = [None if c.matrix is None else _product(c.matrix, matrix) for c in block.cones]
     if any(row.normal.is_zero for row in rows) or any(p is None or not p.any() for p in products):
         return None  # what is left says nothing about entries, or no closed form takes it
@@ -79,15 +83,6 @@ def _product(one: np.ndarray | sp.csr_array, matrix: np.ndarray) -> np.ndarray:
     result = np.asarray(one @ matrix)
     result[np.abs(result) <= 1e-13 * (abs(one) @ np.abs(matrix))] = 0
     return result
-
-
-def _mapped(normal: Affine, matrix: np.ndarray) -> Affine:
-    return Affine(_product(normal.constant, matrix), normal.mapped(matrix.T).linear)
-
-
-def _is_vacuous(row: Row) -> bool:
-    """Whether the row says that zero lies between two numbers, and it does."""
-    return row.normal.is_zero and as_number(row.lower, -np.inf) <= 0 <= as_number(row.upper, np.inf)
 
 
 def _group_bounds(block: Block, matrix: np.ndarray, group: np.ndarray) -> tuple[Data | None, Data | None] | None:

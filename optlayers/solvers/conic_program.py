@@ -78,8 +78,15 @@ class ConicProgram:
         return y[:, :n] + self.transposed_times(y[:, n:]) if self.box else self.transposed_times(y)
 
     def nearest_slack(self, z: Tensor) -> Tensor:
-        """Project slacks onto their range."""
-        return project_range(z, self.lower, self.upper, self.cones)
+        """Project slacks onto intervals, and the last ones onto shifted cones."""
+        if not self.cones:
+            return z.clamp(self.lower, self.upper)
+        first = self.linear
+        parts = [z[..., :first].clamp(self.lower[..., :first], self.upper[..., :first])]
+        for kind, alpha, cone in split_cones(z - self.lower, self.cones):
+            parts.append(cones.project(kind, alpha, cone).flatten(-2))
+        joined = torch.cat(parts, -1)
+        return torch.cat([joined[..., :first], joined[..., first:] + self.lower[..., first:]], -1)
 
     def error(self, x: Tensor, y: Tensor, relaxation: float = 0.0) -> Tensor:
         """Return the largest absolute KKT residual, relative: ``(samples,)``; zero exactly at solutions.
@@ -103,18 +110,6 @@ class ConicProgram:
 def largest(tensor: Tensor) -> Tensor:
     """Return the largest absolute entry of the last dimension; zero where there are none."""
     return tensor.abs().amax(-1) if tensor.shape[-1] else tensor.sum(-1)
-
-
-def project_range(z: Tensor, lower: Tensor, upper: Tensor, groups: ConeGroups) -> Tensor:
-    """Project slacks ``(*batch, slacks)`` onto intervals, and the last ones onto shifted cones."""
-    if not groups:
-        return z.clamp(lower, upper)
-    first = z.shape[-1] - cone_slacks(groups)
-    parts = [z[..., :first].clamp(lower[..., :first], upper[..., :first])]
-    for kind, alpha, cone in split_cones(z - lower, groups):
-        parts.append(cones.project(kind, alpha, cone).flatten(-2))
-    joined = torch.cat(parts, -1)
-    return torch.cat([joined[..., :first], joined[..., first:] + lower[..., first:]], -1)
 
 
 def split_cones(z: Tensor, groups: ConeGroups) -> Sequence[tuple[str, Tensor | float, Tensor]]:

@@ -43,14 +43,12 @@ class NormalEquations:
         """Return ``(dx, dy)``, refined once."""
         dx, dy = self._solve(r, g)
         program = self.program
-        more_r = r - self._weight_times(dx) + program.adjoint(dy)
+        more_r = r - self.diagonal * dx + program.adjoint(dy)
+        if program.box:
+            more_r = more_r + self.theta[:, : dx.shape[-1]] * dx
         more_g = g - self.theta * program.apply(dx) - dy
         more_x, more_y = self._solve(more_r, more_g)
         return dx + more_x, dy + more_y
-
-    def _weight_times(self, dx: Tensor) -> Tensor:
-        product = self.diagonal * dx
-        return product - self.theta[:, : dx.shape[-1]] * dx if self.program.box else product
 
     def _solve(self, r: Tensor, g: Tensor) -> tuple[Tensor, Tensor]:
         program = self.program

@@ -33,16 +33,9 @@ def nearest_point(
     relax: bool = False,
     precision: float = 0.0,
 ) -> Nearest:
-    """Return `nearest` of data that may be traced; arguments as for `Formulation.of`.
+    """Return `nearest` of data that may be traced; arguments as for it and `Formulation.of`.
 
-    Parameters
-    ----------
-    structure : str
-        The code of a `Structure`.
-    constants : sequence of Tensor
-        `pack_constants` of a constant matrix, or empty.
-    start, relax, precision
-        As for `nearest`.
+    The code of a `Structure` and `pack_constants` of a constant matrix, or nothing, say what does not change.
     """
     tensors = (None if t is None else primal(t) for t in (v, matrix, lower, upper, start))
     return Nearest(*_operator(*tensors, structure, list(constants), relax, precision))

@@ -33,16 +33,11 @@ def least_infeasible(program: ConicProgram) -> tuple[Tensor, Tensor]:
     direction = r / length.clamp_min(torch.finfo(r.dtype).tiny).unsqueeze(-1)
     direction = torch.where(direction.abs() > _TINY, direction, 0.0)
     mismatch = free.adjoint(direction).abs().sum(-1)
-    separation = _support(program, direction)
+    least = torch.where(direction > 0, program.lower * direction, program.upper * direction)
+    is_cone = torch.arange(r.shape[-1], device=r.device) >= program.linear
+    least = torch.where(is_cone, program.lower * direction, torch.where(direction == 0, 0.0, least))
+    separation = least.sum(-1)  # over the range; of cones, the part of their offsets
     bounds = torch.cat([program.lower, program.upper, torch.ones_like(program.v[:, :1])], -1).abs()
     data = torch.where(bounds.isfinite(), bounds, 1.0).amax(-1).clamp_min(1.0)
     empty = (separation > _EMPTY * data) & (separation > _REACH * data * mismatch)
     return r, empty
-
-
-def _support(program: ConicProgram, direction: Tensor) -> Tensor:
-    """Return the least ``direction' s`` over the range of linear slacks, plus the part of the cones' offsets."""
-    linear = program.linear
-    least = torch.where(direction > 0, program.lower * direction, program.upper * direction)
-    of_rows = torch.where(direction == 0, 0.0, least)[:, :linear].sum(-1)
-    return of_rows + (program.lower * direction)[:, linear:].sum(-1)
