@@ -100,16 +100,10 @@ class AffineRows:
         old, new = (np.broadcast_to(entry, (len(self),))[row] for entry in (old, new))
         return self._from_triplets(self.n, row, np.where(column == old, new, column), parameter, value)
 
-    def widened(self, extra: int) -> AffineRows:
-        """Return the rows for a ``y`` with `extra` more entries, which they do not contain."""
+    def moved(self, index: np.ndarray) -> AffineRows:
+        """Return the rows for another ``y``, with entry ``index[j]`` of it in place of entry `j`; last is ``b``."""
         row, column, parameter, value = self.triplets()
-        column = np.where(column == self.n, self.n + extra, column)
-        return self._from_triplets(self.n + extra, row, column, parameter, value)
-
-    def compacted(self, used: np.ndarray) -> AffineRows:
-        """Return the rows for a ``y`` with only its used entries; `used` has an item for each, and one for ``b``."""
-        row, column, parameter, value = self.triplets()
-        return self._from_triplets(int(used.sum()) - 1, row, (np.cumsum(used) - 1)[column], parameter, value)
+        return self._from_triplets(int(index[-1]), row, index[column], parameter, value)
 
     def _from_triplets(
         self, n: int, row: np.ndarray, column: np.ndarray, parameter: np.ndarray, value: np.ndarray

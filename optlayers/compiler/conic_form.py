@@ -1,6 +1,7 @@
 """The conic form: what constraints are, once CVXPY's atoms are cones."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from optlayers.compiler.affine_rows import AffineRows
 
@@ -39,3 +40,10 @@ class ConicForm:
     def auxiliary(self) -> int:
         """The number of auxiliary entries of ``y``."""
         return self.equalities.n - self.size
+
+    def map(self, function: Callable[[AffineRows], AffineRows]) -> "ConicForm":
+        """Return the form with a function of its rows, part by part."""
+        cones = tuple(replace(cone, rows=function(cone.rows)) for cone in self.cones)
+        return replace(
+            self, equalities=function(self.equalities), inequalities=function(self.inequalities), cones=cones
+        )

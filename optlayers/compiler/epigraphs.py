@@ -75,19 +75,13 @@ def _split_bounds(auxiliaries: Auxiliaries) -> ConicForm | None:
             copied_rows += [(other - start, variable, n) for other in grows]
             copied_cones += [(k, variable, n) for k in cones]
             n += 1
-    extra = n - auxiliaries.rows.n
-    if extra == 0:
+    if n == auxiliaries.rows.n:
         return None
-    widened = [dataclasses.replace(cone, rows=cone.rows.widened(extra)) for cone in form.cones]
-    rows = form.inequalities.widened(extra)
+    wide = form.map(lambda rows: rows.moved(np.append(np.arange(rows.n), n)))
+    rows = wide.inequalities
     parts = [rows.renamed(old, new)]
     if copied_rows:
         which, olds, news = np.array(copied_rows).T
         parts.append(rows[which].renamed(olds, news))
-    copies = [dataclasses.replace(widened[k], rows=widened[k].rows.renamed(o, c)) for k, o, c in copied_cones]
-    return dataclasses.replace(
-        form,
-        equalities=form.equalities.widened(extra),
-        inequalities=AffineRows.concatenate(parts),
-        cones=(*widened, *copies),
-    )
+    copies = [Cone("soc", wide.cones[k].rows.renamed(o, c)) for k, o, c in copied_cones]
+    return dataclasses.replace(wide, inequalities=AffineRows.concatenate(parts), cones=(*wide.cones, *copies))

@@ -102,9 +102,4 @@ def _compact(form: ConicForm) -> ConicForm:
     used = np.zeros(form.equalities.n + 1, dtype=bool)
     used[: form.size] = used[-1] = True
     used[form.rows.triplets()[1]] = True
-    return dataclasses.replace(
-        form,
-        equalities=form.equalities.compacted(used),
-        inequalities=form.inequalities.compacted(used),
-        cones=tuple(dataclasses.replace(cone, rows=cone.rows.compacted(used)) for cone in form.cones),
-    )
+    return form.map(lambda rows: rows.moved(np.cumsum(used) - 1))
