@@ -15,13 +15,14 @@ import numpy as np
 from optlayers import FeasibleSet
 from optlayers.compiler.canonicalise import compile_constraints
 from optlayers.compiler.presolve import presolve
+from optlayers.declaration.snapshot import Snapshot
 from optlayers.recognition.blocks import decompose
 
 
 def dense_rows() -> None:
     x, b = cp.Variable(100), cp.Parameter(200)
     matrix = np.random.default_rng(0).normal(size=(200, 100))
-    decompose(presolve(compile_constraints([matrix @ x <= b, x >= 0], [x], [b])[0]))
+    decompose(presolve(compile_constraints(Snapshot.of([matrix @ x <= b, x >= 0], [x], [b], range(2)))[0]))
 
 
 def simplex(n: int) -> None:

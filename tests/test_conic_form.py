@@ -11,6 +11,7 @@ from cvxpy.reductions.dcp2cone.dcp2cone import Dcp2Cone
 from optlayers.compiler import canonicalise
 from optlayers.compiler.presolve import presolve
 from optlayers.cones.triangle import to_matrix
+from optlayers.declaration.snapshot import Snapshot
 from optlayers.parametric.maps import Values
 from optlayers.projection.residual import Residual, RowsMap
 
@@ -21,7 +22,7 @@ def values(*tensors):
 
 
 def compile_constraints(*declared):
-    return canonicalise.compile_constraints(*declared)[0]
+    return canonicalise.compile_constraints(Snapshot.of(*declared, range(len(declared[0]))))[0]
 
 
 def test_every_cone_is_carried():

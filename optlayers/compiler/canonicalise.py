@@ -29,27 +29,22 @@ from optlayers.compiler.affine_rows import AffineRows
 from optlayers.compiler.conic_form import ConicForm
 from optlayers.compiler.squares import balance
 from optlayers.compiler.stuffed_rows import sort_rows
+from optlayers.declaration.snapshot import Snapshot
 from optlayers.declaration.wording import describe
 
 _SUPPORTED = frozenset({Zero, NonNeg, SOC, PSD, ExpCone, PowCone3D})
 _STUFFED = _SUPPORTED | {Equality, Inequality}
 
 
-def compile_constraints(
-    constraints: Sequence[cp.Constraint],
-    variables: Sequence[cp.Variable],
-    parameters: Sequence[cp.Parameter],
-    positions: Sequence[int] | None = None,
-) -> tuple[ConicForm, list[np.ndarray]]:
+def compile_constraints(snapshot: Snapshot) -> tuple[ConicForm, list[np.ndarray]]:
     """Return the conic form of DCP constraints, DPP in the parameters, and which rows have each one's dual values.
-
-    `positions` are the numbers that messages call the constraints by; by default their positions in the list.
 
     The rows are numbered as in `ConicForm.rows`, in CVXPY's order: by columns of the constraint's expression; heads,
     then tails of second-order cones; all first, second, third entries of exponential and power cones. There are none
     for constraints that CVXPY converts to cones of other kinds.
     """
-    labels = [describe(c, k) for k, c in zip(positions or range(len(constraints)), constraints, strict=True)]
+    constraints, variables, parameters = snapshot.constraints, snapshot.variables, snapshot.parameters
+    labels = [describe(c, k) for k, c in zip(snapshot.positions, constraints, strict=True)]
     origins = list(range(len(constraints)))
     conic = _canonicalise(constraints)
     attributed, plain = _plain_leaves(conic, variables, parameters)

@@ -36,8 +36,7 @@ class CompiledSet:
     def __init__(
         self, snapshot: Snapshot, make_others: MakePieces = make_general_pieces, *, closed_forms: bool = True
     ) -> None:
-        declared = (snapshot.constraints, snapshot.variables, snapshot.parameters, snapshot.positions)
-        self.form = presolve(compile_constraints(*declared)[0])
+        self.form = presolve(compile_constraints(snapshot)[0])
         starts = snapshot.starts
         blocks, alone = decompose(self.form)
         self.conditions = make_conditions(alone, self.form, starts)

@@ -34,8 +34,7 @@ class DualProblem:
     @functools.cached_property
     def _compiled(self) -> tuple[GeneralPiece, list[np.ndarray]]:
         """The piece, and which of its rows are each constraint's."""
-        parameters = self.snapshot.parameters
-        form, rows_of = compile_constraints(self.snapshot.constraints, self.snapshot.variables, parameters)
+        form, rows_of = compile_constraints(self.snapshot)
         return GeneralPiece([conic_rows(form)], self.snapshot.starts), rows_of
 
     @torch.no_grad()
