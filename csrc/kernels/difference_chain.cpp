@@ -34,13 +34,13 @@ struct Knot {
 
 // What is left (0) or right (1) of the root.
 struct Side {
-    std::vector<Knot> knots;  // as many as are counted; the last one is the nearest
-    std::int64_t count = 0;
+    std::vector<Knot> knots;  // of which the first one is infinitely far away
+    Knot* nearest;
     double shift, bound;  // of the knots; the farthest that the entry can be, for the bounds on entries so far
     std::int64_t origin;  // the entry whose bound that is
     double slope, edge;   // of the derivative next to the root; how far it is from zero there
 
-    double nearest() const { return knots[count - 1].at + shift; }
+    double next() const { return nearest->at + shift; }
 };
 
 struct Entry {
@@ -59,13 +59,13 @@ struct Row {
 class Search {
   public:
     explicit Search(std::int64_t n) : entries_(n) {
-        for (Side& side : sides_) side.knots.resize(2 * n);
+        for (int k = 0; k < 2; ++k) sides_[k].knots.assign(2 * n + 1, {k == 1 ? kInfinity : -kInfinity, 0.0, 0.0, -1});
     }
 
     void run(const Row& row) {
         row_ = row;
         for (int k = 0; k < 2; ++k) {
-            sides_[k].count = 0;
+            sides_[k].nearest = sides_[k].knots.data();
             sides_[k].shift = 0.0;
             sides_[k].bound = k == 1 ? kInfinity : -kInfinity;
         }
@@ -112,15 +112,11 @@ void Search::move(std::int64_t step) {
     for (int k = 0; k < 2; ++k) {
         Side& side = sides_[k];
         const double length = row_.steps[k][step];
-        if (std::isinf(length)) {
-            side.count = 0;
-            side.shift = 0.0;
-            side.bound = length;
-        } else {
-            side.knots[side.count++] = {root_ - side.shift, k == 1 ? side.slope : -side.slope, side.edge, 2 * step + k};
-            side.shift += length;
-            side.bound += length;
-        }
+        const bool is_free = std::isinf(length);
+        side.nearest[1] = {root_ - side.shift, k == 1 ? side.slope : -side.slope, side.edge, 2 * step + k};
+        side.nearest = is_free ? side.knots.data() : side.nearest + 1;
+        side.shift = is_free ? 0.0 : side.shift + length;
+        side.bound += length;
     }
 }
 
@@ -143,9 +139,9 @@ void Search::find_root(std::int64_t i) {
     left.slope = right.slope = 1.0;
     left.edge = right.edge = 0.0;
     const double near = root_ == x ? 2 * tie_ : 0.0;
-    if (right.count > 0 && root_ > right.nearest() - near) {
+    if (root_ > right.next() - near) {
         follow(1, x);
-    } else if (left.count > 0 && root_ < left.nearest() + near) {
+    } else if (root_ < left.next() + near) {
         follow(0, x);
     } else if (root_ != x) {
         pin_ = root_ > x ? 0 : 1;
@@ -160,9 +156,9 @@ void Search::follow(int k, double x) {
     Side &side = sides_[k], &other = sides_[1 - k];
     const double sign = k == 1 ? 1.0 : -1.0;  // in what follows the side is the right one
     const double behind = sign * other.bound, ahead = sign * side.bound;
-    double at = sign * side.nearest(), value = at - sign * x, steepness = 1.0;
+    double at = sign * side.next(), value = at - sign * x, steepness = 1.0;
     while (true) {
-        const Knot& knot = side.knots[--side.count];
+        const Knot& knot = *side.nearest--;
         const double after = value + knot.jump, bend = sign * knot.bend;
         if (after == kInfinity) {
             meet_bound(k, steepness, value);
@@ -179,9 +175,9 @@ void Search::follow(int k, double x) {
         }
         value = after;
         steepness += bend;
-        other.knots[other.count++] = {sign * at - other.shift, knot.bend, knot.jump, knot.source};
+        *++other.nearest = {sign * at - other.shift, knot.bend, knot.jump, knot.source};
         const double zero = std::max(at - value / steepness, behind);
-        const double following = side.count == 0 ? kInfinity : sign * side.nearest();
+        const double following = sign * side.next();
         if (zero <= std::min(following, ahead) && zero < following - 2 * tie_) {
             root_ = sign * zero;
             side.slope = other.slope = steepness;
