@@ -5,7 +5,10 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from optlayers.autograd.tracing import is_traced
+
 _MOST_STEPS = 200
+_TRACED_STEPS = 60  # where values cannot be looked at
 
 
 def find_root(function: Callable[[Tensor], tuple[Tensor, ...]], lower: Tensor, upper: Tensor) -> Tensor:
@@ -20,7 +23,7 @@ def find_root(function: Callable[[Tensor], tuple[Tensor, ...]], lower: Tensor, u
     x = lower / 2 + upper / 2
     last = before = upper - lower
     done = torch.zeros_like(x, dtype=torch.bool)
-    for _ in range(_MOST_STEPS):
+    for _ in range(_TRACED_STEPS if is_traced() else _MOST_STEPS):
         value, *steps = function(x)
         done = done | (value.abs() <= 4 * eps)
         lower, upper = torch.where(value <= 0, x, lower), torch.where(value >= 0, x, upper)
@@ -35,6 +38,6 @@ def find_root(function: Callable[[Tensor], tuple[Tensor, ...]], lower: Tensor, u
         x = torch.where(done, x, target)
         # a step of Newton's method this short leads to an error of the order of its square, or of rounding
         done = done | (last <= torch.where(is_newton, near, near / 32))
-        if bool(done.all()):
+        if not is_traced() and bool(done.all()):
             break
     return x

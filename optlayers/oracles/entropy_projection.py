@@ -24,21 +24,7 @@ entropy_projection = Oracle(
 
 @torch.no_grad()
 def nearest_by_entropy(feasible_set: FeasibleSet, logarithm: Tensor) -> Tensor:
-    """Return ``argmin_y sum_i y_i log(y_i / z_i) - y_i + z_i`` over the set, given ``log(z)``.
-
-    Parameters
-    ----------
-    feasible_set : FeasibleSet
-        On one variable; a product of sections of boxes from zero with positive normals, and of boxes from zero.
-    logarithm : Tensor, shape (*batch, *variable.shape)
-
-    Raises
-    ------
-    ValueError
-        For another set, or logarithms that are not finite.
-    InfeasibleError
-        If the set is empty.
-    """
+    """Return ``argmin_y sum_i y_i log(y_i / z_i) - y_i + z_i`` over the set, given ``log(z)``; see `ask`."""
     return ask(entropy_projection, feasible_set, logarithm)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import weakref
 
+import cvxpy as cp
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize, pad
@@ -18,9 +19,10 @@ from optlayers.errors import InfeasibleError
 from optlayers.feasible_set import FeasibleSet
 from optlayers.oracles.assignment import cheapest_assignment
 from optlayers.oracles.oracle import Oracle, ask
-from optlayers.oracles.program import Program, inner_product
+from optlayers.oracles.program import Program
 from optlayers.parametric.range import clamp, filled
 from optlayers.projection.compiled_set import CompiledSet
+from optlayers.sets.base import ClosedFormSet
 from optlayers.sets.box import Box
 from optlayers.sets.box_section import BoxSection
 from optlayers.sets.ellipsoid import Ellipsoid
@@ -77,18 +79,16 @@ def _(box: Box, g: Tensor) -> Tensor:
 def _(section: BoxSection, g: Tensor) -> Tensor | None:
     """Fill a fractional knapsack (Dantzig, "Discrete-variable extremum problems", 1957).
 
-    Entry `i` adds ``normal_i * y_i`` to the total, between `least` and `most`. From the least total, entries are
-    raised in the order of what a unit of total gains, ``-g_i / normal_i``, up to the total.
+    From the least total, entries are raised in the order of what a unit of total gains, ``-g_i / normal_i``.
     """
-    lower, upper = filled(section.lower, -torch.inf, g), filled(section.upper, torch.inf, g)
-    g, lower, upper, normal = torch.broadcast_tensors(g, lower, upper, filled(section.normal, 1.0, g))
-    counts = normal != 0
-    start = torch.where(counts, torch.where(normal < 0, upper, lower), linear_minimum(Box(lower, upper), g))
-    if not bool(start[counts].isfinite().all()):
+    g, normal, low, high = torch.broadcast_tensors(g, *section.extremes())
+    if not bool(low.isfinite().all()):
         return None
+    counts = normal != 0
+    start = torch.where(counts, low, linear_minimum(Box(section.lower, section.upper), g))
     gain = torch.where(counts, -g / normal, -torch.inf)
-    room = torch.where(counts, normal.abs() * (upper - lower), 0)
-    least = torch.where(counts, normal * start, 0).sum(-1)
+    room = torch.where(counts, normal * (high - low), 0)
+    least = (normal * low).sum(-1)
     total = section.total.clamp(least + torch.where(gain > 0, room, 0).sum(-1))
     gain, order = gain.sort(-1, descending=True)
     room = room.gather(-1, order)
@@ -127,19 +127,12 @@ def _(ellipsoid: Ellipsoid, g: Tensor) -> Tensor:
 
 @linear_minimum.register(SpectralSet)
 def _(spectral: SpectralSet, g: Tensor) -> Tensor | None:
-    """Keep the gradient's eigenvectors, and minimise over the eigenvalues.
-
-    A gradient of the other part of a matrix that is not symmetric has no minimum.
-    """
+    """Where the matrix need not be symmetric, a gradient of its other part has no minimum."""
+    y = _with_eigenvalues(spectral.section(), spectral.center, g)
+    if y is None or spectral.is_symmetric:
+        return y
     matrix = g.unflatten(-1, spectral.center.shape[-2:])
-    slopes, basis = torch.linalg.eigh((matrix + matrix.mT) / 2)
-    values = linear_minimum(spectral.section(), slopes)
-    if values is None:
-        return None
-    values = torch.where(values.isfinite(), values, torch.nan)
-    y = (spectral.center + (basis * values.unsqueeze(-2)) @ basis.mT).flatten(-2)
-    bounded = spectral.is_symmetric | (matrix == matrix.mT).flatten(-2).all(-1, keepdim=True)
-    return torch.where(bounded, y, torch.inf)
+    return torch.where((matrix == matrix.mT).flatten(-2).all(-1, keepdim=True), y, torch.inf)
 
 
 @linear_minimum.register(NuclearNormBall, SpectralNormBall)
@@ -151,25 +144,29 @@ def _(ball: NuclearNormBall | SpectralNormBall, g: Tensor) -> Tensor:
 
 
 @linear_minimum.register(SymmetricNuclearNormBall)
-def _(ball: SymmetricNuclearNormBall, g: Tensor) -> Tensor:
-    matrix = g.unflatten(-1, ball.center.shape[-2:])
+def _(ball: SymmetricNuclearNormBall, g: Tensor) -> Tensor | None:
+    return _with_eigenvalues(L1Ball(None, None, None, ball.radius), ball.center, g)
+
+
+def _with_eigenvalues(values: ClosedFormSet, center: Tensor, g: Tensor) -> Tensor | None:
+    """Keep the gradient's eigenvectors, and minimise over the eigenvalues of ``Y - center``."""
+    matrix = g.unflatten(-1, center.shape[-2:])
     slopes, basis = torch.linalg.eigh((matrix + matrix.mT) / 2)
-    steepest = slopes.abs().argmax(-1, keepdim=True)
-    vector = basis.take_along_dim(steepest.unsqueeze(-2), -1)
-    value = -ball.radius.unsqueeze(-1) * slopes.gather(-1, steepest).sign()
-    return (ball.center + value.unsqueeze(-1) * vector * vector.mT).flatten(-2)
+    minimum = linear_minimum(values, slopes)
+    return None if minimum is None else (center + (basis * minimum.unsqueeze(-2)) @ basis.mT).flatten(-2)
 
 
 @linear_minimum.register(TransportPlan)
 def _(plan: TransportPlan, g: Tensor) -> Tensor | None:
     """Assign rows to columns, if the set is a multiple of Birkhoff's polytope."""
     m, n = plan.shape
-    fixed = plan.rows.is_fixed and plan.columns.is_fixed
-    if plan.entry is not None or m != n or not fixed or plan.lower is None or bool(plan.lower.any()):
+    is_fixed = plan.rows.is_fixed and plan.columns.is_fixed
+    if plan.entry is not None or m != n or not is_fixed or plan.lower is None or bool(plan.lower.any()):
         return None
     total = plan.rows.value[..., :1]
-    capped = plan.upper is not None and bool((plan.upper < total).any())
-    if capped or bool((plan.rows.value != total).any()) or bool((plan.columns.value != total).any()):
+    if any(bool((totals != total).any()) for totals in (plan.rows.value, plan.columns.value)):
+        return None
+    if plan.upper is not None and bool((plan.upper < total).any()):
         return None
     return total * cheapest_assignment(g.unflatten(-1, (n, n))).flatten(-2)
 
@@ -187,13 +184,10 @@ def minimise_by_cvxpy(feasible_set: FeasibleSet, g: Tensor, bound: BoundSet) -> 
     """
     if bound.compiled not in _PROGRAMS:
         copy = feasible_set.snapshot
-        _PROGRAMS[bound.compiled] = Program(copy.constraints, copy.variables, copy.parameters, inner_product)
-    scale = g.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
-    tensors = (
-        t.expand(*g.shape[:-1], t.shape[-1]).reshape(-1, t.shape[-1]) for t in (g / scale, *bound.values.tensors)
-    )
-    slope, *values = tensors
-    vertex, is_empty = _PROGRAMS[bound.compiled].solve(slope, values)
+        _PROGRAMS[bound.compiled] = Program(copy.constraints, copy.variables, copy.parameters, cp.scalar_product)
+    slope = g / g.abs().amax(-1, keepdim=True).clamp_min(torch.finfo(g.dtype).tiny)
+    values = [t.expand(*g.shape[:-1], t.shape[-1]).reshape(-1, t.shape[-1]) for t in bound.values.tensors]
+    vertex, is_empty = _PROGRAMS[bound.compiled].solve(slope.reshape(-1, g.shape[-1]), values)
     if bool(is_empty.any()):
         raise InfeasibleError("The set is empty: no point satisfies its constraints.", ())
     return vertex.reshape(g.shape)

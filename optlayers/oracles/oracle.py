@@ -93,17 +93,9 @@ Default = Callable[[Tensor, BoundSet], Tensor]
 
 
 def ask(oracle: Oracle, feasible_set: FeasibleSet, point: Tensor, default: Default | None = None) -> Tensor:
-    """Return the answer of a whole set: those of its pieces, side by side.
+    """Return the answer of a whole set on one variable: those of its pieces, side by side.
 
-    Parameters
-    ----------
-    oracle : Oracle
-    feasible_set : FeasibleSet
-        On one variable.
-    point : Tensor, shape (*batch, *variable.shape)
-        What is asked.
-    default : callable, optional
-        From the flat point and the bound set to the answer, where some piece has none.
+    Where some piece has none, it is the default's, of the flat point and the bound set.
 
     Raises
     ------

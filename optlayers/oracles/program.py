@@ -17,29 +17,11 @@ from optlayers.errors import NotSolvedError
 _EXACT = {"HIGHS": {"mip_rel_gap": 0.0}, "SCIPY": {"scipy_options": {"mip_rel_gap": 0.0}}}
 
 
-def inner_product(x: cp.Variable, slope: cp.Parameter) -> Any:
-    """Return ``<slope, x>``."""
-    return cp.scalar_product(slope, x)
-
-
-def l1_distance(x: cp.Variable, y: cp.Parameter) -> cp.Expression:
-    """Return ``||x - y||_1``."""
-    return cp.norm1(cp.vec(x - y, order="C"))
-
-
 class Program:
     """``argmin_x sum_i objective(x_i, data_i)`` over the variables `x_i` of CVXPY constraints.
 
-    Variables and parameters of the constraints keep the values that the user gave them.
-
-    Parameters
-    ----------
-    constraints, variables, parameters
-        As declared; the variables in the order of a flat point.
-    objective : callable
-        Takes a variable and a `cvxpy.Parameter` of its shape, and returns a convex expression.
-    solver, options
-        For `cvxpy.Problem.solve`.
+    Variables and parameters of the constraints keep the values that the user gave them. An objective takes a variable
+    and a `cvxpy.Parameter` of its shape; `solver` and `options` are for `cvxpy.Problem.solve`.
     """
 
     solved: ClassVar[tuple[str, ...]] = (cp.OPTIMAL, cp.OPTIMAL_INACCURATE)
@@ -51,7 +33,7 @@ class Program:
         constraints: Sequence[cp.Constraint],
         variables: Sequence[cp.Variable],
         parameters: Sequence[cp.Parameter],
-        objective: Callable[[cp.Variable, cp.Parameter], cp.Expression],
+        objective: Callable[[Any, Any], Any],
         solver: str | None = None,
         options: Mapping[str, Any] | None = None,
     ) -> None:
@@ -69,17 +51,8 @@ class Program:
         """Return minimisers ``(k, n)``, and which samples ``(k,)`` have no feasible point.
 
         A minimiser is infinite where the objective is not bounded below, and NaN where there is no feasible point.
-
-        Parameters
-        ----------
-        data : Tensor, shape (k, n)
-        values : sequence of Tensor, shape (k, size)
-            Of the parameters, flat in C order.
-
-        Raises
-        ------
-        NotSolvedError
-            If the solver does not take such a problem, or stops early.
+        Data ``(k, n)`` and values of the parameters, ``(k, size)`` each, are flat in C order. NotSolvedError says that
+        the solver does not take such a problem, or stops early.
         """
         leaves = {leaf.id: leaf for leaf in (*self._problem.variables(), *self._leaves)}.values()
         before = [leaf.value for leaf in leaves]
@@ -136,7 +109,7 @@ class IntegerProgram(Program):
     ) -> None:
         self.all_boolean = all_boolean
         solver = solver or ("HIGHS" if "HIGHS" in cp.installed_solvers() else "SCIPY")
-        objective = inner_product if all_boolean else l1_distance
+        objective = cp.scalar_product if all_boolean else lambda x, y: cp.norm1(cp.vec(x - y, order="C"))
         options = _EXACT.get(solver) if options is None else options
         super().__init__(constraints, variables, parameters, objective, solver, options)
 

@@ -6,6 +6,8 @@ used.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -34,59 +36,49 @@ class SmoothSpectral(SmoothMap):
             return True
         return bound.lower is not None and bound.upper is None and (bound.total.is_fixed or bound.total.lower is None)
 
+    def __init__(self, bound: Any) -> None:
+        super().__init__(bound)
+        level = bound.upper if bound.lower is None else bound.lower
+        self.eye = torch.eye(bound.center.shape[-1], dtype=level.dtype, device=level.device)
+        self.base = bound.center + level[..., None, None] * self.eye
+        self.size = None  # of the budget, or between two bounds
+        if bound.total is not None:
+            self.size = bound.total.upper - bound.center.shape[-1] * bound.lower
+        elif bound.lower is not None and bound.upper is not None:
+            self.size = bound.upper - bound.lower
+
     def forward(self, raw: Tensor) -> Tensor:
-        factor = _factor(raw.unflatten(-1, self.bound.center.shape[-2:]))
+        factor = _factor(raw.unflatten(-1, self.base.shape[-2:]))
         product = factor @ factor.mT
-        if self.bound.total is not None:
+        if self.size is None:
+            y = self.base - product if self.bound.lower is None else self.base + product
+        elif self.bound.total is not None:
             trace = product.diagonal(dim1=-2, dim2=-1).sum(-1)
-            ratio = self._budget / (trace if self.bound.total.is_fixed else 1 + trace)
-            y = self._base(self.bound.lower) + ratio[..., None, None] * product
-        elif self.bound.lower is None:
-            y = self._base(self.bound.upper) - product
-        elif self.bound.upper is None:
-            y = self._base(self.bound.lower) + product
+            ratio = self.size / (trace if self.bound.total.is_fixed else 1 + trace)
+            y = self.base + ratio[..., None, None] * product
         else:
-            eye = torch.eye(product.shape[-1], dtype=product.dtype, device=product.device)
-            share = eye - torch.cholesky_inverse(torch.linalg.cholesky(eye + product))
-            y = self._base(self.bound.lower) + self._width[..., None, None] * share
+            share = self.eye - torch.cholesky_inverse(torch.linalg.cholesky(self.eye + product))
+            y = self.base + self.size[..., None, None] * share
         return ((y + y.mT) / 2).flatten(-2)
 
     def inverse(self, y: Tensor, margin: float) -> Tensor:
-        matrix = y.unflatten(-1, self.bound.center.shape[-2:])
-        matrix = (matrix + matrix.mT) / 2
-        if self.bound.lower is None:
-            values, vectors = torch.linalg.eigh(self._base(self.bound.upper) - matrix)
-        else:
-            values, vectors = torch.linalg.eigh(matrix - self._base(self.bound.lower))
+        matrix = y.unflatten(-1, self.base.shape[-2:])
+        part = self.base - matrix if self.bound.lower is None else matrix - self.base
+        values, vectors = torch.linalg.eigh((part + part.mT) / 2)
         values = self._values(values, margin)
         return _unfactor(torch.linalg.cholesky((vectors * values.unsqueeze(-2)) @ vectors.mT)).flatten(-2)
 
     def _values(self, values: Tensor, margin: float) -> Tensor:
         """Return the eigenvalues of `P` from those of what it is mapped to, moved inside."""
-        if self.bound.total is not None:
-            share = (values / _positive(self._budget)).clamp_min(margin)
-            total = share.sum(-1, keepdim=True)
-            return share / (total if self.bound.total.is_fixed else (1 - total).clamp_min(margin))
-        if self.bound.lower is None or self.bound.upper is None:
+        if self.size is None:
             return values.clamp_min(margin)
-        share = (values / _positive(self._width)).clamp(margin, 1 - margin)
-        return share / (1 - share)
-
-    @property
-    def _width(self) -> Tensor:
-        return self.bound.upper - self.bound.lower
-
-    @property
-    def _budget(self) -> Tensor:
-        return self.bound.total.upper - self.bound.center.shape[-1] * self.bound.lower
-
-    def _base(self, level: Tensor) -> Tensor:
-        eye = torch.eye(self.bound.center.shape[-1], dtype=level.dtype, device=level.device)
-        return self.bound.center + level[..., None, None] * eye
-
-
-def _positive(size: Tensor) -> Tensor:
-    return torch.where(size > 0, size, 1.0).unsqueeze(-1)
+        share = values / torch.where(self.size > 0, self.size, 1.0).unsqueeze(-1)
+        if self.bound.total is None:
+            share = share.clamp(margin, 1 - margin)
+            return share / (1 - share)
+        share = share.clamp_min(margin)
+        total = share.sum(-1, keepdim=True)
+        return share / (total if self.bound.total.is_fixed else (1 - total).clamp_min(margin))
 
 
 def _factor(raw: Tensor) -> Tensor:

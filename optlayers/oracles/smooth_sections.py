@@ -8,13 +8,11 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from optlayers.autograd.tracing import is_traced
+from optlayers.cones.root_search import find_root
 from optlayers.oracles.smooth_bounds import into_bounds, out_of_bounds
 from optlayers.oracles.smooth_maps import SmoothMap, register_smooth_map
-from optlayers.parametric.range import Range, filled
+from optlayers.parametric.range import filled
 from optlayers.sets.box_section import BoxSection
-
-_STEPS = 60
 
 
 class _Section(SmoothMap):
@@ -25,22 +23,17 @@ class _Section(SmoothMap):
 
     def __init__(self, bound: BoxSection) -> None:
         super().__init__(bound)
-        like = next(side for side in (bound.lower, bound.upper) if side is not None)
-        normal = filled(bound.normal, 1.0, like)
-        ends = [normal * end for end in _ends(bound, like)]
-        lower, upper = torch.minimum(*ends), torch.maximum(*ends)
+        normal, low, high = bound.extremes()
+        lower, upper = normal * low, normal * high
+        least = filled(bound.total.lower, -torch.inf, lower[..., 0])
+        most = filled(bound.total.upper, torch.inf, lower[..., 0])
         mirrored = lower.isinf().all(-1, keepdim=True)
         flipped = mirrored.squeeze(-1)
-        least, most = _ends(bound.total, like[..., 0])
         self.normal = torch.where(mirrored, -normal, normal)
         self.lower, self.upper = torch.where(mirrored, -upper, lower), torch.where(mirrored, -lower, upper)
         self.total_lower, self.total_upper = torch.where(flipped, -most, least), torch.where(flipped, -least, most)
         self.is_fixed = bound.total.is_fixed
         self.least = self.lower.sum(-1)
-
-
-def _ends(bounds: BoxSection | Range[Tensor], like: Tensor) -> tuple[Tensor, Tensor]:
-    return filled(bounds.lower, -torch.inf, like), filled(bounds.upper, torch.inf, like)
 
 
 @register_smooth_map(BoxSection)
@@ -54,6 +47,7 @@ class SmoothSimplex(_Section):
     def __init__(self, bound: BoxSection) -> None:
         super().__init__(bound)
         self.is_bijective = not self.is_fixed
+        self.total_lower = torch.maximum(self.least, self.total_lower)
 
     @classmethod
     def serves(cls, bound: BoxSection) -> bool:
@@ -63,7 +57,7 @@ class SmoothSimplex(_Section):
     def forward(self, raw: Tensor) -> Tensor:
         total = self.total_lower
         if not self.is_fixed:
-            total = into_bounds(raw.logsumexp(-1), self._total_lower, self.total_upper)
+            total = into_bounds(raw.logsumexp(-1), self.total_lower, self.total_upper)
         budget = (total - self.least).unsqueeze(-1)
         return (self.lower + budget * torch.softmax(raw, -1)) / self.normal
 
@@ -76,19 +70,14 @@ class SmoothSimplex(_Section):
         if self.is_fixed:
             return shares
         total = budget.squeeze(-1) + self.least
-        return shares + out_of_bounds(total, self._total_lower, self.total_upper, margin).unsqueeze(-1)
-
-    @property
-    def _total_lower(self) -> Tensor:
-        return torch.maximum(self.least, self.total_lower)
+        return shares + out_of_bounds(total, self.total_lower, self.total_upper, margin).unsqueeze(-1)
 
 
 @register_smooth_map(BoxSection)
 class SmoothCappedSimplex(_Section):
     """``lower + (upper - lower) sigmoid(x + t)`` with the shift `t` that makes the total what it is fixed to.
 
-    `t` is found without derivatives, by Newton's method within a bracket; two more of its steps give it first and
-    second derivatives.
+    The search for `t` is without derivatives; two more of Newton's steps give it first and second ones.
     """
 
     @classmethod
@@ -98,39 +87,27 @@ class SmoothCappedSimplex(_Section):
         return section.is_fixed and bool(inside.all())
 
     def forward(self, raw: Tensor) -> Tensor:
-        width = self.upper - self.lower
-        budget = (self.total_lower - self.least).unsqueeze(-1)
+        width, budget = self.upper - self.lower, self.total_lower - self.least
         shift = _find_shift(raw.detach(), width.detach(), budget.detach())
         for _ in range(2):
-            excess, slope = _excess(raw, width, budget, shift)
-            shift = shift - excess / slope.clamp_min(torch.finfo(raw.dtype).tiny)
-        return (self.lower + width * torch.sigmoid(raw + shift)) / self.normal
+            shift = shift - _newton(raw, width, budget, shift)[1]
+        return (self.lower + width * torch.sigmoid(raw + shift.unsqueeze(-1))) / self.normal
 
     def inverse(self, y: Tensor, margin: float) -> Tensor:
         return out_of_bounds(y * self.normal, self.lower, self.upper, margin)
 
 
-def _excess(x: Tensor, width: Tensor, budget: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
-    """Return by how much ``sum(width sigmoid(x + shift))`` is more than the budget, and its slope in the shift."""
-    share = torch.sigmoid(x + shift)
-    slope = (width * share * (1 - share)).sum(-1, keepdim=True)
-    return (width * share).sum(-1, keepdim=True) - budget, slope
-
-
 def _find_shift(x: Tensor, width: Tensor, budget: Tensor) -> Tensor:
-    """Return the root in `shift` of `_excess`, which increases; it lies where all sigmoids are the budget's share."""
+    """Return the root in the shift; it lies where all sigmoids are the budget's share."""
     eps = torch.finfo(x.dtype).eps
-    share = (budget / width.sum(-1, keepdim=True)).clamp(eps, 1 - eps)
-    low = torch.logit(share) - x.amax(-1, keepdim=True)
-    high = torch.logit(share) - x.amin(-1, keepdim=True)
-    shift = (low + high) / 2
-    for _ in range(_STEPS):
-        excess, slope = _excess(x, width, budget, shift)
-        low, high = torch.where(excess < 0, shift, low), torch.where(excess > 0, shift, high)
-        newton = shift - excess / slope.clamp_min(torch.finfo(x.dtype).tiny)
-        moved = torch.where((newton > low) & (newton < high), newton, (low + high) / 2)
-        settled = (moved - shift).abs() <= 4 * eps * (1 + shift.abs())
-        shift = torch.where(excess == 0, shift, moved)
-        if not is_traced() and bool((settled | (excess == 0)).all()):
-            break
-    return shift
+    level = torch.logit((budget / width.sum(-1)).clamp(eps, 1 - eps))
+    return find_root(lambda shift: _newton(x, width, budget, shift), level - x.amax(-1), level - x.amin(-1))
+
+
+def _newton(x: Tensor, width: Tensor, budget: Tensor, shift: Tensor) -> tuple[Tensor, Tensor]:
+    """Return what ``sum(width sigmoid(x + shift))`` exceeds the budget by, in budgets, and Newton's step."""
+    tiny = torch.finfo(x.dtype).tiny
+    share = torch.sigmoid(x + shift.unsqueeze(-1))
+    excess = (width * share).sum(-1) - budget
+    slope = (width * share * (1 - share)).sum(-1)
+    return excess / budget.clamp_min(tiny), excess / slope.clamp_min(tiny)

@@ -41,44 +41,43 @@ class SmoothBox(SmoothMap):
 
 
 @register_smooth_map(Slab)
-class SmoothSlab(SmoothMap):
-    """Only the component along the unit normal is mapped, into its bounds; a hyperplane's points are projected."""
-
-    def __init__(self, bound: Slab) -> None:
-        super().__init__(bound)
-        length = bound.normal.norm(dim=-1)
-        self.normal = bound.normal / length.unsqueeze(-1)
-        self.level = bound.level.map(lambda level: level / length)
-        self.is_bijective = not self.level.is_fixed
-
-    def forward(self, raw: Tensor) -> Tensor:
-        if self.level.is_fixed:
-            return self.bound.project(raw)
-        x = self._along(raw)
-        return self._moved(raw, into_bounds(x, self.level.lower, self.level.upper) - x)
-
-    def inverse(self, y: Tensor, margin: float) -> Tensor:
-        if self.level.is_fixed:
-            return y
-        x = self._along(y)
-        return self._moved(y, out_of_bounds(x, self.level.lower, self.level.upper, margin) - x)
-
-    def _along(self, y: Tensor) -> Tensor:
-        return (self.normal * y).sum(-1)
-
-    def _moved(self, y: Tensor, change: Tensor) -> Tensor:
-        return y + self.normal * change.unsqueeze(-1)
-
-
 @register_smooth_map(AffineSet)
 class SmoothAffine(SmoothMap):
-    """The projection, which is linear."""
+    """The projection onto an affine set, a hyperplane, which is linear."""
 
     def forward(self, raw: Tensor) -> Tensor:
         return self.bound.project(raw)
 
     def inverse(self, y: Tensor, margin: float) -> Tensor:
         return y
+
+
+@register_smooth_map(Slab)
+class SmoothSlab(SmoothMap):
+    """Only the component along the unit normal is mapped, into its bounds."""
+
+    is_bijective = True
+
+    def __init__(self, bound: Slab) -> None:
+        super().__init__(bound)
+        length = bound.normal.norm(dim=-1)
+        self.normal = bound.normal / length.unsqueeze(-1)
+        self.level = bound.level.map(lambda level: level / length)
+
+    @classmethod
+    def serves(cls, bound: Slab) -> bool:
+        return not bound.level.is_fixed
+
+    def forward(self, raw: Tensor) -> Tensor:
+        x = (self.normal * raw).sum(-1)
+        return self._moved(raw, into_bounds(x, self.level.lower, self.level.upper) - x)
+
+    def inverse(self, y: Tensor, margin: float) -> Tensor:
+        x = (self.normal * y).sum(-1)
+        return self._moved(y, out_of_bounds(x, self.level.lower, self.level.upper, margin) - x)
+
+    def _moved(self, y: Tensor, change: Tensor) -> Tensor:
+        return y + self.normal * change.unsqueeze(-1)
 
 
 @register_smooth_map(Isotonic)

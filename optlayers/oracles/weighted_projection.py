@@ -37,20 +37,10 @@ _COMPILED: weakref.WeakKeyDictionary[CompiledSet, FeasibleSet] = weakref.WeakKey
 
 
 def project_weighted(feasible_set: FeasibleSet, v: Tensor, weights: Tensor) -> Tensor:
-    """Return the projection in a diagonal metric, differentiable in the points.
+    """Return the projection in a diagonal metric, differentiable in the points ``(*batch, *variable.shape)``.
 
-    Parameters
-    ----------
-    feasible_set : FeasibleSet
-        On one variable.
-    v : Tensor, shape (*batch, *variable.shape)
-    weights : Tensor, of the shape of `v`
-        Positive; only their ratios within a row count.
-
-    Raises
-    ------
-    ValueError, InfeasibleError, NotSolvedError
-        As for `FeasibleSet.project`.
+    Of the weights, which have this shape and are positive, only the ratios within a row count. Errors are those of
+    `FeasibleSet.project`.
     """
     event = len(feasible_set.variables[0].shape)
     dtype = torch.promote_types(v.dtype, torch.float32)
