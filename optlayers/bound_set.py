@@ -1,6 +1,7 @@
 """A set whose parameter values are given: projection, residual, and whatever else is done piece by piece."""
 
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Sequence
 
@@ -237,7 +238,4 @@ def surely_finite(tensor: Tensor) -> bool:
 
 def _finite(tensors: Sequence[Tensor]) -> Tensor:
     """Return which samples are finite."""
-    finite = tensors[0].isfinite().all(-1)
-    for tensor in tensors[1:]:
-        finite = finite & tensor.isfinite().all(-1)
-    return finite
+    return functools.reduce(torch.logical_and, [tensor.isfinite().all(-1) for tensor in tensors])

@@ -6,9 +6,10 @@
 """
 
 from optlayers.sets.base import ClosedFormSet
+from optlayers.testing import derivative_laws, projection_laws, reference_laws, tensor_laws  # noqa: F401 adds laws
 from optlayers.testing.cases import Case, cases
 from optlayers.testing.general_sets import general_cases
-from optlayers.testing.laws import LAWS, laws_for
+from optlayers.testing.law import LAWS, laws_for
 from optlayers.testing.oracle_laws import check_oracle, oracles_of
 
 __all__ = ["LAWS", "Case", "cases", "check_set", "general_cases", "laws_for"]

@@ -50,14 +50,11 @@ def farthest_points(constraints: Sequence[cp.Constraint], x: cp.Variable, direct
     towards their mean, and onto the equalities.
     """
     minimise(cp.sum_squares(x), constraints)
-    center, direction = np.asarray(x.value), cp.Parameter(x.shape)
-    gain = cp.sum(cp.multiply(direction, x - center))
-    problem, points = cp.Problem(cp.Maximize(gain), [*constraints, cp.abs(x - center) <= 10]), []
-    for row in directions:
-        direction.value = row
-        solve(problem)
-        points.append(np.ravel(np.asarray(x.value)))
-    points = np.array(points)
+    center, support, reached = np.asarray(x.value), Support(constraints, x), []
+    for direction in directions:
+        assert support(center, direction, 10.0) is not None, "Clarabel fails"
+        reached.append(np.ravel(np.asarray(x.value)))
+    points = np.array(reached)
     points += 1e-6 * (points.mean(0) - points)
     matrix, offset = affine_rows([c.expr for c in constraints if isinstance(c, Equality)], x)
     for _ in range(2):
@@ -80,12 +77,12 @@ class Support:
         gain = cp.sum(cp.multiply(self.direction, x - self.point))
         self.problem = cp.Problem(cp.Maximize(gain), [*constraints, cp.abs(x - self.point) <= self.size])
 
-    def __call__(self, point: np.ndarray, direction: np.ndarray) -> float | None:
+    def __call__(self, point: np.ndarray, direction: np.ndarray, size: float | None = None) -> float | None:
         """Return the length, relative to the size of the point; directions shorter than that count less.
 
-        None says that Clarabel failed.
+        The farthest point stands in the variable. None says that Clarabel failed.
         """
-        size = max(1.0, np.abs(point).max(initial=0))
+        size = size or max(1.0, np.abs(point).max(initial=0))
         self.point.value, self.size.value = point, size
         self.direction.value = direction / max(size, np.linalg.norm(direction))
         try:
