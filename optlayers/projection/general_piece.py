@@ -65,7 +65,8 @@ class GeneralPiece(IterativePiece):
             data = (*data[:2], lower, upper)
         formulation: Formulation | None = None
         if constants and not is_traced() and not has_tangent(*data):
-            formulation, splitting = self._formulate(constants, *data)
+            geometry, splitting = unpack_constants(constants)
+            formulation = self._formulate(geometry, *data)
             solution = nearest(formulation, splitting, start, relax=relax, precision=values.precision)
         else:
             solution = nearest_point(self.code, constants, *data, start, relax=relax, precision=values.precision)
@@ -124,7 +125,7 @@ class GeneralPiece(IterativePiece):
         lower, upper = self.lower(NO_VALUES), self.upper(NO_VALUES)
         if bool(_crossed(lower, upper, tolerance(NO_VALUES.dtype)).any()):
             return
-        bounds = Bounds.of(self.structure, geometry.reduction, geometry.norms, *Range(lower, upper).uncrossed().bounds)
+        bounds = Bounds.of(self.structure, geometry, *Range(lower, upper).uncrossed().bounds)
         self.bounds = [Constant(part.numpy()) for part in bounds.pack()]
 
     def _prepare(
@@ -143,13 +144,13 @@ class GeneralPiece(IterativePiece):
         return shape, [constant.on(double.device) for constant in self.constants], data
 
     def _formulate(
-        self, constants: list[Tensor], v: Tensor, matrix: Tensor, lower: Tensor, upper: Tensor
-    ) -> tuple[Formulation, SplittingMap | None]:
-        geometry, splitting = unpack_constants(constants)
-        if geometry is None or not self.bounds:
-            return Formulation.of(self.structure, geometry, matrix, lower, upper, v), splitting
-        bounds = Bounds(*(constant.on(v.device) for constant in self.bounds))
-        return Formulation.at(self.structure, geometry, bounds, v), splitting
+        self, geometry: Geometry | None, v: Tensor, matrix: Tensor, lower: Tensor, upper: Tensor
+    ) -> Formulation:
+        if geometry is None:
+            geometry = Geometry.unreduced(matrix, row_norms(primal(matrix), self.structure))
+        known = [constant.on(v.device) for constant in self.bounds]
+        bounds = Bounds(*known) if known else Bounds.of(self.structure, geometry, lower, upper)
+        return Formulation.of(self.structure, geometry, bounds, v)
 
     def _attached(
         self,
@@ -171,7 +172,7 @@ class GeneralPiece(IterativePiece):
                 return follow(solution.x, v, lambda change: restore(tangent(work, x, y, enter(change))))
             return formulation.user_points(reattach(formulation.work, x, y, None))
         geometry, _ = unpack_constants(constants)
-        formulation = Formulation.of(self.structure, geometry, matrix, lower, upper, v)
+        formulation = self._formulate(geometry, v, matrix, lower, upper)
         relaxed = (solution.shift != 0).any(-1)
         usable = ((solution.status == int(Status.SOLVED)) | (~relaxed & relax)).unsqueeze(-1)
         x, y = formulation.enter(solution.x, solution.y)
@@ -179,8 +180,8 @@ class GeneralPiece(IterativePiece):
         result = formulation.user_points(reattach(formulation.work, x, primal(y), usable))
         if not relax or not (is_traced() or bool(relaxed.any())):
             return result
-        norms = row_norms(matrix, self.structure)
-        formulation = Formulation.of(self.structure, None, matrix, lower, upper, v, norms=norms)
+        geometry = Geometry.unreduced(matrix, row_norms(matrix, self.structure))
+        formulation = self._formulate(geometry, v, matrix, lower, upper)
         x, y = formulation.enter(solution.x, solution.y)
         nearest_to = formulation.user_points(reattach_relaxed(formulation.whole, primal(x), primal(y)))
         return torch.where(relaxed.unsqueeze(-1), nearest_to, result)

@@ -26,7 +26,8 @@ from optlayers.projection.ties import Tied
 from optlayers.recognition.block import Block
 from optlayers.reference.dykstra_members import Part, refusal, split, touched
 from optlayers.sets import ClosedFormSet
-from optlayers.solvers.formulation import Formulation
+from optlayers.solvers.formulation import Bounds, Formulation
+from optlayers.solvers.geometry import Geometry, row_norms
 from optlayers.solvers.status import Status
 
 _TOLERANCE = 1e-10  # of the moves of a cycle, relative to the size of the point
@@ -231,7 +232,8 @@ class _AttachedRows:
         matrix = self.matrix(values)
         if not self.is_shared:
             matrix = matrix.expand(*shape[:-1], *matrix.shape[-2:]).flatten(0, 1)
-        formulation = Formulation.of(self.structure, None, matrix, lower, upper, v)
+        geometry = Geometry.unreduced(matrix, row_norms(primal(matrix), self.structure))
+        formulation = Formulation.of(self.structure, geometry, Bounds.of(self.structure, geometry, lower, upper), v)
         program = formulation.whole
         x = torch.where(solved, x / formulation.unit, primal(program.v))
         # Duals serve to say which slacks are active: each one is larger than the distance of its slack from the bound.

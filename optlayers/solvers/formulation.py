@@ -9,7 +9,7 @@ from torch import Tensor
 
 from optlayers.autograd.primal import primal
 from optlayers.solvers.conic_program import ConicProgram, largest
-from optlayers.solvers.geometry import Geometry, Reduction, row_norms
+from optlayers.solvers.geometry import Geometry, Reduction
 from optlayers.solvers.structure import Structure
 
 _SMALLEST_UNIT = 1e-3  # of the largest bound
@@ -27,9 +27,9 @@ class Bounds:
     origin: Tensor | None = None  # (samples, n): the point of the equalities from which `work` counts
 
     @staticmethod
-    def of(structure: Structure, reduction: Reduction | None, norms: Tensor, lower: Tensor, upper: Tensor) -> Bounds:
+    def of(structure: Structure, geometry: Geometry, lower: Tensor, upper: Tensor) -> Bounds:
         """Scale the user's bounds ``(samples, slacks)``, and take the equalities out."""
-        count = len(structure.bounded)
+        count, norms, reduction = len(structure.bounded), geometry.norms, geometry.reduction
         lower, upper = _divided(lower, count, norms), _divided(upper, count, norms)
         sizes = primal(torch.cat([lower, upper], -1)).abs()
         size = largest(torch.where(sizes.isfinite(), sizes, 0.0)).unsqueeze(-1)
@@ -76,30 +76,7 @@ class Formulation:
     origin: Tensor | None  # (samples, n), see `Bounds`
 
     @staticmethod
-    def of(
-        structure: Structure,
-        geometry: Geometry | None,
-        matrix: Tensor,
-        lower: Tensor,
-        upper: Tensor,
-        v: Tensor,
-        *,
-        norms: Tensor | None = None,
-    ) -> Formulation:
-        """Formulate a batch of points ``(samples, size)``; bounds are ``(samples, slacks)``.
-
-        The matrix, ``(1 or samples, m, n)``, is not used with a geometry. Where it has derivatives that matter, `norms`
-        are what its rows are divided by, ``(1 or samples, m)``.
-        """
-        if geometry is None:
-            norms = row_norms(primal(matrix), structure) if norms is None else norms
-            geometry = Geometry(norms, matrix / norms.unsqueeze(-1), None)
-        return Formulation.at(
-            structure, geometry, Bounds.of(structure, geometry.reduction, geometry.norms, lower, upper), v
-        )
-
-    @staticmethod
-    def at(structure: Structure, geometry: Geometry, bounds: Bounds, v: Tensor) -> Formulation:
+    def of(structure: Structure, geometry: Geometry, bounds: Bounds, v: Tensor) -> Formulation:
         """Formulate a batch of points ``(samples, size)``; the matrix may be one for all, ``(m, n)``."""
         rows, norms, reduction = geometry.rows, geometry.norms, geometry.reduction
         rows, norms = (rows.unsqueeze(0), norms.unsqueeze(0)) if rows.ndim == 2 else (rows, norms)

@@ -64,6 +64,11 @@ class Geometry:
         rows = matrix / norms.unsqueeze(-1)
         return Geometry(norms, rows, _reduce(rows, structure) if _is_worthwhile(structure) else None)
 
+    @staticmethod
+    def unreduced(matrix: Tensor, norms: Tensor) -> "Geometry":
+        """Scale matrices ``(*batch, m, n)``, one for each sample or with derivatives, by `row_norms`."""
+        return Geometry(norms, matrix / norms.unsqueeze(-1), None)
+
 
 def _reduce(matrix: Tensor, structure: Structure) -> Reduction:
     n, count, device = structure.columns, len(structure.bounded), matrix.device

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from optlayers.autograd.batched_operator import Result, as_samples, batch_shape, define
 from optlayers.autograd.primal import primal
-from optlayers.solvers.formulation import Formulation
-from optlayers.solvers.geometry import Geometry, Reduction
+from optlayers.solvers.formulation import Bounds, Formulation
+from optlayers.solvers.geometry import Geometry, Reduction, row_norms
 from optlayers.solvers.nearest import Nearest, nearest
 from optlayers.solvers.splitting import SplittingMap
 from optlayers.solvers.structure import Structure
@@ -79,7 +79,8 @@ def _nearest_point(
         geometry = Geometry.of(matrix[0], shape)
         splitting = SplittingMap.of(geometry, shape)
     points, lower, upper = (_flat(t, batch) for t in (v, lower, upper))
-    formulation = Formulation.of(shape, geometry, matrix, lower, upper, points)
+    geometry = geometry or Geometry.unreduced(matrix, row_norms(matrix, shape))
+    formulation = Formulation.of(shape, geometry, Bounds.of(shape, geometry, lower, upper), points)
     start = None if start is None else _flat(start, batch)
     answer = nearest(formulation, splitting, start, relax=relax, precision=precision)
     parts = (answer.x, answer.y, answer.violation, answer.error, answer.status, answer.steps, answer.shift)
