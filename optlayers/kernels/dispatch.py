@@ -11,8 +11,6 @@ from types import ModuleType
 import torch
 from torch import Tensor, nn
 
-from optlayers.autograd.batched_operator import batch_shape
-from optlayers.autograd.torch_internals import may_be_batched
 from optlayers.autograd.tracing import has_tangent, is_traced
 from optlayers.kernels import cpu, gpu
 
@@ -48,11 +46,6 @@ def module_of(package: str, family: str) -> ModuleType | None:
         return None
 
 
-def is_batched(gradient: Tensor) -> bool:
-    """Whether a backward pass runs under `vmap`, of `torch.func` or of `torch.autograd.grad(is_grads_batched=True)`."""
-    return is_traced() or may_be_batched(gradient)
-
-
 def missing_packages() -> dict[str, str]:
     """Return which packages kernels would need, and what happens without them."""
     missing: dict[str, str] = {}
@@ -63,11 +56,6 @@ def missing_packages() -> dict[str, str]:
     return missing
 
 
-def batch_of(v: Tensor, *data: Tensor | None, numbers: tuple[Tensor | None, ...] = ()) -> torch.Size:
-    """Return the batch that points ``(*batch, n)``, data of the same kind, and `numbers` ``(*batch,)`` make."""
-    return batch_shape((v, *data, *numbers), [1] * (1 + len(data)) + [0] * len(numbers))
-
-
 def as_rows(tensor: Tensor, batch: torch.Size) -> Tensor:
     """Return points ``(*batch, n)`` as ``(rows, n)``."""
     return tensor.expand(*batch, tensor.shape[-1]).reshape(-1, tensor.shape[-1])
@@ -76,10 +64,9 @@ def as_rows(tensor: Tensor, batch: torch.Size) -> Tensor:
 def as_data(tensor: Tensor, batch: torch.Size, event: int = 1) -> Tensor:
     """Return data as ``(rows or a divisor, *event)``: what later batch dimensions repeat is not copied."""
     split = tensor.ndim - event
-    own, size = tensor.shape[:split], tensor.shape[split:]
-    while own and own[0] == 1:
-        own = own[1:]
-    if own != batch[len(batch) - len(own) :]:
-        own = batch
-        tensor = tensor.expand(*batch, *size)
-    return tensor.reshape(-1, *size)
+    sizes, shape = tensor.shape[:split], tensor.shape[split:]
+    while sizes and sizes[0] == 1:
+        sizes = sizes[1:]
+    if sizes != batch[len(batch) - len(sizes) :]:
+        tensor = tensor.expand(*batch, *shape)
+    return tensor.reshape(-1, *shape)

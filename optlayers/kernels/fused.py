@@ -10,8 +10,11 @@ from types import ModuleType
 import torch
 from torch import Tensor
 
+from optlayers.autograd.batched_operator import batch_shape
 from optlayers.autograd.follow import follow
-from optlayers.kernels.dispatch import as_data, as_rows, batch_of, find, is_batched
+from optlayers.autograd.torch_internals import may_be_batched
+from optlayers.autograd.tracing import is_traced
+from optlayers.kernels.dispatch import as_data, as_rows, find
 
 Formula = Callable[..., Tensor]
 
@@ -63,22 +66,17 @@ class FusedCall:
 def rows_of(
     family: str | None, v: Tensor, *vectors: Tensor | None, numbers: tuple[Tensor | None, ...] = ()
 ) -> FusedCall | None:
-    """Return points ``(*batch, n)`` and data as kernels take them; None where the plain form has to serve.
+    """Return points and vectors ``(*batch, n)``, and numbers ``(*batch,)``, as kernels take them.
 
-    Parameters
-    ----------
-    family : str or None
-    v : Tensor, shape (*batch, n)
-    vectors : Tensor, shape (*batch, n), or None
-    numbers : tuple of (Tensor, shape (*batch,), or None)
+    None where the plain form has to serve.
     """
     kernels = find(family, v, *vectors, *numbers)
     if kernels is None:
         return None
-    batch = batch_of(v, *vectors, numbers=numbers)
-    own = tuple(None if t is None else as_data(t, batch) for t in vectors)
-    rows_of_numbers = tuple(None if t is None else as_data(t, batch, 0) for t in numbers)
-    return FusedCall(kernels, batch, as_rows(v, batch), own, rows_of_numbers)
+    batch = batch_shape((v, *vectors, *numbers), [1] * (1 + len(vectors)) + [0] * len(numbers))
+    vectors = tuple(None if t is None else as_data(t, batch) for t in vectors)
+    numbers = tuple(None if t is None else as_data(t, batch, 0) for t in numbers)
+    return FusedCall(kernels, batch, as_rows(v, batch), vectors, numbers)
 
 
 def by_plain_form(project: Formula, gradient: Tensor, v: Tensor) -> Tensor:
@@ -98,7 +96,7 @@ def _derivative(
     gradient: Tensor,
     *saved: Tensor,
 ) -> Tensor:
-    if not (torch.is_grad_enabled() or is_batched(gradient)):
+    if not (torch.is_grad_enabled() or is_traced() or may_be_batched(gradient)):  # batched: under either `vmap`
         return kernels.pull(gradient, *saved, *data)
     with torch.enable_grad():
         shaped = [t.reshape(*batch, *t.shape[1:]) for t in saved]

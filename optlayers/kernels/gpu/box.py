@@ -12,17 +12,7 @@ from optlayers.kernels.gpu.rows import clamp, load, load_data, place, rounded, s
 
 
 def project(v: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
-    """``argmin_{lower <= y <= upper} ||y - v||``; where the bounds cross, the upper one.
-
-    Parameters
-    ----------
-    v : Tensor, shape (rows, n)
-    lower, upper : Tensor, shape (rows or a divisor, n), or None
-
-    Returns
-    -------
-    Tensor, shape (rows, n)
-    """
+    """``argmin_{lower <= y <= upper} ||y - v||``, bounds ``(rows or a divisor, n)``; where they cross, the upper."""
     y, cut = torch.empty_like(v), tile(v)
     told = arguments(cut, {"v": v, "y": y}, lower=lower, upper=upper)
     launch(_project, cut.programs, cut.warps, **told, ACC=accumulator(v)[1])
@@ -30,7 +20,7 @@ def project(v: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
 
 
 def pull(gradient: Tensor, y: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
-    """Return the gradient at entries of `y` strictly between their bounds, zero elsewhere; shapes as in `project`."""
+    """Return the gradient at entries of `y` strictly between their bounds, zero elsewhere."""
     out, cut = torch.empty_like(gradient), tile(gradient)
     told = arguments(cut, {"gradient": gradient, "y": y, "out": out}, lower=lower, upper=upper)
     launch(_pull, cut.programs, cut.warps, **told, ACC=accumulator(gradient)[1])

@@ -23,18 +23,7 @@ _CHUNK = 1024
 def project(v: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Return ``argmin_y sum(weight * (y - v)^2)`` over nondecreasing `y`, and the first entry of each entry's block.
 
-    Equal neighbours are one block.
-
-    Parameters
-    ----------
-    v : Tensor, shape (rows, n)
-    weight : Tensor, shape (rows or a divisor, n), or None (ones)
-        Positive.
-
-    Returns
-    -------
-    y : Tensor, shape (rows, n)
-    starts : Tensor, shape (rows, n), of int64
+    Equal neighbours are one block. Shapes are as in `kernels.cpu`.
     """
     dtype, acc = accumulator(v)
     cut = tile(v, v if weight is None else weight)

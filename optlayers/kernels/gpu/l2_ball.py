@@ -13,19 +13,7 @@ from optlayers.kernels.gpu.rows import load, load_number, place, store
 
 
 def project(v: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
-    """Return the nearest points of the ball, and the norms of `v`.
-
-    Parameters
-    ----------
-    v : Tensor, shape (rows, n)
-    radius : Tensor, shape (rows or a divisor,)
-
-    Returns
-    -------
-    y : Tensor, shape (rows, n)
-    norm : Tensor, shape (rows,)
-        In float32 or float64.
-    """
+    """Return the nearest points of the ball, and the norms of `v` in float32 or float64; shapes as in `kernels.cpu`."""
     dtype, acc = accumulator(v)
     y, cut = torch.empty_like(v), tile(v)
     norm = torch.empty(len(v), dtype=dtype, device=v.device) if cut.across == 1 else long_norms(cut, v)

@@ -52,8 +52,8 @@ def tile(v: Tensor, *others: Tensor | None) -> Tile:
         What else a program holds.
     """
     rows, n = v.shape
-    held = 2 if any(t is not None and t.stride(1) != 0 for t in others) else 1
-    per_thread = _PER_THREAD // held // (2 if v.dtype == torch.float64 else 1)
+    tensors = 2 if any(t is not None and t.stride(1) != 0 for t in others) else 1
+    per_thread = _PER_THREAD // tensors // (2 if v.dtype == torch.float64 else 1)
     width = min(triton.next_power_of_2(n), _WARP * per_thread * _MOST_WARPS)
     height = max(1, _WARP * per_thread // width)
     if width >= n and v.stride(0) < v.stride(1):  # columns lie together: several rows, for whole sectors

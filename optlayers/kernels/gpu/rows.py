@@ -1,4 +1,4 @@
-"""What kernels do with rows: find their own, load, store, clamp."""
+"""What kernels do with rows: find them, load, store, clamp."""
 
 from __future__ import annotations
 

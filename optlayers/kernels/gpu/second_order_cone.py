@@ -13,18 +13,7 @@ from optlayers.kernels.gpu.rows import load, load_number, place, store
 
 
 def project(v: Tensor, head: Tensor | None = None) -> Tensor:
-    """Return the nearest points of the cone.
-
-    Parameters
-    ----------
-    v : Tensor, shape (rows, n)
-    head : Tensor, shape (rows or a divisor,), or None (zeros)
-        Which entry is the head.
-
-    Returns
-    -------
-    Tensor, shape (rows, n)
-    """
+    """Return the nearest points of the cone, `head` being which entry is the head; shapes as in `kernels.cpu`."""
     y, cut = torch.empty_like(v), tile(v)
     head = v.new_zeros(1) if head is None else head
     norm = None if cut.across == 1 else long_norms(cut, v, head)

@@ -20,9 +20,10 @@ def pull(
     upper: Tensor | None,
     absolute: bool = False,
 ) -> Tensor:
-    """Return the gradient of the point, as in `box_section.pull`; if `absolute`, as in `l1_ball.pull`.
+    """Return the gradient of the point: where entries of `y` lie strictly between their bounds, that of `y`.
 
-    Long rows are read twice: for the mean of the gradient along the normal, and to subtract it.
+    On rows whose total is active, less its component along the normal of these entries. If `absolute`, as in
+    `l1_ball.pull`. Long rows are read twice: for the mean of the gradient along the normal, and to subtract it.
     """
     out, cut = torch.empty_like(gradient), tile(gradient, y, normal, lower, upper)
     told = arguments(cut, {"gradient": gradient, "y": y}, normal=normal, lower=lower, upper=upper)
