@@ -1,108 +1,118 @@
-// The order of work for a sample: the dual active-set method where it applies and is small; otherwise the interior point,
-// stopped early, and the polish, which alone says that a sample is solved; where it fails, once more from closer by.
 #include "interface.h"
 
 #include <algorithm>
 #include <atomic>
-#include <thread>
+#include <cmath>
 #include <vector>
 
-#include "active_set.h"
-#include "interior_point.h"
-#include "polish.h"
+#include "derivative.h"
+#include "projection.h"
+#include "team.h"
 
 namespace optlayers {
 
 namespace {
 
-constexpr double kTolerances[] = {1e-5, 1e-8};  // of the interior point, before each polish
-constexpr Polish::Guess kGuesses[] = {{1.0, false, false}, {1.0, true, false}, {1e3, false, false}, {1.0, false, true}};
-constexpr double kPolished = 1e-11;
-constexpr int kMostActive = 64;  // entries, up to which the active-set method is the fastest
-constexpr int kMostSteps = 60;
-constexpr int kPolishing = 15;
+constexpr double kSmall = 2e4;  // a rough count of operations that are not worth a second thread
 
-struct Workspace {
-    ActiveSet active_set;
-    InteriorPoint interior_point;
-    Polish polish;
-    std::vector<double> x, dual;
-};
-
-Outcome solve_one(const Program& program, bool is_strong, bool keep_rows, Workspace& work, double* x, double* y, int& steps) {
-    if (program.cone_count == 0 && is_strong && program.entries <= kMostActive) {
-        const Outcome outcome = work.active_set.solve(program, x, y, steps);
-        if (outcome != Outcome::unsolved) return outcome;
-    }
-    const int n = program.entries, slacks = program.slacks();
-    work.x.resize(n);
-    work.dual.resize(slacks);
-    work.interior_point.start(program, keep_rows);
-    const bool has_heads = std::any_of(program.cones, program.cones + program.cone_count,
-                                             [](const Cone& cone) { return cone.kind == ConeKind::exponential || cone.kind == ConeKind::power; });
-    for (const double tolerance : kTolerances) {
-        const Outcome outcome = work.interior_point.run(tolerance, kMostSteps);
-        work.interior_point.read(x, y);
-        steps = work.interior_point.steps();
-        if (outcome == Outcome::infeasible) return outcome;
-        for (const Polish::Guess& guess : kGuesses) {
-            if ((guess.free_heads || guess.on_faces) && !has_heads) continue;
-            std::copy(x, x + n, work.x.begin());
-            std::copy(y, y + slacks, work.dual.begin());
-            const bool is_polished = work.polish.run(program, work.x.data(), work.dual.data(), guess, kPolished, kPolishing);
-            steps += work.polish.steps();
-            if (is_polished) {
-                std::copy(work.x.begin(), work.x.end(), x);
-                std::copy(work.dual.begin(), work.dual.end(), y);
-                return Outcome::solved;
+// Call `work.sample(units, program, k)` for all samples, each thread with a workspace of its own.
+template <class Work, class Each>
+void for_each_sample(const Batch& batch, const Each& each) {
+    const std::int64_t n = batch.structure.entries(), m = batch.structure.row_count;
+    const double operations = static_cast<double>(batch.samples) * n * (n + m + 10.0);
+    const std::int64_t threads = operations < kSmall ? 1 : std::min<std::int64_t>(batch.threads, batch.samples);
+    const std::int64_t size = std::max<std::int64_t>(1, batch.samples / (8 * std::max<std::int64_t>(threads, 1)));
+    std::atomic<std::int64_t> next{0};
+    share_out(static_cast<int>(threads), threads, [&](std::int64_t) {
+        static thread_local Units units;
+        static thread_local Work work;
+        bool has_rows = false;
+        for (std::int64_t first = next.fetch_add(size); first < batch.samples; first = next.fetch_add(size)) {
+            for (std::int64_t k = first; k < std::min(first + size, batch.samples); ++k) {
+                const bool keep_rows = has_rows && batch.matrix_stride == 0;
+                if (!keep_rows) units.take_rows(batch.structure, batch.matrix + k * batch.matrix_stride);
+                has_rows = true;
+                const Program& program = units.take_sample(batch.lower + k * batch.bound_stride,
+                                                           batch.upper + k * batch.bound_stride, batch.v + k * batch.structure.size);
+                each(work, units, program, k, keep_rows);
             }
         }
-        if (outcome == Outcome::unsolved) break;
-    }
-    return Outcome::unsolved;
+    });
 }
 
-void solve_some(const Batch& batch, std::int64_t first, std::int64_t last, bool is_strong, Workspace& work) {
-    Program program{batch.entries, batch.row_count, batch.box, batch.linear, batch.cone_count, batch.cones,
-                    batch.weight, batch.rows, nullptr, nullptr, nullptr};
-    const std::int64_t slacks = program.slacks();
-    for (std::int64_t k = first; k < last; ++k) {
-        program.rows = batch.rows + k * batch.row_stride;
-        program.lower = batch.lower + k * batch.bound_stride;
-        program.upper = batch.upper + k * batch.bound_stride;
-        program.v = batch.v + k * batch.entries;
-        int steps = 0;
-        const bool keep_rows = k > first && batch.row_stride == 0;
-        const Outcome outcome =
-            solve_one(program, is_strong, keep_rows, work, batch.x + k * batch.entries, batch.y + k * slacks, steps);
-        batch.status[k] = static_cast<std::int64_t>(outcome);
-        batch.steps[k] = steps;
-    }
+// Points and duals of the program from the user's.
+void enter(const Units& units, const double* x, int n, double* to_x, const double* dual, int slacks, double* to_dual) {
+    for (int i = 0; i < n; ++i) to_x[i] = x[i] / units.unit();
+    for (int i = 0; i < slacks; ++i) to_dual[units.place(i)] = dual[i] / units.unit() * (units.factor(i) / units.unit());
 }
+
+struct Projecting {
+    Projection projection;
+    std::vector<double> dual, distances;
+};
+
+struct Pulling {
+    Derivative derivative;
+    std::vector<double> x, dual, p, q;
+    std::vector<char> at_upper;
+};
 
 }  // namespace
 
-void solve(const Batch& batch) {
-    const bool is_strong = std::all_of(batch.weight, batch.weight + batch.entries, [](double w) { return w == 1.0; });
-    // a rough guess of the work: threads cost some ten microseconds to start
-    const double work = static_cast<double>(batch.samples) * batch.entries * (batch.entries + batch.row_count + 10.0);
-    const std::int64_t threads = work < 2e4 ? 1 : std::min<std::int64_t>(batch.threads, batch.samples);
-    if (threads <= 1) {
-        static thread_local Workspace workspace;
-        solve_some(batch, 0, batch.samples, is_strong, workspace);
-        return;
-    }
-    const std::int64_t size = std::max<std::int64_t>(1, batch.samples / (8 * threads));
-    std::atomic<std::int64_t> next{0};
-    auto run = [&] {
-        Workspace workspace;
-        for (std::int64_t first = next.fetch_add(size); first < batch.samples; first = next.fetch_add(size))
-            solve_some(batch, first, std::min(first + size, batch.samples), is_strong, workspace);
-    };
-    std::vector<std::thread> team;
-    for (std::int64_t k = 1; k < threads; ++k) team.emplace_back(run);
-    run();
-    for (std::thread& thread : team) thread.join();
+void project(const Batch& batch, const double* start, const Verdicts& verdicts) {
+    const Structure& structure = batch.structure;
+    const int n = structure.entries(), slacks = structure.slacks();
+    for_each_sample<Projecting>(batch, [&](Projecting& work, Units& units, const Program& program, std::int64_t k, bool keep_rows) {
+        double* x = batch.x + k * n;
+        double* dual = batch.dual + k * slacks;
+        work.dual.assign(program.slacks(), 0.0);
+        const double* from = start ? start + k * (slacks + n) : nullptr;
+        const bool has_start = from && std::all_of(from, from + slacks + n, [](double t) { return std::isfinite(t); });
+        if (has_start) enter(units, from + slacks, n, x, from, slacks, work.dual.data());
+        const Outcome outcome = work.projection.solve(program, keep_rows, has_start, x, work.dual.data());
+        verdicts.error[k] = outcome == Outcome::infeasible ? HUGE_VAL : work.projection.error();
+        verdicts.steps[k] = work.projection.steps();
+        work.projection.residual().violation(program, work.projection.slacks().data(), &work.distances);
+        verdicts.violation[k] = 0.0;
+        for (int i = 0; i < n; ++i) x[i] *= units.unit();
+        for (int i = 0; i < slacks; ++i) {
+            const int place = units.place(i);
+            dual[i] = work.dual[place] * units.unit() * (units.unit() / units.factor(i));
+            verdicts.violation[k] = std::max(verdicts.violation[k], work.distances[place] * units.factor(i));
+        }
+    });
+}
+
+void pull(const Batch& batch, const Gradients& gradients) {
+    const Structure& structure = batch.structure;
+    const int n = structure.entries(), slacks = structure.slacks(), m = structure.row_count;
+    for_each_sample<Pulling>(batch, [&](Pulling& work, Units& units, const Program& program, std::int64_t k, bool) {
+        const double* x = batch.x + k * n;
+        const double* dual = batch.dual + k * slacks;
+        work.x.resize(n);
+        work.dual.assign(program.slacks(), 0.0);
+        enter(units, x, n, work.x.data(), dual, slacks, work.dual.data());
+        work.p.resize(n);
+        work.q.resize(program.slacks());
+        work.at_upper.assign(program.slacks(), 0);
+        const bool is_known = work.derivative.pull(program, work.x.data(), work.dual.data(), gradients.of_x + k * n,
+                                                   work.p.data(), work.q.data(), work.at_upper.data());
+        gradients.failed[k] = !is_known;
+        if (!is_known) return;
+        std::copy_n(work.p.begin(), structure.size, gradients.of_v + k * structure.size);
+        for (int i = 0; i < slacks; ++i) {
+            const int place = units.place(i);
+            const double q = work.q[place] * (units.unit() / units.factor(i));
+            if (gradients.of_lower) {
+                gradients.of_lower[k * slacks + i] = work.at_upper[place] ? 0.0 : -q;
+                gradients.of_upper[k * slacks + i] = work.at_upper[place] ? -q : 0.0;
+            }
+            if (gradients.of_matrix && i >= structure.bounded_count) {
+                double* row = gradients.of_matrix + (k * m + i - structure.bounded_count) * n;
+                for (int j = 0; j < n; ++j) row[j] = dual[i] * work.p[j] + q * x[j];
+            }
+        }
+    });
 }
 
 }  // namespace optlayers

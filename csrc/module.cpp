@@ -25,34 +25,52 @@ bool read(PyObject* const* arguments, Py_ssize_t count, Py_ssize_t expected, lon
     return true;
 }
 
-PyObject* solve(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
-    constexpr Py_ssize_t kCount = 19;
-    long long n[kCount];
-    if (!read(arguments, count, kCount, n)) return nullptr;
-    optlayers::Batch batch;
-    batch.samples = n[0];
-    batch.threads = static_cast<int>(n[1]);
-    batch.entries = static_cast<int>(n[2]);
-    batch.row_count = static_cast<int>(n[3]);
-    batch.box = n[4] != 0;
-    batch.linear = static_cast<int>(n[5]);
-    batch.cone_count = static_cast<int>(n[6]);
-    batch.cones = reinterpret_cast<const optlayers::Cone*>(n[7]);
-    batch.weight = reinterpret_cast<const double*>(n[8]);
-    batch.rows = reinterpret_cast<const double*>(n[9]);
-    batch.row_stride = n[10];
-    batch.bound_stride = n[11];
-    batch.lower = reinterpret_cast<const double*>(n[12]);
-    batch.upper = reinterpret_cast<const double*>(n[13]);
-    batch.v = reinterpret_cast<const double*>(n[14]);
-    batch.x = reinterpret_cast<double*>(n[15]);
-    batch.y = reinterpret_cast<double*>(n[16]);
-    batch.status = reinterpret_cast<std::int64_t*>(n[17]);
-    batch.steps = reinterpret_cast<std::int64_t*>(n[18]);
+constexpr Py_ssize_t kBatch = 18;  // numbers that describe a batch
+
+template <class T>
+T* at(long long address) {
+    return reinterpret_cast<T*>(address);
+}
+
+optlayers::Batch batch_of(const long long* n) {
+    const optlayers::Structure structure{static_cast<int>(n[2]), static_cast<int>(n[3]),
+                                         static_cast<int>(n[4]), at<const std::int64_t>(n[5]),
+                                         static_cast<int>(n[6]), static_cast<int>(n[7]),
+                                         static_cast<int>(n[8]), at<const optlayers::Cone>(n[9])};
+    return {n[0], static_cast<int>(n[1]), structure, at<const double>(n[10]), n[11], at<const double>(n[12]),
+            at<const double>(n[13]), n[14], at<const double>(n[15]), at<double>(n[16]), at<double>(n[17])};
+}
+
+// Run without the interpreter's lock.
+template <class Body>
+PyObject* unlocked(const Body& body) {
+    bool has_memory = true;
     Py_BEGIN_ALLOW_THREADS
-    optlayers::solve(batch);
+    try {
+        body();
+    } catch (const std::exception&) {  // of no other kind
+        has_memory = false;
+    }
     Py_END_ALLOW_THREADS
+    if (!has_memory) return PyErr_NoMemory();
     Py_RETURN_NONE;
+}
+
+PyObject* project(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
+    long long n[kBatch + 4];
+    if (!read(arguments, count, kBatch + 4, n)) return nullptr;
+    const long long* v = n + kBatch;
+    const optlayers::Verdicts verdicts{at<double>(v[1]), at<double>(v[2]), at<std::int64_t>(v[3])};
+    return unlocked([&] { optlayers::project(batch_of(n), at<const double>(v[0]), verdicts); });
+}
+
+PyObject* pull(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
+    long long n[kBatch + 6];
+    if (!read(arguments, count, kBatch + 6, n)) return nullptr;
+    const long long* g = n + kBatch;
+    const optlayers::Gradients gradients{at<const double>(g[0]), at<double>(g[1]), at<double>(g[2]),
+                                         at<double>(g[3]), at<double>(g[4]), at<std::int64_t>(g[5])};
+    return unlocked([&] { optlayers::pull(batch_of(n), gradients); });
 }
 
 // A kernel: whether entries are doubles, threads, rows, entries of a row; then address and number of rows of each array.
@@ -62,16 +80,7 @@ PyObject* call(PyObject*, PyObject* const* arguments, Py_ssize_t count) {
     long long n[kCount];
     if (!read(arguments, count, kCount, n)) return nullptr;
     Call rows{n[0] != 0, static_cast<int>(n[1]), n[2], n[3], n + 4};
-    bool has_memory = true;
-    Py_BEGIN_ALLOW_THREADS
-    try {
-        kernel(rows);
-    } catch (const std::exception&) {  // of no other kind
-        has_memory = false;
-    }
-    Py_END_ALLOW_THREADS
-    if (!has_memory) return PyErr_NoMemory();
-    Py_RETURN_NONE;
+    return unlocked([&] { kernel(rows); });
 }
 
 PyObject* use_torch_threads(PyObject*, PyObject* wanted) {
@@ -87,8 +96,8 @@ PyCFunction function(PyObject* (*fast)(PyObject*, PyObject* const*, Py_ssize_t))
 
 PyMethodDef methods[] = {
     OPTLAYERS_KERNELS(OPTLAYERS_METHOD)
-    {"solve", function(solve), METH_FASTCALL,
-     "Solve a batch of programs; see optlayers/solvers/core.py for the arguments."},
+    {"project", function(project), METH_FASTCALL, "Project samples; see optlayers/solvers/core.py for the arguments."},
+    {"pull", function(pull), METH_FASTCALL, "Take gradients back to points and data; see optlayers/solvers/core.py."},
     {"use_torch_threads", use_torch_threads, METH_O, "Say whether torch's threads are used; return whether they can be."},
     {nullptr, nullptr, 0, nullptr},
 };

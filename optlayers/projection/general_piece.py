@@ -1,5 +1,7 @@
 """General blocks of one structure: the piece of a set that runs on the general solver."""
 
+import dataclasses
+import functools
 import math
 from collections.abc import Sequence
 
@@ -10,6 +12,7 @@ from optlayers.autograd.follow import follow
 from optlayers.autograd.primal import primal
 from optlayers.autograd.tracing import has_tangent, is_traced
 from optlayers.declaration.snapshot import Snapshot
+from optlayers.differentiation.by_core import attach_by_core
 from optlayers.differentiation.reattach import is_polyhedral, reattach, tangent
 from optlayers.differentiation.relaxed import reattach_relaxed
 from optlayers.parametric.constants import Constant
@@ -20,10 +23,13 @@ from optlayers.projection.conditions import tolerance
 from optlayers.projection.iterative_piece import IterativePiece, Projected
 from optlayers.projection.rows import BlockRows
 from optlayers.recognition.block import Block
-from optlayers.solvers.formulation import Bounds, Formulation
+from optlayers.solvers.constants import pack_constants, unpack_constants
+from optlayers.solvers.core import Samples
+from optlayers.solvers.formulation import Bounds
 from optlayers.solvers.geometry import Geometry, row_norms
-from optlayers.solvers.nearest import Nearest, nearest
-from optlayers.solvers.operator import nearest_point, pack_constants, unpack_constants
+from optlayers.solvers.nearest import Nearest
+from optlayers.solvers.operator import nearest_point
+from optlayers.solvers.route import formulate, nearest_of_samples
 from optlayers.solvers.splitting import SplittingMap
 from optlayers.solvers.status import Status, worst
 
@@ -63,19 +69,15 @@ class GeneralPiece(IterativePiece):
             crossed = _crossed(*data[2:], tolerance(values.dtype)).any(-1)
             lower, upper = Range(*data[2:]).uncrossed().bounds
             data = (*data[:2], lower, upper)
-        formulation: Formulation | None = None
-        if constants and not is_traced() and not has_tangent(*data):
-            geometry, splitting = unpack_constants(constants)
-            formulation = self._formulate(geometry, *data)
-            solution = nearest(formulation, splitting, start, relax=relax, precision=values.precision)
-        else:
+        if is_traced() or has_tangent(*data):
             solution = nearest_point(self.code, constants, *data, start, relax=relax, precision=values.precision)
+        else:
+            samples, bounds = Samples(self.structure, *data), self._known_bounds(v)
+            solution = nearest_of_samples(
+                samples, constants, start, relax=relax, precision=values.precision, bounds=bounds
+            )
         status = solution.status if crossed is None else torch.where(crossed, int(Status.INFEASIBLE), solution.status)
-        x = (
-            self._attached(solution, formulation, constants, *data, relax=relax)
-            if _has_derivatives(*data)
-            else solution.x
-        )
+        x = self._attached(solution, constants, *data, relax=relax) if _has_derivatives(*data) else solution.x
         return Projected(
             x[:, : self.structure.size].to(v.dtype).reshape(*shape, self.structure.size),
             worst(status.reshape(shape)),
@@ -128,6 +130,9 @@ class GeneralPiece(IterativePiece):
         bounds = Bounds.of(self.structure, geometry, *Range(lower, upper).uncrossed().bounds)
         self.bounds = [Constant(part.numpy()) for part in bounds.pack()]
 
+    def _known_bounds(self, v: Tensor) -> Bounds | None:
+        return Bounds(*(constant.on(v.device) for constant in self.bounds)) if self.bounds else None
+
     def _prepare(
         self, v: Tensor, values: Values
     ) -> tuple[tuple[int, ...], list[Tensor], tuple[Tensor, Tensor, Tensor, Tensor]]:
@@ -143,19 +148,9 @@ class GeneralPiece(IterativePiece):
         data = (_flat(v.double(), shape, 1), matrix, _flat(lower, shape, 1), _flat(upper, shape, 1))
         return shape, [constant.on(double.device) for constant in self.constants], data
 
-    def _formulate(
-        self, geometry: Geometry | None, v: Tensor, matrix: Tensor, lower: Tensor, upper: Tensor
-    ) -> Formulation:
-        if geometry is None:
-            geometry = Geometry.unreduced(matrix, row_norms(primal(matrix), self.structure))
-        known = [constant.on(v.device) for constant in self.bounds]
-        bounds = Bounds(*known) if known else Bounds.of(self.structure, geometry, lower, upper)
-        return Formulation.of(self.structure, geometry, bounds, v)
-
     def _attached(
         self,
         solution: Nearest,
-        formulation: Formulation | None,
         constants: list[Tensor],
         v: Tensor,
         matrix: Tensor,
@@ -165,6 +160,13 @@ class GeneralPiece(IterativePiece):
         relax: bool,
     ) -> Tensor:
         """Return the points as functions of the data; those of samples without answer are of no use, but finite."""
+        samples = Samples(self.structure, v, matrix, lower, upper)
+        if solution.by_core:
+            expand = functools.partial(
+                self._attached, dataclasses.replace(solution, by_core=False), constants, relax=False
+            )
+            return attach_by_core(samples, solution.x, solution.y, expand)
+        formulation = solution.formulation if constants else None
         if formulation is not None and solution.of_work is not None and not bool(solution.status.any()):
             x, y = solution.of_work
             if self.bounds and is_polyhedral(formulation.work):
@@ -172,7 +174,7 @@ class GeneralPiece(IterativePiece):
                 return follow(solution.x, v, lambda change: restore(tangent(work, x, y, enter(change))))
             return formulation.user_points(reattach(formulation.work, x, y, None))
         geometry, _ = unpack_constants(constants)
-        formulation = self._formulate(geometry, v, matrix, lower, upper)
+        formulation = formulate(samples, geometry, self._known_bounds(v))
         relaxed = (solution.shift != 0).any(-1)
         usable = ((solution.status == int(Status.SOLVED)) | (~relaxed & relax)).unsqueeze(-1)
         x, y = formulation.enter(solution.x, solution.y)
@@ -181,7 +183,7 @@ class GeneralPiece(IterativePiece):
         if not relax or not (is_traced() or bool(relaxed.any())):
             return result
         geometry = Geometry.unreduced(matrix, row_norms(matrix, self.structure))
-        formulation = self._formulate(geometry, v, matrix, lower, upper)
+        formulation = formulate(samples, geometry, self._known_bounds(v))
         x, y = formulation.enter(solution.x, solution.y)
         nearest_to = formulation.user_points(reattach_relaxed(formulation.whole, primal(x), primal(y)))
         return torch.where(relaxed.unsqueeze(-1), nearest_to, result)

@@ -1,10 +1,14 @@
-"""The compiled core: one sample after the other, on several threads, without a tensor in the loop.
+"""The compiled core: one sample after the other, on torch's threads, without a tensor in the loop.
 
 It is C++ (folder `csrc`): the dual active-set method for small polyhedra; for all else a homogeneous interior-point
-method and Newton's method on the active surfaces. What it returns is a guess like any other: the KKT residual decides.
+method and Newton's method on the active surfaces, whose factorisation also gives the derivative. What it returns is a
+guess like any other: the KKT residual decides, which it computes as `ConicProgram.error` does.
 """
 
+from __future__ import annotations
+
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from typing import Any
@@ -13,8 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.solvers.conic_program import ConicProgram
-from optlayers.solvers.structure import ConeGroups
+from optlayers.solvers.structure import ConeGroups, Structure
 
 _core: Any = None
 with suppress(ImportError):  # built without a compiler
@@ -32,50 +35,140 @@ def is_available() -> bool:
     return _core is not None
 
 
-def serves(program: ConicProgram) -> bool:
-    """Whether the core is the fastest way to a guess."""
-    if _core is None or program.v.device.type != "cpu":
+def serves(structure: Structure, device: torch.device) -> bool:
+    """Whether the core is the fastest way to an answer."""
+    if _core is None or device.type != "cpu":
         return False
-    is_polyhedron = program.is_strong and not program.cones
-    return 0 < program.v.shape[-1] <= (_MOST_ENTRIES if is_polyhedron else _MOST_ENTRIES_OF_CONES)
+    is_polyhedron = structure.auxiliary == 0 and not structure.cones
+    return 0 < structure.columns <= (_MOST_ENTRIES if is_polyhedron else _MOST_ENTRIES_OF_CONES)
 
 
-def solve(program: ConicProgram) -> tuple[Tensor, Tensor, int]:
-    """Return points ``(samples, n)``, duals ``(samples, slacks)`` and the most steps of a sample.
+@dataclass(frozen=True, eq=False)
+class Samples:
+    """Programs of one structure, in the user's units.
 
-    Samples that the core does not solve have points of any value.
+    Attributes
+    ----------
+    structure : Structure
+    v : Tensor, shape (samples, size)
+    matrix : Tensor, shape (1 or samples, rows, n)
+    lower, upper : Tensor, shape (samples, slacks)
     """
-    cones = cone_table(program.cones, program.linear)
-    weight, rows, v, lower, upper = (
-        t.contiguous() for t in (program.weight, program.rows, program.v, program.lower, program.upper)
-    )
-    x, y = torch.empty_like(v), torch.empty_like(lower)
-    status, steps = (v.new_empty(len(v), dtype=torch.int64) for _ in range(2))
-    _, count, entries = rows.shape
-    is_shared = rows.shape[0] == 1
-    for first in range(0, len(v), _MOST_SAMPLES):
-        last = first + _MOST_SAMPLES
-        _core.solve(
-            len(v[first:last]),
+
+    structure: Structure
+    v: Tensor
+    matrix: Tensor
+    lower: Tensor
+    upper: Tensor
+
+    def select(self, index: Tensor) -> Samples:
+        """Return some of them."""
+        matrix = self.matrix if len(self.matrix) == 1 else self.matrix[index]
+        return Samples(self.structure, self.v[index], matrix, self.lower[index], self.upper[index])
+
+    def numbers(self, x: Tensor, y: Tensor) -> list[int]:
+        """Return what the core reads of contiguous samples, of points ``(samples, n)`` and of duals."""
+        bounded, cones = _tables(self.structure)
+        structure, (_, rows, columns) = self.structure, self.matrix.shape
+        return [
+            len(self.v),
             torch.get_num_threads(),
-            entries,
-            count,
-            program.box,
-            program.linear,
+            structure.size,
+            structure.auxiliary,
+            len(bounded),
+            bounded.ctypes.data,
+            structure.linear,
+            rows,
             len(cones),
             cones.ctypes.data,
-            weight.data_ptr(),
-            (rows if is_shared else rows[first:last]).data_ptr(),
-            0 if is_shared else count * entries,
-            lower.shape[-1],
-            *(part[first:last].data_ptr() for part in (lower, upper, v, x, y, status, steps)),
-        )
-    return x, y, int(steps.max())
+            self.matrix.data_ptr(),
+            rows * columns if len(self.matrix) > 1 else 0,
+            self.lower.data_ptr(),
+            self.upper.data_ptr(),
+            structure.slacks,
+            self.v.data_ptr(),
+            x.data_ptr(),
+            y.data_ptr(),
+        ]
+
+    def contiguous(self) -> Samples:
+        """Return the same, without derivatives, as the core can read them."""
+        parts = (t.detach().contiguous() for t in (self.v, self.matrix, self.lower, self.upper))
+        return Samples(self.structure, *parts)
+
+    def split(self) -> list[tuple[slice, Samples]]:
+        """Return parts, between which the program can be interrupted, and where they stand."""
+        if len(self.v) <= _MOST_SAMPLES:
+            return [(slice(0, len(self.v)), self)]
+        result = []
+        for first in range(0, len(self.v), _MOST_SAMPLES):
+            part = slice(first, first + _MOST_SAMPLES)
+            matrix = self.matrix if len(self.matrix) == 1 else self.matrix[part]
+            result.append((part, Samples(self.structure, self.v[part], matrix, self.lower[part], self.upper[part])))
+        return result
+
+
+def project(samples: Samples, start: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:
+    """Return points ``(samples, n)``, duals ``(samples, slacks)``, relative KKT residuals, violations and steps.
+
+    `start` are duals and then points of nearby programs, ``(samples, slacks + n)``, NaN where there are none. Samples
+    that the core does not solve have points of any value, and large residuals.
+    """
+    samples = samples.contiguous()
+    v, count = samples.v, len(samples.v)
+    x, y = v.new_empty(count, samples.structure.columns), torch.empty_like(samples.lower)
+    error, violation, steps = v.new_empty(count), v.new_empty(count), v.new_empty(count, dtype=torch.int64)
+    start = None if start is None else start.contiguous()
+    for part, some in samples.split():
+        addresses = [0 if t is None else t[part].data_ptr() for t in (start, error, violation, steps)]
+        _core.project(*some.numbers(x[part], y[part]), *addresses)
+    return x, y, error, violation, steps
+
+
+def pull(
+    samples: Samples, x: Tensor, y: Tensor, gradient: Tensor, *, wants_data: bool
+) -> tuple[list[Tensor | None], bool]:
+    """Return what gradients in the points make of ``v``, ``matrix``, ``lower`` and ``upper``; see `Samples`.
+
+    Parameters
+    ----------
+    x, y : Tensor
+        Solutions that `project` found.
+    gradient : Tensor, shape (samples, n)
+    wants_data : bool
+        Whether those of the matrix and the bounds are wanted; else they are None.
+
+    Returns
+    -------
+    list of (Tensor or None)
+        The gradients.
+    bool
+        Whether they are known of all samples.
+    """
+    samples = samples.contiguous()
+    gradient, count = gradient.contiguous(), len(x)
+    of_v, failed = torch.empty_like(samples.v), x.new_empty(count, dtype=torch.int64)
+    of_data: list[Tensor | None] = [None, None, None]
+    if wants_data:
+        of_data = [x.new_zeros(count, *samples.matrix.shape[1:]), torch.zeros_like(y), torch.zeros_like(y)]
+    for part, some in samples.split():
+        addresses = [0 if t is None else t[part].data_ptr() for t in (gradient, of_v, *of_data, failed)]
+        _core.pull(*some.numbers(x[part], y[part]), *addresses)
+    of_matrix, of_lower, of_upper = of_data
+    if of_matrix is not None and len(samples.matrix) == 1:
+        of_matrix = of_matrix.sum(0, keepdim=True)
+    return [of_v, of_matrix, of_lower, of_upper], not bool(failed.any())
 
 
 @lru_cache(maxsize=1024)
+def _tables(structure: Structure) -> tuple[np.ndarray, np.ndarray]:
+    """Return the entries with a bound, and the cones, as the core reads them."""
+    first = (structure.columns if structure.bounded else 0) + structure.linear
+    return np.array(structure.bounded, dtype=np.int64), cone_table(structure.cones, first)
+
+
 def cone_table(groups: ConeGroups, start: int) -> np.ndarray:
-    """Return kind, first slack, dimension and exponent of each cone, as the core reads them."""
+    """Return kind, first slack, dimension and exponent of each cone."""
     cones = []
     for kind, exponents, count, dimension in groups:
         for k in range(count):

@@ -9,9 +9,10 @@ from optlayers.solvers.formulation import Formulation
 from optlayers.solvers.solve import solve
 from optlayers.solvers.splitting import SplittingMap
 from optlayers.solvers.status import Status
+from optlayers.solvers.structure import Structure
 from optlayers.solvers.verdict import least_infeasible
 
-_EXACT, _EXACT_CONES = 1e-9, 1e-10  # the relative KKT residual up to which a sample counts as solved
+_EXACT, _EXACT_CONES = 1e-9, 1e-10
 _RELAXED = 1e-6  # the same for least-infeasible points, whose set may have no interior
 
 
@@ -29,7 +30,14 @@ class Nearest:
     status: Tensor  # (samples,): a `Status`
     steps: Tensor  # (samples,)
     shift: Tensor  # (samples, slacks): what bounds are lowered by to make an empty set hold points; else zero
-    of_work: tuple[Tensor, Tensor] | None = None  # points and duals of the formulation's `work`, where it is at hand
+    formulation: Formulation | None = None  # of all samples, where it is at hand
+    of_work: tuple[Tensor, Tensor] | None = None  # points and duals in the coordinates of its `work`
+    by_core: bool = False  # whether the compiled core solved all samples, and hence knows the derivative
+
+
+def accuracy_of(structure: Structure, precision: float) -> float:
+    """Return the relative KKT residual up to which a sample counts as solved, for data of this relative rounding."""
+    return max(precision, _EXACT_CONES if structure.cones else _EXACT)
 
 
 @torch.no_grad()
@@ -42,7 +50,7 @@ def nearest(
     samples whose set is empty get the least-infeasible point. No smaller KKT residual than `precision`, the relative
     rounding of the data, is asked for.
     """
-    accuracy = max(precision, _EXACT_CONES if formulation.whole.cones else _EXACT)
+    accuracy = accuracy_of(formulation.structure, precision)
     best = solve(formulation, affine, start, accuracy)
     x, y = formulation.restore(best.x, best.y)
     error, status, shift = best.error, torch.zeros_like(best.error, dtype=torch.int64), torch.zeros_like(y)
@@ -64,5 +72,6 @@ def nearest(
         status,
         torch.full_like(status, best.steps),
         formulation.user_slacks(shift),
+        formulation,
         (best.x, best.y),
     )

@@ -4,7 +4,6 @@ It has no derivative: `optlayers.differentiation` ties its answer to the inputs.
 """
 
 from collections.abc import Sequence
-from dataclasses import fields
 from typing import Any
 
 import torch
@@ -12,13 +11,10 @@ from torch import Tensor
 
 from optlayers.autograd.batched_operator import Result, as_samples, batch_shape, define
 from optlayers.autograd.primal import primal
-from optlayers.solvers.formulation import Bounds, Formulation
-from optlayers.solvers.geometry import Geometry, Reduction, row_norms
-from optlayers.solvers.nearest import Nearest, nearest
-from optlayers.solvers.splitting import SplittingMap
+from optlayers.solvers.core import Samples
+from optlayers.solvers.nearest import Nearest
+from optlayers.solvers.route import nearest_of_samples
 from optlayers.solvers.structure import Structure
-
-_SPLITTING, _REDUCTION = len(fields(SplittingMap)), len(fields(Reduction))
 
 
 def nearest_point(
@@ -33,32 +29,9 @@ def nearest_point(
     relax: bool = False,
     precision: float = 0.0,
 ) -> Nearest:
-    """Return `nearest` of data that may be traced; arguments as for it and `Formulation.of`.
-
-    The code of a `Structure` and `pack_constants` of a constant matrix, or nothing, say what does not change.
-    """
+    """Return `nearest_of_samples` of data that may be traced; `structure` is the code of a `Structure`."""
     tensors = (None if t is None else primal(t) for t in (v, matrix, lower, upper, start))
     return Nearest(*_operator(*tensors, structure, list(constants), relax, precision))
-
-
-def pack_constants(geometry: Geometry, splitting: SplittingMap | None) -> list[Tensor]:
-    """Return a geometry and a splitting map as a list of tensors."""
-    return [geometry.norms, geometry.rows, *_tensors(splitting), *_tensors(geometry.reduction)]
-
-
-def _tensors(part: SplittingMap | Reduction | None) -> list[Tensor]:
-    return [] if part is None else [getattr(part, field.name) for field in fields(part)]
-
-
-def unpack_constants(constants: Sequence[Tensor]) -> tuple[Geometry | None, SplittingMap | None]:
-    """Undo `pack_constants`; which parts there are shows in their number."""
-    if not constants:
-        return None, None
-    norms, rows, *others = constants
-    first, last = _SPLITTING, _REDUCTION
-    splitting = SplittingMap(*others[:first]) if len(others) in (first, first + last) else None
-    reduction = Reduction(*others[-last:]) if len(others) in (last, first + last) else None
-    return Geometry(norms, rows, reduction), splitting
 
 
 def _nearest_point(
@@ -74,15 +47,9 @@ def _nearest_point(
 ) -> tuple[Tensor, ...]:
     batch, shape = batch_shape((v, matrix, lower, upper, start), tuple(_EVENTS.values())), Structure.decode(structure)
     matrix = as_samples(matrix, batch, 2)  # repeated only where it is mapped
-    geometry, splitting = unpack_constants(constants)
-    if geometry is None and matrix.shape[0] == 1:  # one matrix for all samples, though not a constant
-        geometry = Geometry.of(matrix[0], shape)
-        splitting = SplittingMap.of(geometry, shape)
-    points, lower, upper = (_flat(t, batch) for t in (v, lower, upper))
-    geometry = geometry or Geometry.unreduced(matrix, row_norms(matrix, shape))
-    formulation = Formulation.of(shape, geometry, Bounds.of(shape, geometry, lower, upper), points)
+    samples = Samples(shape, _flat(v, batch), matrix, _flat(lower, batch), _flat(upper, batch))
     start = None if start is None else _flat(start, batch)
-    answer = nearest(formulation, splitting, start, relax=relax, precision=precision)
+    answer = nearest_of_samples(samples, constants, start, relax=relax, precision=precision)
     parts = (answer.x, answer.y, answer.violation, answer.error, answer.status, answer.steps, answer.shift)
     return tuple(part.reshape(*batch, *part.shape[1:]) for part in parts)
 

@@ -1,11 +1,10 @@
-"""The order of work, for what is left each time: the compiled core, splitting, Newton on the active set, safeguards."""
+"""The order of work in torch, for what is left each time: splitting, Newton on the active set, safeguards."""
 
 from dataclasses import replace
 
 import torch
 from torch import Tensor
 
-from optlayers.solvers import core
 from optlayers.solvers.active_set import active_set
 from optlayers.solvers.augmented_lagrangian import augmented_lagrangian
 from optlayers.solvers.conic_program import ConicProgram, largest
@@ -59,18 +58,12 @@ def _solve_from(formulation: Formulation, start: Tensor, best: Best, accuracy: f
 
 def _solve(work: ConicProgram, affine: SplittingMap | None, best: Best, accuracy: float) -> None:
     """Improve the samples that are not solved, from their points."""
-    index, is_guessed = best.above(_FINISHED), core.serves(work)
-    if len(index) and is_guessed:
-        chosen = work.select(index)
-        x, y, steps = core.solve(chosen)
-        best.improve(index, x, y, chosen.error(x, y))
-        best.steps += steps
     if work.cones:
         zero = torch.zeros_like(work.lower)
         method = lambda program, k: augmented_lagrangian(program, program.v, zero[k])  # noqa: E731
         best.run(work, best.above(accuracy), method, cone_limits(accuracy))
         return
-    index = best.above(accuracy if is_guessed else _FINISHED)
+    index = best.above(_FINISHED)
     if affine is not None and len(index):
         best.drive(index, splitting(work.select(index), affine, _FINISHED), Limits(_FINISHED, 3))
     index = best.above(_SAFEGUARD.tolerance)
