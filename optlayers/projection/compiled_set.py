@@ -12,11 +12,11 @@ from optlayers.compiler.presolve import presolve
 from optlayers.declaration.snapshot import Snapshot
 from optlayers.parametric.maps import NO_VALUES, Values
 from optlayers.projection.conditions import Condition, Conflict, find_conflicts, make_conditions, tolerance
-from optlayers.projection.general_piece import make_general_pieces
 from optlayers.projection.iterative_piece import MakePieces, Projected
 from optlayers.projection.outcome import Outcome
 from optlayers.projection.pieces import ClosedFormPiece, Layout, make_pieces
 from optlayers.projection.residual import Residual
+from optlayers.projection.tied_piece import make_general_pieces
 from optlayers.projection.ties import Tied
 from optlayers.recognition.blocks import decompose
 from optlayers.sets.base import ClosedFormSet

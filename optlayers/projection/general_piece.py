@@ -11,7 +11,6 @@ from torch import Tensor
 from optlayers.autograd.follow import follow
 from optlayers.autograd.primal import primal
 from optlayers.autograd.tracing import has_tangent, is_traced
-from optlayers.declaration.snapshot import Snapshot
 from optlayers.differentiation.by_core import attach_by_core
 from optlayers.differentiation.reattach import is_polyhedral, reattach, tangent
 from optlayers.differentiation.relaxed import reattach_relaxed
@@ -193,15 +192,6 @@ def _crossed(lower: Tensor, upper: Tensor, relative: float) -> Tensor:
     """Return which lower bounds exceed the upper ones by more than rounding, without derivatives."""
     lower, upper = primal(lower), primal(upper)
     return lower - upper > relative * (1 + lower.abs() + upper.abs())
-
-
-def make_general_pieces(blocks: Sequence[Block], snapshot: Snapshot, labels: Sequence[str]) -> list[GeneralPiece]:
-    """Group blocks that can be solved as one batch."""
-    groups: dict[object, list[BlockRows]] = {}
-    for block in blocks:
-        rows = BlockRows.of(block)
-        groups.setdefault(rows.key, []).append(rows)
-    return [GeneralPiece(members, snapshot.starts) for members in groups.values()]
 
 
 def _flat(tensor: Tensor, shape: tuple[int, ...], event: int) -> Tensor:

@@ -7,8 +7,8 @@ from typing import Literal
 from optlayers.autograd.torch_internals import outside_transforms
 from optlayers.declaration.snapshot import Snapshot
 from optlayers.projection.compiled_set import CompiledSet
-from optlayers.projection.general_piece import make_general_pieces
 from optlayers.projection.iterative_piece import MakePieces
+from optlayers.projection.tied_piece import make_general_pieces
 from optlayers.reference.cvxpylayers import make_reference_pieces
 from optlayers.reference.dykstra_piece import make_dykstra_pieces
 
