@@ -53,7 +53,9 @@ bool Derivative::classify(const double* dual) {
         if (region == Region::spectral || region == Region::apex) continue;
         if (largest(s, cone.dimension) <= kSharp * unit) region = Region::apex;
         else if (cone.kind == ConeKind::second_order && region == Region::interior) return false;
-        else if (cone.kind == ConeKind::exponential && !(std::fmin(s[1], s[2]) > kSharp * unit)) return false;
+        else if (cone.kind == ConeKind::exponential && !(s[2] > kSharp * unit)) return false;
+        else if (cone.kind == ConeKind::exponential && s[1] <= kSharp * unit)
+            region = -dual[cone.start] > kWeak * unit ? Region::edge : Region::face;
         else if (cone.kind == ConeKind::power && !(std::fmin(s[0], s[1]) > kSharp * unit && std::fabs(s[2]) > kSharp * unit)) return false;
     }
     return true;

@@ -19,6 +19,8 @@ namespace {
 
 constexpr int kRefinements = 2;
 constexpr int kFlips = 10;
+constexpr double kVanishing = 1e-17;  // slack of an exponential cone, relative to the unit, that is zero
+constexpr double kMostFall = -40.0;  // of a logarithm in one step
 constexpr double kMostDual = 1e4;  // duals grow without limit where a set has no interior: then residuals say little
 constexpr double kFace = 1e-4, kFaint = 1e-3;  // slacks and duals, relative to the unit, next to the flat face
 
@@ -69,11 +71,12 @@ bool Polish::flip(const double* dual, double tolerance) {
     }
     for (int c = 0; c < p.cone_count; ++c) {
         const Cone& cone = p.cones[c];
-        if (cone.kind != ConeKind::second_order) continue;
         Region& region = surfaces_.regions[c];
         const Region before = region;
         const double* s = &slacks_[cone.start];
-        if (region == Region::interior && s[0] < norm(s + 1, cone.dimension - 1) - tolerance) region = Region::surface;
+        if (cone.kind == ConeKind::exponential && region == Region::surface && s[1] < kVanishing * surfaces_.unit()) region = Region::edge;
+        else if (cone.kind != ConeKind::second_order) continue;
+        else if (region == Region::interior && s[0] < norm(s + 1, cone.dimension - 1) - tolerance) region = Region::surface;
         else if (region == Region::surface && dual[cone.start] < -tolerance) region = Region::interior;
         changed |= region != before;
     }
@@ -81,7 +84,8 @@ bool Polish::flip(const double* dual, double tolerance) {
 }
 
 // Keep the heads of cones, at whose zero surfaces are not smooth, above a tenth of what they are: by changing the step in
-// the only entry that a head depends on, else by shortening it. Return the part of the step to take.
+// the only entry that a head depends on, else by shortening it. Such an entry of an exponential cone takes the step of its
+// logarithm, in which its stationarity is linear. Return the part of the step to take.
 double Polish::shorten(double* step, bool& is_cut) const {
     const Program& p = *program_;
     double alpha = 1.0;
@@ -95,7 +99,8 @@ double Polish::shorten(double* step, bool& is_cut) const {
             if (!(-change > most)) continue;
             is_cut = true;
             const int entry = surfaces_.only_entry(slack);
-            if (entry >= 0) step[entry] = -most / row[entry];
+            if (entry >= 0 && first == 1) step[entry] = slacks_[slack] * std::expm1(std::fmax(change / slacks_[slack], kMostFall)) / row[entry];
+            else if (entry >= 0) step[entry] = -most / row[entry];
             else alpha = std::fmin(alpha, -most / change);
         }
     }

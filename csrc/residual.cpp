@@ -45,6 +45,12 @@ double of_exponential(const double* s, const double* z) {
             result = std::fmin(result, bound(s, z, p, d));
         }
     }
+    if (z[0] < 0.0) {  // the boundary, by the ratio of the duals: the first slacks may be too small to say
+        const double log_ratio = 1.0 - z[1] / z[0], head = std::fmax(s[2], 0.0) * std::exp(-log_ratio);
+        const double p[3] = {head * log_ratio, head, std::fmax(s[2], 0.0)};
+        const double d[3] = {z[0], z[1], multiplier * std::exp(-log_ratio)};
+        result = std::fmin(result, bound(s, z, p, d));
+    }
     const double flat[3] = {std::fmin(s[0], 0.0), 0.0, std::fmax(s[2], 0.0)}, across[3] = {0.0, std::fmax(z[1], 0.0), 0.0};
     result = std::fmin(result, bound(s, z, flat, across));
     const double edge[3] = {flat[0], 0.0, 0.0}, beyond[3] = {0.0, across[1], std::fmax(z[2], 0.0)};

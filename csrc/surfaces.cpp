@@ -8,6 +8,7 @@
 //   semidefinite   see surfaces_of_matrices.cpp
 //   apex           s = 0
 //   face           s1 = 0 of an exponential cone, where s0 < 0 < s2
+//   edge           s0 = s1 = 0 of an exponential cone: where s1 = s2 exp(-a) of a large a
 #include "surfaces.h"
 
 #include <algorithm>
@@ -148,10 +149,10 @@ OPTLAYERS_CLONES void Surfaces::build(const double* slacks, const double* dual) 
         if (regions[c] == Region::interior) continue;
         if (regions[c] == Region::spectral) {
             add_matrix(cone, s, z);
-        } else if (regions[c] == Region::apex || regions[c] == Region::face) {
+        } else if (regions[c] == Region::apex || regions[c] == Region::face || regions[c] == Region::edge) {
             one_.assign(k, 0.0);
-            for (int i = 0; i < k; ++i) {
-                if (regions[c] == Region::face && i != 1) continue;
+            const int first = regions[c] == Region::face ? 1 : 0, last = regions[c] == Region::apex ? k : 2;
+            for (int i = first; i < last; ++i) {
                 one_[i] = 1.0;
                 add_surface(s[i], one_.data(), cone.start, k, z[i]);
                 one_[i] = 0.0;

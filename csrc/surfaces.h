@@ -9,7 +9,7 @@
 namespace optlayers {
 
 enum class Flag : char { free, lower, upper, equal };                   // of linear slacks
-enum class Region : char { interior, surface, apex, face, spectral };  // of cones
+enum class Region : char { interior, surface, apex, face, edge, spectral };  // of cones
 
 class Surfaces {
   public:
