@@ -4,7 +4,6 @@ Autocast acts where an operation runs, and those of a backward pass run where `b
 the function alone, matrix products of its derivatives would still be rounded to half types.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -48,22 +47,20 @@ class _Outside(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        needed = ctx.needs_input_grad[2:]
+        needed, function, (inputs, results) = ctx.needs_input_grad[2:], ctx.function, ctx.graph
+
+        def pull(*tensors: Tensor) -> tuple[Tensor, ...]:
+            """Pull gradients, the last tensors, back again, differentiably."""
+            again = tensors[: len(needed)]
+            return _pull(again, function(*again), needed, tensors[len(needed) :], again=True)
+
         with torch.autocast(ctx.device, enabled=False):
             if torch.is_grad_enabled():
-                pull = functools.partial(_pull_again, ctx.function, needed)
                 pulled = _Outside.apply(pull, ctx.device, *ctx.saved_tensors, *gradients)
             else:
-                inputs, results = ctx.graph
                 pulled = _pull(inputs, results, needed, gradients)
         parts = iter(pulled)
         return None, None, *(next(parts) if need else None for need in needed)
-
-
-def _pull_again(function: Function, needed: Sequence[bool], *tensors: Tensor) -> tuple[Tensor, ...]:
-    """Return what gradients, the last tensors, are pulled back to, differentiably."""
-    inputs, gradients = tensors[: len(needed)], tensors[len(needed) :]
-    return _pull(inputs, function(*inputs), needed, gradients, again=True)
 
 
 def _pull(

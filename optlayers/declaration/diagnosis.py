@@ -144,10 +144,7 @@ def _why_not_dcp(constraint: cp.Constraint) -> str:
 
 
 def _why_not_dpp(constraint: cp.Constraint) -> str:
-    def is_dpp(expression: Any) -> bool:
-        return expression.is_dpp()
-
-    culprits = list(_smallest(constraint, is_dpp))
+    culprits = list(_smallest(constraint, lambda expression: expression.is_dpp()))
     if not culprits:
         return (
             "Its two sides must be `convex <= concave` with the parameters counted as variables: "

@@ -1,7 +1,5 @@
 """From the user's numbers to the solver's coordinates, and back."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, fields, replace
 
 import torch
@@ -27,7 +25,7 @@ class Bounds:
     origin: Tensor | None = None  # (samples, n): the point of the equalities from which `work` counts
 
     @staticmethod
-    def of(structure: Structure, geometry: Geometry, lower: Tensor, upper: Tensor) -> Bounds:
+    def of(structure: Structure, geometry: Geometry, lower: Tensor, upper: Tensor) -> "Bounds":
         """Scale the user's bounds ``(samples, slacks)``, and take the equalities out."""
         count, norms, reduction = len(structure.bounded), geometry.norms, geometry.reduction
         lower, upper = _divided(lower, count, norms), _divided(upper, count, norms)
@@ -51,7 +49,7 @@ class Bounds:
         parts = (getattr(self, field.name) for field in fields(self))
         return [part for part in parts if part is not None]
 
-    def expand(self, samples: int) -> Bounds:
+    def expand(self, samples: int) -> "Bounds":
         """Return the same for each sample, of which the rows are repeated in turn."""
         rows = self.lower.shape[0]
         if rows == samples:
@@ -76,7 +74,7 @@ class Formulation:
     origin: Tensor | None  # (samples, n), see `Bounds`
 
     @staticmethod
-    def of(structure: Structure, geometry: Geometry, bounds: Bounds, v: Tensor) -> Formulation:
+    def of(structure: Structure, geometry: Geometry, bounds: Bounds, v: Tensor) -> "Formulation":
         """Formulate a batch of points ``(samples, size)``; the matrix may be one for all, ``(m, n)``."""
         rows, norms, reduction = geometry.rows, geometry.norms, geometry.reduction
         rows, norms = (rows.unsqueeze(0), norms.unsqueeze(0)) if rows.ndim == 2 else (rows, norms)
@@ -99,7 +97,7 @@ class Formulation:
             work = ConicProgram(weight, True, rows, False, *limits, points, structure.cones, gram)
         return Formulation(structure, norms, unit, reduction, whole, work, bounds.origin)
 
-    def shifted(self, index: Tensor, r: Tensor) -> Formulation:
+    def shifted(self, index: Tensor, r: Tensor) -> "Formulation":
         """Return some samples, with the slacks of `whole` shifted by `r`, and no other program to be solved."""
         whole = self.whole.select(index)
         whole = replace(whole, lower=whole.lower - r, upper=whole.upper - r)
