@@ -73,6 +73,10 @@ class Case:
         """Return the set anew, with another policy for failures."""
         return FeasibleSet(self.constraints, self.variable, self.parameters, method=self.method, on_failure=on_failure)
 
+    def on_general_solver(self) -> "Case":
+        """Return the same case, for the general solver."""
+        return replace(self, name=f"{self.name}-general", method="general")
+
     def values(self, dtype: torch.dtype = torch.float64) -> list[Tensor]:
         """Return the parameter values."""
         return [torch.as_tensor(np.asarray(p.value), dtype=dtype) for p in self.parameters]

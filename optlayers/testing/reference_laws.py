@@ -1,7 +1,5 @@
 """Laws of agreement: with CVXPY, and with the general solver."""
 
-from dataclasses import replace
-
 import cvxpy as cp
 import numpy as np
 import torch
@@ -59,7 +57,7 @@ def agrees_with_general_solver(case: Case) -> None:
     """The answer, and its derivatives, are those of the general solver: two routes that share no formula."""
     if case.feasible_set.method == "general":
         return
-    other = replace(case, name=f"{case.name}-general", method="general")
+    other = case.on_general_solver()
     v, values = case.random_points(), case.values()
     results = [value_and_gradients(project, v, *values) for project in (case.project, other.project)]
     for one, another in zip(*results, strict=True):
