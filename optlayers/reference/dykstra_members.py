@@ -1,7 +1,5 @@
 """The simple sets of which a block is the intersection, for Dykstra's algorithm."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple

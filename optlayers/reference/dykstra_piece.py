@@ -1,7 +1,5 @@
 """Dykstra's alternating projections: the piece of a set that projects onto simple members in turn."""
 
-from __future__ import annotations
-
 import dataclasses
 import math
 from collections.abc import Sequence

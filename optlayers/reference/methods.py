@@ -1,7 +1,5 @@
 """The methods by name."""
 
-from __future__ import annotations
-
 from typing import Literal
 
 from optlayers.autograd.torch_internals import outside_transforms

@@ -79,14 +79,7 @@ def constrain(
 
 
 class ConstrainedTensor(ClockedModule, ABC):
-    """A module's tensor that a strategy keeps to a set; made by `constrain`.
-
-    Attributes
-    ----------
-    clock : Clock
-        In the state dict.
-    scheduled_set : ScheduledSet
-    """
+    """A module's tensor that a strategy keeps to its `scheduled_set`; made by `constrain`. Its state has the clock."""
 
     def __init__(
         self, module: nn.Module, name: str, scheduled_set: ScheduledSet, clock: Clock | None, **options: Any

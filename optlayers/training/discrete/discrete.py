@@ -1,7 +1,5 @@
 """Integer and boolean constraints: project onto the relaxed set, round to a feasible point, straight through."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 

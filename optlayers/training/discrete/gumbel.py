@@ -1,7 +1,5 @@
 """Categorical choices: samples of the Gumbel-softmax distribution, with a temperature that is a schedule."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor, nn
 

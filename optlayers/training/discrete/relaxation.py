@@ -1,7 +1,5 @@
 """The convex relaxation of a set with integer and boolean variables."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """What the callbacks of training loops share: parameters found by name, projected, and recorded."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -51,13 +49,7 @@ class ConstraintSteps:
             monitor.follow(self.projector)
 
     def attach(self, module: nn.Module) -> None:
-        """Find the parameters in a module; a second module takes the place of the first.
-
-        Raises
-        ------
-        ValueError
-            As `members_by_name`.
-        """
+        """Find the parameters in a module, see `members_by_name`; a second module takes the place of the first."""
         sets = members_by_name(module, self.sets)
         self.projector.members = {
             name: (partial(module.get_parameter, name), scheduled_set) for name, scheduled_set in sets.items()

@@ -1,7 +1,5 @@
 """Constraints for Cooper (Gallego-Posada, Ramirez, Hashemizadeh, Lacoste-Julien, 2025), where that is installed."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

@@ -1,7 +1,5 @@
 """Sets in `torch.distributions`: constraints with their transforms, and the distributions of projected samples."""
 
-from __future__ import annotations
-
 from typing import Any, Self
 
 import torch
@@ -21,11 +19,7 @@ class SetConstraint(constraints.Constraint):
     ``biject_to(constraint)`` is the smooth map where it is a bijection with the interior (boxes, half-spaces,
     knapsacks, monotone sequences, balls, ellipsoids), with its density; else it raises NotImplementedError.
 
-    Attributes
-    ----------
-    feasible_set : FeasibleSet
-    atol : float
-        The violation that `check` lets pass.
+    `atol` is the violation that `check` lets pass.
     """
 
     is_discrete = False
@@ -178,12 +172,12 @@ class ProjectedDistribution(Distribution):
         with torch.no_grad():
             return self.feasible_set.project(self.base.sample(sample_shape))
 
-    def expand(self, batch_shape: Any, _instance: object = None) -> ProjectedDistribution:
+    def expand(self, batch_shape: Any, _instance: object = None) -> Self:
         """Return the distribution with another batch shape."""
         extra = len(self.event_shape) - len(self.base.event_shape)
         inner = torch.Size(self.base.batch_shape[len(self.base.batch_shape) - extra :]) if extra else torch.Size()
         base = self.base.expand(torch.Size((*batch_shape, *inner)))
-        return ProjectedDistribution(base, self.feasible_set, self._validate_args)
+        return type(self)(base, self.feasible_set, self._validate_args)
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Raise NotImplementedError: there is no density."""

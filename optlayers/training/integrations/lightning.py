@@ -1,7 +1,5 @@
 """A Lightning callback: projection after each optimizer step, and the monitor."""
 
-from __future__ import annotations
-
 from typing import Any
 
 from optlayers.errors import extra

@@ -1,7 +1,5 @@
 """A callback of the Hugging Face Trainer: projection after each optimizer step, and the monitor."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Which constraints a point leaves no slack, and which way a gradient would move it."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -3,8 +3,6 @@
 Each diagnosis is a function of the history and of a name in it; it returns a message, or None where nothing is wrong.
 """
 
-from __future__ import annotations
-
 import math
 from collections.abc import Callable
 from statistics import mean, median

@@ -1,7 +1,5 @@
 """What a monitor has recorded, as series of numbers."""
 
-from __future__ import annotations
-
 from collections import deque
 from collections.abc import Iterable, Mapping
 

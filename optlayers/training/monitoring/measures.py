@@ -1,7 +1,5 @@
 """What is measured of a point, its projection and its gradient: pure functions to scalars, of data without graph."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import torch

@@ -1,7 +1,5 @@
 """Watching constrained training: what is recorded at each step, where it goes, and what is wrong with it."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -102,14 +100,9 @@ class Monitor(Clocked):
         return max(self.steps, self._last_step + 1) // self.every > self._last_step // self.every
 
     def watch(self, name: str, source: Tensor | Callable[[], Tensor] | None, constraints: Constraints) -> None:
-        """Watch a weight, or an activation.
+        """Watch a parameter, with its gradient where it has one, given as a tensor or a function that returns one.
 
-        Parameters
-        ----------
-        name : str
-        source : Tensor, function that returns one, or None
-            A parameter, with its gradient where it has one; or, for activations, None: see `observe`.
-        constraints : list of cvxpy.Constraint, FeasibleSet or ScheduledSet
+        Without a source, an activation that `observe` shows at each step.
         """
         scheduled_set = as_scheduled_set(constraints)
         if isinstance(source, Tensor):
@@ -164,17 +157,11 @@ class Monitor(Clocked):
     def multipliers(
         self, name: str, source: nn.Module | Callable[[], Any], violation: Callable[[], Any] | None = None
     ) -> None:
-        """Watch multipliers.
+        """Watch multipliers: those of a `Lagrangian` or another module, or tensors that a function returns.
 
-        Parameters
-        ----------
-        name : str
-        source : Module or function
-            A `Lagrangian`, a module whose parameters (or else buffers) are the multipliers, or a function that returns
-            tensors.
-        violation : function, optional
-            Returns the violations that belong to them, positive where violated; else those of `name`, or the largest
-            of all that is watched, are taken.
+        Of other modules they are the parameters, or else the buffers.
+        The function `violation` returns the violations that belong to them, positive where violated; else those of
+        `name`, or the largest of all that is watched, are taken.
         """
         if not callable(source):
             raise TypeError(
@@ -191,10 +178,7 @@ class Monitor(Clocked):
     def step(self) -> dict[str, float] | None:
         """Record this step if it is due; call it after the optimizer's step, before gradients are cleared.
 
-        Returns
-        -------
-        dict or None
-            The measures, by key ``"name/measure"``; None at steps between records.
+        Returns the measures, by key ``"name/measure"``; None at steps between records.
         """
         self._tick()
         due, self._last_step = self.steps // self.every > self._last_step // self.every, self.steps

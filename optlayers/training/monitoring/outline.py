@@ -1,7 +1,5 @@
 """The outline of a two- or three-dimensional convex set, from projections alone."""
 
-from __future__ import annotations
-
 import itertools
 from typing import NamedTuple
 

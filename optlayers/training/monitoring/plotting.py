@@ -1,7 +1,5 @@
 """Pictures of two- and three-dimensional sets, with the path of the training."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

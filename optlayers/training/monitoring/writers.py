@@ -1,7 +1,5 @@
 """Where a monitor's records go: TensorBoard, a function, a CSV file."""
 
-from __future__ import annotations
-
 import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,14 +19,9 @@ class ScalarWriter(Protocol):
 
 
 class CsvWriter:
-    """A CSV file with a column for the step and one for each measure.
+    """A CSV file with a column for the step and one for each measure; its folder is made if need be.
 
     A file that exists is continued. Columns that appear later are added, which rewrites the file once.
-
-    Parameters
-    ----------
-    path : str or Path
-        Its folder is made if need be.
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -49,20 +42,14 @@ class CsvWriter:
                 writer.writeheader()
             writer.writerows([*rows, row])
 
-    def _rows(self) -> csv.DictReader[str]:
+    def _rows(self) -> csv.DictReader:
         """Return the lines of the file."""
         text = self.path.read_text() if self.path.exists() else ""
         return csv.DictReader(text.splitlines())
 
 
 def tensorboard(folder: str | Path, prefix: str = "constraints") -> Writer:
-    """Return a writer to a TensorBoard folder.
-
-    Raises
-    ------
-    ImportError
-        If TensorBoard is not installed.
-    """
+    """Return a writer to a TensorBoard folder; raise ImportError if TensorBoard is not installed."""
     with extra("monitor"):
         from torch.utils.tensorboard import SummaryWriter
     return _ToScalars(SummaryWriter(str(folder)), prefix)
@@ -71,10 +58,7 @@ def tensorboard(folder: str | Path, prefix: str = "constraints") -> Writer:
 def as_writer(target: Writer | ScalarWriter | str | Path) -> Writer:
     """Return the writer to a `SummaryWriter`, to a function of the step and the measures, or to a CSV file.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If the target is none of these.
+    Raises TypeError or ValueError if the target is none of these.
     """
     if isinstance(target, ScalarWriter):
         return _ToScalars(target, "constraints")

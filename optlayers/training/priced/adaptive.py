@@ -1,7 +1,5 @@
 """Penalty weights that grow while the violation does not fall."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 

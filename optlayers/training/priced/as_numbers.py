@@ -1,7 +1,5 @@
 """The rows of a declared set as functions of the point: what is zero, and what is nonnegative."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import NamedTuple
 
@@ -35,11 +33,8 @@ class Slacks(NamedTuple):
 def slacks(constraints: FeasibleSet, point: Tensor) -> Slacks:
     """Return the rows of a set on one variable at points, differentiable in both the points and the parameters.
 
-    Raises
-    ------
-    ValueError
-        If the rows need auxiliary variables, whose values the point does not give, or there are exponential or power
-        cones.
+    Raises ValueError if the rows need auxiliary variables, whose values the point does not give, or there are
+    exponential or power cones.
     """
     residual = constraints.compiled.residual
     if residual is None:

@@ -1,7 +1,5 @@
 """The method of multipliers: a quadratic penalty whose minimisers multipliers shift until they are feasible."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """The logarithmic barrier of slacks."""
 
-from __future__ import annotations
-
 import math
 from typing import Literal
 

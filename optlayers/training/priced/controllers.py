@@ -1,7 +1,5 @@
 """How violations move multipliers."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 from optlayers.training.schedules.arguments import check_number

@@ -1,7 +1,5 @@
 """Fair scores after training: the nearest scores whose group means differ by at most a tolerance."""
 
-from __future__ import annotations
-
 import itertools
 
 import cvxpy as cp
@@ -32,10 +30,6 @@ class FairProjection:
     criterion : {"demographic_parity", "equal_opportunity", "equalised_odds"}
     bounds : (float, float)
         Of the scores.
-
-    Attributes
-    ----------
-    feasible_set : FeasibleSet
 
     Raises
     ------

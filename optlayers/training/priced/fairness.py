@@ -1,7 +1,5 @@
 """Statistics of predictions as constraints: the rates at which groups are given the positive decision."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Literal
 
@@ -75,25 +73,11 @@ class FairnessConstraint:
 
     @torch.no_grad()
     def value(self, scores: Tensor, groups: Tensor, labels: Tensor | None = None) -> Tensor:
-        """Return the true left-hand sides, feasible where at most 0.
+        """Return the true left-hand sides ``(size,)``, feasible where at most 0.
 
-        Parameters
-        ----------
-        scores : Tensor, shape (n,)
-        groups : Tensor of int, shape (n,)
-            From 0 to ``groups - 1``.
-        labels : Tensor, shape (n,)
-            0 or 1; for demographic parity there is no need of them.
-
-        Returns
-        -------
-        Tensor, shape (size,)
-            For each condition, ``rate_g - rate - tolerance`` of all groups, then ``rate - rate_g - tolerance``.
-
-        Raises
-        ------
-        ValueError
-            If arguments do not fit, or a group has no samples and ``empty="raise"``.
+        For each condition they are ``rate_g - rate - tolerance`` of all groups, then ``rate - rate_g - tolerance``.
+        Scores, groups (integers from 0 to ``groups - 1``) and labels (0 or 1; demographic parity needs none) are
+        ``(n,)``. Raises ValueError if they do not fit, or a group has no samples and ``empty="raise"``.
         """
         decisions = (scores > self.threshold).to(scores.dtype)
         return self._sides(decisions, decisions, groups, labels)

@@ -1,7 +1,5 @@
 """A tensor in a declared set, as a constraint of penalties and Lagrangians."""
 
-from __future__ import annotations
-
 import math
 from functools import partial
 from typing import Any

@@ -1,7 +1,5 @@
 """The residuals of the Karush-Kuhn-Tucker conditions of a point and its multipliers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 

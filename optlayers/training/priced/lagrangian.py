@@ -1,7 +1,5 @@
 """The Lagrangian of a training problem: a loss with priced constraints, and prices that violations move."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal, cast
 
@@ -124,10 +122,7 @@ class Lagrangian(ClockedModule):
     def step(self, *inputs: Any, index: Tensor | None = None) -> None:
         """Move the multipliers, after the optimizer's step.
 
-        Parameters
-        ----------
-        *inputs, index
-            With ``update="alternating"`` as for the call, computed with the new parameters.
+        With ``update="alternating"``, inputs and index are as for the call, computed with the new parameters.
         """
         self._tick()
         for relation, multiplier in self._pairs():

@@ -1,7 +1,5 @@
 """Multipliers of one constraint: buffers, so that optimizers of `module.parameters()` never minimise over them."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -47,10 +45,7 @@ class Multiplier(nn.Module):
     def rows(self, values: Tensor, index: Tensor | None) -> tuple[Tensor, Tensor]:
         """Return the multipliers and anchors of values, and make the table for the first ones.
 
-        Raises
-        ------
-        ValueError
-            If the shape is another one than before, or the index does not say which samples these are.
+        Raises ValueError if the shape is another one than before, or the index does not say which samples these are.
         """
         shape, items, kind = values.shape, self.relation.items, self.relation.kind
         if items is not None:

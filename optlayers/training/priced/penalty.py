@@ -1,7 +1,5 @@
 """Penalties: what a loss gets for a violated constraint."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import torch
@@ -140,12 +138,8 @@ class Penalty(ClockedModule):
         In place of a term of the loss, for a set: after a step of plain gradient descent with this `lr`. Subgradients
         of an exact penalty jump across its kink, so decreasing steps are needed, and the error falls like the step;
         this converges linearly, to the constrained minimiser itself where the weight is large enough. Members move
-        toward their projections: all the way when nearer than ``lr weight``.
-
-        Raises
-        ------
-        ValueError
-            Unless the penalty is the sum of distances, or of their squares, to one set.
+        toward their projections: all the way when nearer than ``lr weight``. Raises ValueError unless the penalty is
+        the sum of distances, or of their squares, to one set.
         """
         if len(self.constraints) != 1 or not isinstance(self.constraints[0], InSet):
             raise ValueError(

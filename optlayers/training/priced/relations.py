@@ -4,8 +4,6 @@ An inequality, an equality and membership in a declared set are one thing, ``c(x
 level, one number, or the set. What follows is written with the projection onto K alone.
 """
 
-from __future__ import annotations
-
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable

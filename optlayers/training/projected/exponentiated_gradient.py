@@ -1,7 +1,5 @@
 """Exponentiated gradients: mirror descent with the entropy, for weights on simplexes and their like."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import torch

@@ -1,7 +1,5 @@
 """Frank-Wolfe (conditional gradients): weights in a set without projections."""
 
-from __future__ import annotations
-
 import math
 from collections.abc import Mapping
 from typing import Any

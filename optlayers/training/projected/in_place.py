@@ -1,7 +1,5 @@
 """Projection of a large tensor in place, some rows at a time."""
 
-from __future__ import annotations
-
 import math
 
 import torch

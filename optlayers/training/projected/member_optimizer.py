@@ -1,7 +1,5 @@
 """An optimizer whose own steps keep parameters in their sets."""
 
-from __future__ import annotations
-
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,7 +1,5 @@
 """Parameters and the sets that they are kept to: given as tensors, or by their names in a module."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from fnmatch import fnmatchcase
 

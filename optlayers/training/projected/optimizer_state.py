@@ -1,7 +1,5 @@
 """What torch's optimizers keep of a parameter: the diagonal metric of their step, and their momentum."""
 
-from __future__ import annotations
-
 import functools
 from typing import Any
 
@@ -15,12 +13,8 @@ Group = dict[str, Any]
 def diagonal_metric(optimizer: Optimizer, parameter: Tensor, group: Group) -> Tensor | None:
     """Return what the optimizer divides its step by, entry by entry; None for ones, and before the first step.
 
-    The group is the parameter's. Optimizers of one's own are registered with ``diagonal_metric.register``.
-
-    Raises
-    ------
-    ValueError
-        If the optimizer is not known to step in a diagonal metric.
+    The group is the parameter's. Optimizers of one's own are registered with ``diagonal_metric.register``; others, not
+    known to step in a diagonal metric, raise ValueError.
     """
     raise ValueError(
         f"metric='optimizer': {type(optimizer).__name__} is not known to have a diagonal metric; take "

@@ -75,13 +75,7 @@ def project_after_step(
 
 
 class ProjectedParameters(Projector):
-    """Parameters that are projected after the steps of an optimizer; made by `project_after_step`.
-
-    Attributes
-    ----------
-    clock : Clock
-        Which counts the optimizer's steps.
-    """
+    """Parameters that are projected after an optimizer's steps, which `clock` counts; made by `project_after_step`."""
 
     def __init__(
         self,

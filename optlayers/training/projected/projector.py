@@ -1,7 +1,5 @@
 """Projection of tensors onto their sets, at the steps of a clock: what all who project have in common."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Literal

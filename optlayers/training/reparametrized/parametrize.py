@@ -88,12 +88,7 @@ def parametrize(
 
 
 class SetParametrization(Clocked, nn.Module):
-    """What both parametrizations share: the set, at the step of the clock, which is in the state dict if the set moves.
-
-    Attributes
-    ----------
-    clock : Clock
-    """
+    """What both parametrizations share: the set at the step of the clock, which is in the state if the set moves."""
 
     saved_steps: Tensor
 
@@ -155,13 +150,7 @@ class SmoothParametrization(SetParametrization):
         return self._map.at(self.feasible_set).forward(raw)
 
     def right_inverse(self, value: Tensor) -> Tensor:
-        """Return the free tensor of a feasible value.
-
-        Raises
-        ------
-        ValueError
-            If the value is infeasible, by more than rounding.
-        """
+        """Return the free tensor of a feasible value; raise ValueError for one infeasible by more than rounding."""
         if not self.accepts_any:
             violation = self.feasible_set.violation(value).max().item() if value.numel() else 0.0
             most = max(1e-6, torch.finfo(value.dtype).eps ** 0.5 / 3) * (1 + value.abs().max().item())

@@ -1,7 +1,5 @@
 """Checks of numbers that users pass: what arrived, and what was expected."""
 
-from __future__ import annotations
-
 import math
 import operator
 from typing import Any

@@ -1,7 +1,5 @@
 """The step of a training: one number that all schedules are read at."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from typing import Any
 
@@ -51,10 +49,7 @@ class Clock:
     def attach(self, optimizer: Optimizer) -> None:
         """Count the steps of an optimizer from now on, but those that a `GradScaler` skips.
 
-        Raises
-        ------
-        ValueError
-            If the clock counts the steps of another one.
+        Raises ValueError if the clock counts the steps of another one.
         """
         if self._optimizer is optimizer:
             return
@@ -72,13 +67,7 @@ class Clock:
         self._optimizer = self._hook = None
 
     def step(self) -> None:
-        """Count a step by hand.
-
-        Raises
-        ------
-        RuntimeError
-            If the clock is attached to an optimizer, which counts already.
-        """
+        """Count a step by hand; raise RuntimeError if the clock is attached to an optimizer, which counts already."""
         if self._optimizer is not None:
             raise RuntimeError("the optimizer advances this clock: leave step() out, or detach() the clock first")
         self.steps += 1
@@ -102,12 +91,7 @@ class Clock:
 
 
 class Clocked:
-    """What reads a clock: one that was given, or one made for it alone, which its `step` advances.
-
-    Attributes
-    ----------
-    clock : Clock
-    """
+    """What reads a clock: one that was given, or one made for it alone, which its `step` advances."""
 
     clock: Clock
     _owns_clock: bool

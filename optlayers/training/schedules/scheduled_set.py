@@ -1,7 +1,5 @@
 """A feasible set whose values are schedules."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Numbers and parameter values that change in training: constants, or functions of the step."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
