@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
 
 from optlayers.parametric.symbolic import Affine
 from optlayers.projection.pieces import match
@@ -64,8 +63,7 @@ def _part(block: Block, rows: Sequence[Row] = (), cones: Sequence[BlockCone] = (
 def _columns(normals: Affine, entries: np.ndarray) -> Affine:
     """Return some columns of a matrix."""
     count, n = normals.shape
-    index = (np.arange(count)[:, None] * n + entries).ravel()
-    return Affine(normals.constant[:, entries], sp.csr_array(normals.linear[index]))
+    return normals.reshaped(count * n)[(np.arange(count)[:, None] * n + entries).ravel()].reshaped(count, len(entries))
 
 
 def refusal(sources: set[int], labels: Sequence[str], reason: str) -> ValueError:

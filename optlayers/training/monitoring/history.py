@@ -8,9 +8,8 @@ class History:
     """The last `keep` records: steps, and their measures by key ``"name/measure"``."""
 
     def __init__(self, records: Iterable[tuple[int, Mapping[str, float]]] = (), keep: int = 1000) -> None:
-        self.records: deque[tuple[int, dict[str, float]]] = deque(maxlen=keep)
-        for step, measures in records:
-            self.add(step, measures)
+        kept = ((step, dict(measures)) for step, measures in records)
+        self.records: deque[tuple[int, dict[str, float]]] = deque(kept, maxlen=keep)
 
     def add(self, step: int, measures: Mapping[str, float]) -> None:
         """Append the measures of a step."""
