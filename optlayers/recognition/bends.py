@@ -18,14 +18,7 @@ _TOLERANCE = 1e-12
 class Bends:
     """Functions ``shift + above * pos(y_entry - center) + below * neg(y_entry - center)``, one for each of `members`.
 
-    Attributes
-    ----------
-    members : ndarray of int
-        The auxiliary entries that are such functions.
-    entry : ndarray of int
-    above, below : ndarray
-        Not negative.
-    center, shift : Affine
+    These are auxiliary entries; `above` and `below` are not negative.
     """
 
     members: np.ndarray
@@ -68,9 +61,9 @@ def read_bends(block: Block, cuts: Cuts) -> Bends | None:
 def _places(cuts: Cuts, chosen: np.ndarray, members: np.ndarray) -> np.ndarray | None:
     """Return for each member its only chosen cut, or -1; None where one has several."""
     result = np.full(len(members), -1)
-    place = np.searchsorted(members, cuts.auxiliary[chosen, 0])
-    result[place] = np.flatnonzero(chosen)
-    return result if len(np.unique(place)) == len(place) else None
+    member = np.searchsorted(members, cuts.auxiliary[chosen, 0])
+    result[member] = np.flatnonzero(chosen)
+    return result if len(np.unique(member)) == len(member) else None
 
 
 def read_floor(block: Block) -> Affine | None:

@@ -22,16 +22,7 @@ from optlayers.recognition.parallel_rows import merge_parallel, without_implied
 
 @dataclass(frozen=True, eq=False)
 class Conditions:
-    """What the constraints ask of the parameters alone.
-
-    Attributes
-    ----------
-    equalities, inequalities : AffineRows
-    cones : tuple of Cone
-        Rows and cones without entries of ``y``.
-    hidden : tuple of Block
-        Blocks of auxiliary entries only.
-    """
+    """What the constraints ask of the parameters alone: rows and cones without entries, blocks of auxiliary entries."""
 
     equalities: AffineRows
     inequalities: AffineRows
@@ -142,12 +133,12 @@ def _columns(cone: Cone) -> np.ndarray:
 def _spread(normal: Affine, index: np.ndarray, size: int) -> Affine:
     if size == len(index):
         return normal
-    places, parameter, value = index, np.full(len(index), normal.parameters), normal.constant
+    entries, parameter, value = index, np.full(len(index), normal.parameters), normal.constant
     if not normal.is_constant:
         linear = normal.linear.tocoo()
-        places, parameter = np.append(places, index[linear.row]), np.append(parameter, linear.col)
+        entries, parameter = np.append(entries, index[linear.row]), np.append(parameter, linear.col)
         value = np.append(value, linear.data)
-    return SparseAffine((size,), normal.parameters, places, parameter, value)
+    return SparseAffine((size,), normal.parameters, entries, parameter, value)
 
 
 def _local_cone(cone: Cone, columns: np.ndarray) -> BlockCone:

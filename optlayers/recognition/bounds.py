@@ -109,6 +109,6 @@ def collect_side(bounds: BoundRows, sign: float) -> Side:
     for level, chosen in enumerate(members):
         values = constant.copy() if level == 0 else np.full(rows.n, -np.inf * sign)
         values[column[chosen]] = bound.constant[chosen]
-        place = sp.csr_array((np.ones(len(chosen)), (column[chosen], chosen)), shape=(rows.n, len(rows)))
-        layers.append(Affine(values, sp.csr_array(place @ bound.linear)))
+        spread = sp.csr_array((np.ones(len(chosen)), (column[chosen], chosen)), shape=(rows.n, len(rows)))
+        layers.append(Affine(values, sp.csr_array(spread @ bound.linear)))
     return Side(layers, sign)

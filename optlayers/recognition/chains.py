@@ -16,15 +16,7 @@ from optlayers.recognition.block import Row
 class Chain:
     """The rows ``lower[i] <= y[order[i + 1]] - y[order[i]] <= upper[i]``; of a path's two ends the first comes first.
 
-    Attributes
-    ----------
-    order : ndarray of int, shape (n,)
-    lower, upper : data of shape (n - 1,), or None where no step has such a bound
-        Infinite where that step has none.
-    has_lower, has_upper : ndarray of bool, shape (n - 1,)
-        Which steps have bounds.
-    rows : ndarray of int, shape (n - 1,)
-        Which rows they are.
+    A bound is None where no step has it, and infinite where that step has none; `rows` are the numbers of the rows.
     """
 
     order: np.ndarray

@@ -19,13 +19,7 @@ from optlayers.recognition.block import Block, Row
 class Budget:
     """The one row with all auxiliary entries, ``slopes @ y + weights @ t <= level``, which lets each of them grow.
 
-    Attributes
-    ----------
-    slopes : Affine, shape (n,)
-    weights : Affine, shape (auxiliary,)
-        Positive where they are numbers.
-    level : data of shape ()
-    others : tuple of Row
+    Weights are positive where they are numbers; `others` are the other rows.
     """
 
     slopes: Affine
@@ -61,6 +55,11 @@ def read_budget(block: Block) -> Budget | None:
     return Budget(normal[:n], weights, level.scaled(sign), others)
 
 
+def is_permutation(index: np.ndarray) -> bool:
+    """Whether numbers are those from 0 on, in any order."""
+    return np.array_equal(np.sort(index), np.arange(len(index)))
+
+
 @dataclass(frozen=True, eq=False)
 class Cuts:
     """Rows that bound auxiliary entries from below by one entry of ``y`` each: ``t >= slope * y_entry + offset``."""
@@ -85,8 +84,8 @@ def read_cuts(block: Block, rows: tuple[Row, ...], auxiliary: int = 1) -> Cuts |
     used = entries_of(normals)
     if (used.per_row(len(rows)) != 1 + auxiliary).any():
         return None
-    place, constant, is_parametric = (part.reshape(len(rows), -1) for part in used[1:])
-    if (place[:, 0] >= n).any() or (place[:, 1] < n).any():
+    columns, constant, is_parametric = (part.reshape(len(rows), -1) for part in used[1:])
+    if (columns[:, 0] >= n).any() or (columns[:, 1] < n).any():
         return None
     lead = constant[:, 1]
     if is_parametric[:, 1:].any() or np.ptp(constant[:, 1:], axis=1).any():
@@ -105,4 +104,4 @@ def read_cuts(block: Block, rows: tuple[Row, ...], auxiliary: int = 1) -> Cuts |
         normals.parameter[is_entry],
         normals.value[is_entry] / -lead[row[is_entry]],
     )
-    return Cuts(place[:, 1:] - n, place[:, 0], slope.dense(), Affine.stack(numbers).scaled(1 / lead))
+    return Cuts(columns[:, 1:] - n, columns[:, 0], slope.dense(), Affine.stack(numbers).scaled(1 / lead))

@@ -64,8 +64,8 @@ def _with_met_bounds(form: ConicForm) -> ConicForm:
     if len(tight) == 0:
         return form
     fixing = bounds[tight]
-    entries, place = np.unique(fixing.entry, return_inverse=True)
-    weights = 1 / (fixing.coefficient * np.bincount(place)[place])  # the mean: it comes from all of them
-    mean = sp.csr_array((weights, (place, np.arange(len(place)))), shape=(len(entries), len(place)))
+    entries, index = np.unique(fixing.entry, return_inverse=True)
+    weights = 1 / (fixing.coefficient * np.bincount(index)[index])  # the mean: it comes from all of them
+    mean = sp.csr_array((weights, (index, np.arange(len(index)))), shape=(len(entries), len(index)))
     equalities = AffineRows.concatenate([form.equalities, fixing.rows.combined(mean)])
     return dataclasses.replace(form, equalities=equalities)

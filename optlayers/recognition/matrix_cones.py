@@ -21,15 +21,7 @@ _ROOT = np.sqrt(0.5)
 
 @dataclass(frozen=True, eq=False)
 class EigenvalueBound:
-    """The eigenvalues of ``(X + X') / 2 - center`` are at least, or at most, `level`.
-
-    Attributes
-    ----------
-    center : Affine, shape (n, n)
-        Symmetric; its first entry is zero.
-    level : Affine, shape ()
-    is_lower : bool
-    """
+    """The eigenvalues of ``(X + X') / 2 - center`` are at least, or at most, `level`; ``center[0, 0]`` is 0."""
 
     center: Affine
     level: Affine
@@ -38,15 +30,9 @@ class EigenvalueBound:
 
 @dataclass(frozen=True, eq=False)
 class Dilation:
-    """``[[P, X - center], [(X - center)', Q]]`` is positive semidefinite.
+    """``[[P, X - center], [(X - center)', Q]]`` is positive semidefinite, times `scale`.
 
-    Attributes
-    ----------
-    center : Affine, shape (n, m)
-    diagonal, others : ndarray of int
-        The cone's rows with the diagonals, and with the other entries, of `P` and `Q`.
-    scale : float
-        What the cone's matrix is divided by.
+    The cone's rows with the diagonals of `P` and `Q` are `diagonal`, those with their other entries `others`.
     """
 
     center: Affine
@@ -196,9 +182,9 @@ def dilation(cone: BlockCone, size: int) -> Dilation | None:
     n, m = order - int(is_below.sum()), int(is_below.sum())
     if n * m != size or is_below[other[rows]].any() or not is_below[one[rows]].all():
         return None
-    place = np.zeros((n, m), dtype=np.int64)
-    place[((~is_below).cumsum() - 1)[other[rows]], (is_below.cumsum() - 1)[one[rows]]] = matrix.indices
-    shape = _shape(place)
+    grid = np.zeros((n, m), dtype=np.int64)
+    grid[((~is_below).cumsum() - 1)[other[rows]], (is_below.cumsum() - 1)[one[rows]]] = matrix.indices
+    shape = _shape(grid)
     scale = matrix.data[0]
     if shape is None or not np.allclose(matrix.data, scale, _TOLERANCE, 0):
         return None
@@ -209,9 +195,9 @@ def dilation(cone: BlockCone, size: int) -> Dilation | None:
     return Dilation(center, inside[is_diagonal], inside[~is_diagonal], abs(scale) * _ROOT)
 
 
-def _shape(place: np.ndarray) -> tuple[int, int] | None:
+def _shape(entries: np.ndarray) -> tuple[int, int] | None:
     """Return the shape in which entries are a matrix or its transpose, up to the order of its rows and columns."""
-    for grid in (place, place.T):
+    for grid in (entries, entries.T):
         at_row, at_column = np.divmod(grid, grid.shape[1])
         if (at_row == at_row[:, :1]).all() and (at_column == at_column[:1]).all():
             return grid.shape

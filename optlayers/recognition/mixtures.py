@@ -40,8 +40,8 @@ def read_mixture(block: Block) -> Mixture | None:
         return None
     if (used[is_link, :n].sum(1) != 1).any() or not all(_is_sum(row, n) for row in sums):
         return None
-    place = _places(used[~is_link, n:], used[is_link, n:], n)
-    return None if place is None else _read_links(links, used[is_link, :n].argmax(1), place, n)
+    at = _places(used[~is_link, n:], used[is_link, n:], n)
+    return None if at is None else _read_links(links, used[is_link, :n].argmax(1), at, n)
 
 
 def _is_sum(row: Row, n: int) -> bool:
@@ -62,15 +62,15 @@ def _places(sums: np.ndarray, links: np.ndarray, n: int) -> np.ndarray | None:
         rows, columns = sums[family].argmax(0), sums[~family].argmax(0)
         row = [np.unique(rows[link]) for link in links]
         if all(len(rows_met) == 1 for rows_met in row) and len(np.unique(np.concatenate(row))) == n:
-            place = np.full((n, n), -1)
-            place[rows, columns] = np.arange(n * n)
-            return place[np.concatenate(row)] if (place >= 0).all() else None
+            at = np.full((n, n), -1)
+            at[rows, columns] = np.arange(n * n)
+            return at[np.concatenate(row)] if (at >= 0).all() else None
     return None
 
 
-def _read_links(links: list[Row], entry: np.ndarray, place: np.ndarray, n: int) -> Mixture | None:
+def _read_links(links: list[Row], entry: np.ndarray, at: np.ndarray, n: int) -> Mixture | None:
     centers, weights = [], []
-    for row, column, columns in zip(links, entry, place, strict=True):
+    for row, column, columns in zip(links, entry, at, strict=True):
         lead = row.normal[np.array([column])]
         if not lead.is_constant or not isinstance(row.lower, Affine):
             return None

@@ -53,8 +53,8 @@ def _principal_dense(tail: np.ndarray, head: np.ndarray) -> tuple[np.ndarray, np
     if len(mixed) == 1:
         values[mixed] -= inside[mixed] ** 2
     elif len(mixed):
-        eigenvalues, turn = np.linalg.eigh(np.diag(values[mixed]) - np.outer(inside[mixed], inside[mixed]))
-        values[mixed], basis[mixed], scale[mixed] = eigenvalues, turn.T @ basis[mixed], scale[mixed].max()
+        eigenvalues, rotation = np.linalg.eigh(np.diag(values[mixed]) - np.outer(inside[mixed], inside[mixed]))
+        values[mixed], basis[mixed], scale[mixed] = eigenvalues, rotation.T @ basis[mixed], scale[mixed].max()
     return values, basis, scale
 
 
@@ -63,8 +63,8 @@ def align(vectors: np.ndarray, direction: np.ndarray) -> np.ndarray:
     inside = vectors @ direction
     if not inside.any():
         return vectors
-    turn: Any = np.linalg.qr(np.column_stack([inside, np.eye(len(inside))]))[0]
-    return turn.T @ vectors
+    rotation: Any = np.linalg.qr(np.column_stack([inside, np.eye(len(inside))]))[0]
+    return rotation.T @ vectors
 
 
 def coordinates(axes: Tensor | None, offset: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:

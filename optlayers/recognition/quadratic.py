@@ -12,6 +12,7 @@ from torch import Tensor
 
 from optlayers.parametric.symbolic import Affine, Data, derived, smallest
 from optlayers.recognition.block import Block, BlockCone
+from optlayers.recognition.principal_axes import principal_axes
 
 _TOLERANCE = 1e-12
 
@@ -49,6 +50,12 @@ def match_norm(block: Block) -> NormBound | None:
     return NormBound(first.weights, first.axes, first.center, smallest(radii))
 
 
+def match_ball(block: Block) -> NormBound | None:
+    """Return what the block says if it is a ball."""
+    norm = match_norm(block)
+    return norm if norm is not None and norm.is_isotropic else None
+
+
 def _concentric(one: NormBound, other: NormBound) -> bool:
     gap = one.center - other.center
     same_axes = one.axes is other.axes or (
@@ -73,8 +80,8 @@ def _norm_bound(cone: BlockCone) -> NormBound | None:
     inside = tail.mapped(factors.left.T)
     center = inside.scaled(-1 / factors.singular).mapped(factors.right.T)
     covered = inside.mapped(factors.left)
-    rest, size = tail - covered, _size(tail) + _size(covered)
-    left = np.flatnonzero(_size(rest) > _TOLERANCE * size)
+    rest, size = tail - covered, size_of(tail) + size_of(covered)
+    left = np.flatnonzero(size_of(rest) > _TOLERANCE * size)
     if len(left) == 0:
         radius: Data = head.scaled(1 / scale)
     elif len(left) == 1:
@@ -141,29 +148,18 @@ def _conic_section(matrix: sp.csr_array, offset: Affine) -> NormBound | None:
     ``(y - c)' S (y - c) <= head^2 - ||tail||^2``.
     """
     head, tail = matrix[:1], matrix[1:]
-    diagonal = (tail.multiply(tail).sum(axis=0) - head.multiply(head).sum(axis=0)).ravel()
-    if (diagonal <= 0).any():
+    weights, vectors, _ = principal_axes(tail, first_row(matrix))
+    if weights.min() <= _TOLERANCE * weights.max():
         return None
-    form = sp.coo_array(tail.T @ tail - head.T @ head)
-    coupled = (form.row != form.col) & (
-        np.abs(form.data) > _TOLERANCE * np.sqrt(diagonal[form.row] * diagonal[form.col])
-    )
-    if not coupled.any():
-        weights, axes = diagonal.copy(), None
-        inverse: Any = sp.diags_array(1 / weights)
-    else:
-        weights, vectors = np.linalg.eigh(form.toarray())
-        if weights[0] <= _TOLERANCE * weights[-1]:
-            return None
-        axes, inverse = vectors.T, (vectors / weights) @ vectors.T
-    if np.ptp(weights) <= _TOLERANCE * weights.max():
-        weights[:], axes = weights.max(), None
+    inverse = vectors.T @ sp.diags_array(1 / weights) @ vectors
+    axes = _equalised(weights, vectors)
     center = offset.mapped(inverse @ sp.vstack([head, -tail]).T)
     rest = (center.mapped(matrix) + offset).scaled(weights.max() ** -0.5)
     return NormBound(weights / weights.max(), axes, center, derived(leg, rest[:1].reshaped(), rest[1:]))
 
 
-def _size(data: Affine) -> np.ndarray:
+def size_of(data: Affine) -> np.ndarray:
+    """Return the sizes of the numbers and the coefficients of parameters of each entry, added."""
     return np.abs(data.constant) + np.asarray(abs(data.linear).sum(axis=1)).ravel()
 
 
@@ -181,33 +177,23 @@ class _Factors:
     right: Any
 
 
-def _factor(matrix: sp.csr_array) -> _Factors | None:
-    """Factor a matrix, exactly where its columns are orthogonal; None for zero."""
-    if matrix.nnz == 0:
+def _factor(matrix: Any) -> _Factors | None:
+    """Factor a matrix; None for zero."""
+    weights, vectors, _ = principal_axes(matrix, np.zeros(matrix.shape[1]))
+    if not weights.any():
         return None
-    length = np.sqrt(np.asarray(matrix.multiply(matrix).sum(axis=0)).ravel())
-    if _is_orthogonal(matrix, length):
-        if np.ptp(length) <= _TOLERANCE * length.max():
-            length[:] = length.max()
-        seen = np.flatnonzero(length)
-        left = sp.csr_array(matrix[:, seen] @ sp.diags_array(1 / length[seen]))
-        right = sp.csr_array(sp.eye_array(len(length)))[seen]
-        return _Factors(length**2, None, left, length[seen], right)
-    dense, used = matrix.toarray(), np.diff(matrix.indptr) > 0
-    inside, singular, axes = np.linalg.svd(dense[used], full_matrices=True)
-    rank = int((singular > max(dense.shape) * np.finfo(float).eps * singular[0]).sum())
-    weights, left = np.zeros(len(axes)), np.zeros((len(dense), rank))
-    weights[:rank], left[used] = singular[:rank] ** 2, inside[:, :rank]
-    return _Factors(weights, axes, left, singular[:rank], axes[:rank])
+    axes = _equalised(weights, vectors)
+    seen = np.flatnonzero(weights)
+    singular, right = np.sqrt(weights[seen]), vectors[seen]
+    return _Factors(weights, axes, matrix @ right.T @ sp.diags_array(1 / singular), singular, right)
 
 
-def _is_orthogonal(matrix: sp.csr_array, length: np.ndarray) -> bool:
-    """Whether columns of these lengths are orthogonal: always where no row has two entries."""
-    if (np.diff(matrix.indptr) <= 1).all():
-        return True
-    dense = matrix.toarray()
-    gram = dense.T @ dense
-    return bool((np.abs(gram - np.diag(np.diag(gram))) <= _TOLERANCE * np.outer(length, length)).all())
+def _equalised(weights: np.ndarray, vectors: sp.csr_array) -> np.ndarray | None:
+    """Return the axes, None for those of the coordinates; weights that are equal up to rounding become so."""
+    if np.ptp(weights) <= _TOLERANCE * weights.max():
+        weights[:] = weights.max()
+        return None
+    return None if vectors.nnz == len(weights) else vectors.toarray()
 
 
 def _root(square: Tensor) -> Tensor:

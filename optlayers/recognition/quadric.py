@@ -19,7 +19,7 @@ from optlayers.parametric.symbolic import Affine, Data, derived
 from optlayers.recognition.block import Block, BlockCone
 from optlayers.recognition.implied_bounds import follow
 from optlayers.recognition.principal_axes import align, principal_axes
-from optlayers.recognition.quadratic import first_row, light_rows
+from optlayers.recognition.quadratic import first_row, light_rows, size_of
 
 _TOLERANCE = 1e-12
 _REFINEMENTS = 3
@@ -113,7 +113,7 @@ def match_paraboloid(block: Block) -> Quadric | None:
     vectors, head = _with_axis(values, vectors, free / length)
     base = Affine.of(solve @ normal / 2, block.parameters) - shift.mapped(solve @ matrix.T)
     rest = base.mapped(matrix) + shift
-    rest = rest[_size(rest) > _TOLERANCE * (_size(base.mapped(matrix)) + _size(shift)).max()]
+    rest = rest[size_of(rest) > _TOLERANCE * (size_of(base.mapped(matrix)) + size_of(shift)).max()]
     drop = level.reshaped(1) + base.mapped(normal[None])
     base = base - drop.mapped(free[:, None] / length**2)
     center: Data = base
@@ -143,11 +143,11 @@ def _only_cone(block: Block) -> BlockCone | None:
         return None
     (cone,) = block.cones
     if cone.kind == "pow" and cone.alpha == 0.5:
-        turn = np.array([[1.0, 1.0, 0.0], [1.0, -1.0, 0.0], [0.0, 0.0, 2.0]])
+        rotation = np.array([[1.0, 1.0, 0.0], [1.0, -1.0, 0.0], [0.0, 0.0, 2.0]])
         if not cone.normals.is_constant:
             return None
-        normals = Affine.of(turn @ cone.normals.constant, block.parameters)
-        return dataclasses.replace(cone, kind="soc", normals=normals, offset=cone.offset.mapped(turn))
+        normals = Affine.of(rotation @ cone.normals.constant, block.parameters)
+        return dataclasses.replace(cone, kind="soc", normals=normals, offset=cone.offset.mapped(rotation))
     return cone if cone.kind == "soc" else None
 
 
@@ -157,20 +157,20 @@ def _solved(matrix: sp.csr_array, offset: Affine, solve: sp.csr_array) -> tuple[
     for _ in range(_REFINEMENTS):
         center = center + (center.mapped(matrix) + offset).mapped(solve)
     rest = center.mapped(matrix) + offset
-    size = np.asarray(abs(matrix).sum(axis=1)).ravel() * _size(center).max() + _size(offset)
-    keep = _size(rest) > _TOLERANCE * size
+    size = np.asarray(abs(matrix).sum(axis=1)).ravel() * size_of(center).max() + size_of(offset)
+    keep = size_of(rest) > _TOLERANCE * size
     return center, rest.scaled(keep.astype(float)) if keep.any() else None
 
 
 def _with_axis(values: np.ndarray, vectors: sp.csr_array, axis: np.ndarray) -> tuple[sp.csr_array, int]:
-    """Turn the eigenvectors of zero so that one of them is the given axis; return them and its place."""
+    """Turn the eigenvectors of zero so that one of them is the given axis; return them and its number."""
     null = np.flatnonzero((values == 0) & (np.abs(vectors @ axis) > _TOLERANCE))
     basis = vectors[null].toarray()
     basis = align(basis, axis) if len(null) > 1 else basis
     basis[0] = axis
-    place = sp.csr_array((np.ones(len(null)), (null, np.arange(len(null)))), shape=(len(values), len(null)))
+    spread = sp.csr_array((np.ones(len(null)), (null, np.arange(len(null)))), shape=(len(values), len(null)))
     keep = sp.diags_array(np.where(np.isin(np.arange(len(values)), null), 0.0, 1.0))
-    return sp.csr_array(keep @ vectors + place @ sp.csr_array(basis)), int(null[0])
+    return sp.csr_array(keep @ vectors + spread @ sp.csr_array(basis)), int(null[0])
 
 
 def _in_coordinates(
@@ -205,10 +205,6 @@ def _increases(quadric: Quadric, entry: int, sign: float) -> bool:
     curved = weights > 0 if quadric.slope == 0 else np.zeros(len(weights), dtype=bool)
     reach = np.linalg.norm(rest[curved] / np.sqrt(weights[curved]))
     return top > 0 and not (np.abs(rest[~curved]) > _TOLERANCE).any() and bool(reach <= top * (1 + _TOLERANCE))
-
-
-def _size(data: Affine) -> np.ndarray:
-    return np.abs(data.constant) + np.asarray(abs(data.linear).sum(axis=1)).ravel()
 
 
 def _excess(rest: Tensor) -> Tensor:

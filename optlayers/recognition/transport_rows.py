@@ -16,14 +16,8 @@ from optlayers.recognition.block import Block, Row
 class TransportRows:
     """Where the entries of a block stand in a matrix, and the block's rows that sum its rows and its columns.
 
-    Attributes
-    ----------
-    rows, columns : tuple of Row or None
-        For each row and column of the matrix; None where its sum is not bounded.
-    entry : ndarray of int, shape (m, n)
-        The block's entry at each place; the block's size where there is none.
-    place : ndarray of int, shape (size,)
-        Where each entry stands in the matrix, in C order.
+    A row or column whose sum is not bounded has None. `entry`, ``(m, n)``, are the block's entries, and its size where
+    there is none; `place` is where each entry stands, in C order.
     """
 
     rows: tuple[Row | None, ...]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from optlayers.parametric.range import relative
 from optlayers.recognition.block import Block, Fields
-from optlayers.recognition.quadratic import leg, match_norm, safe_norm
+from optlayers.recognition.quadratic import leg, match_ball, safe_norm
 from optlayers.sets.affine_set import AffineSet
 from optlayers.sets.base import Check, ClosedFormSet, Examples, register
 from optlayers.sets.l2_ball import L2Ball
@@ -50,11 +50,9 @@ class BallSection(ClosedFormSet):
 
     @classmethod
     def match(cls, block: Block) -> Fields | None:
-        norm = match_norm(dataclasses.replace(block, rows=())) if block.rows else None
-        if norm is None or not norm.is_isotropic:
-            return None
-        plane = AffineSet.match(dataclasses.replace(block, cones=()))
-        return None if plane is None else {**plane, "center": norm.center, "radius": norm.radius}
+        ball = match_ball(dataclasses.replace(block, rows=())) if block.rows else None
+        plane = ball and AffineSet.match(dataclasses.replace(block, cones=()))
+        return plane and ball and {**plane, "center": ball.center, "radius": ball.radius}
 
     @property
     def _plane(self) -> AffineSet:

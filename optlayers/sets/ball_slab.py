@@ -14,7 +14,7 @@ from torch import Tensor
 
 from optlayers.parametric.range import Range, relative
 from optlayers.recognition.block import Block, Fields
-from optlayers.recognition.quadratic import leg, match_norm
+from optlayers.recognition.quadratic import leg, match_ball
 from optlayers.sets.base import Check, ClosedFormSet, Examples, register
 from optlayers.sets.l2_ball import L2Ball
 from optlayers.sets.slab import Slab
@@ -53,10 +53,8 @@ class BallSlab(ClosedFormSet):
     @classmethod
     def match(cls, block: Block) -> Fields | None:
         slab = Slab.match(dataclasses.replace(block, cones=()))
-        norm = None if slab is None else match_norm(dataclasses.replace(block, rows=()))
-        if slab is None or norm is None or not norm.is_isotropic:
-            return None
-        return {**slab, "center": norm.center, "radius": norm.radius}
+        ball = match_ball(dataclasses.replace(block, rows=())) if slab else None
+        return slab and ball and {**slab, "center": ball.center, "radius": ball.radius}
 
     @classmethod
     def label(cls, block: Block) -> str:

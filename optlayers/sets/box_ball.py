@@ -15,7 +15,7 @@ from optlayers.autograd.primal import primal
 from optlayers.parametric.range import clamp, filled, relative
 from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block, Fields
-from optlayers.recognition.quadratic import leg, match_norm, safe_norm, unit_and_norm
+from optlayers.recognition.quadratic import leg, match_ball, safe_norm, unit_and_norm
 from optlayers.sets.base import Check, ClosedFormSet, Examples, between, register
 from optlayers.sets.box import Box
 from optlayers.sets.search.ball_search import search_scale
@@ -54,10 +54,8 @@ class BoxBall(ClosedFormSet):
     def match(cls, block: Block) -> Fields | None:
         if not block.has_bounds:
             return None
-        norm = match_norm(dataclasses.replace(block, lower=None, upper=None))
-        if norm is None or not norm.is_isotropic:
-            return None
-        return {"lower": block.lower, "upper": block.upper, "center": norm.center, "radius": norm.radius}
+        ball = match_ball(dataclasses.replace(block, lower=None, upper=None))
+        return ball and {"lower": block.lower, "upper": block.upper, "center": ball.center, "radius": ball.radius}
 
     @classmethod
     def label(cls, block: Block) -> str:

@@ -94,13 +94,8 @@ class Ellipsoid(ClosedFormSet):
     @staticmethod
     def examples() -> Examples:
         center, fixed = np.array([0.5, -1.0, 2.0]), ("matrix",)
-        yield {
-            "size": (3,),
-            "matrix": np.diag([1.0, 2.0, 5.0]),
-            "center": center,
-            "radius": np.array(1.5),
-            "fixed": fixed,
-        }
+        stretched = np.diag([1.0, 2.0, 5.0])
+        yield {"size": (3,), "matrix": stretched, "center": center, "radius": np.array(1.5), "fixed": fixed}
         dense = np.array([[2.0, 1.0, 0.0], [0.0, 1.0, -1.0], [1.0, 0.0, 3.0], [0.5, 0.5, 0.5]])
         yield {"size": (3,), "matrix": dense, "center": center, "radius": np.array(0.8), "fixed": fixed}
         yield {"size": (3,), "matrix": dense[:2], "center": center, "radius": np.array(0.3), "fixed": fixed}

@@ -45,8 +45,8 @@ class EllipticCone(ClosedFormSet):
 
     @staticmethod
     def constraints(x: cp.Variable, head: Any, tail: Any, center: Any, gap: Any = None) -> list[cp.Constraint]:
-        own = tail @ (x - center)
-        return [cp.norm(own if gap is None else cp.hstack([own, gap]), 2) <= head @ (x - center)]
+        offset = tail @ (x - center)
+        return [cp.norm(offset if gap is None else cp.hstack([offset, gap]), 2) <= head @ (x - center)]
 
     @classmethod
     def match(cls, block: Block) -> Fields | None:
@@ -85,9 +85,8 @@ class EllipticCone(ClosedFormSet):
         shrunk = reached / (reached + weights * (reached - torch.where(solvable, t, 0.0).unsqueeze(-1)))
         flat = (self.weights == 0).to(self.weights.dtype)
         factors = torch.where(falls.unsqueeze(-1), flat, shrunk)
-        own = factors[..., : z.shape[-1]]
         top = torch.where(falls, 0.0, height)
-        moved = torch.where(self.head == 0, z * own, self.head * top.unsqueeze(-1))
+        moved = torch.where(self.head == 0, z * factors[..., : z.shape[-1]], self.head * top.unsqueeze(-1))
         y = self.center + size.unsqueeze(-1) * combine(self.axes, moved, rest, factors)
         return torch.where(inside.unsqueeze(-1), v, y)
 

@@ -15,7 +15,7 @@ from optlayers.parametric.range import Range
 from optlayers.parametric.symbolic import Affine
 from optlayers.recognition.bends import add, read_bends, read_floor
 from optlayers.recognition.block import Block, BlockCone, Fields
-from optlayers.recognition.epigraphs import read_budget, read_cuts
+from optlayers.recognition.epigraphs import is_permutation, read_budget, read_cuts
 from optlayers.sets.base import Check, ClosedFormSet, Examples, register
 from optlayers.sets.box_section import BoxSection
 
@@ -70,7 +70,7 @@ class GroupBall(ClosedFormSet):
         sizes = [len(norm.entries) for norm in known]
         owner = np.concatenate([bends.members, *(np.full(1, norm.member) for norm in known)])
         entries = np.concatenate([bends.entry, *(norm.entries for norm in known)])
-        if len(known) < len(norms) or not all(_is_range(index) for index in (owner, entries)):
+        if len(known) < len(norms) or not all(is_permutation(index) for index in (owner, entries)):
             return None
         if len(owner) < block.auxiliary or len(entries) < block.size or floor is None:
             return None
@@ -81,7 +81,7 @@ class GroupBall(ClosedFormSet):
         group = np.concatenate([bends.members, np.repeat(owner[len(bends.members) :], sizes)])[order]
         first = np.unique(group, return_index=True)[1]
         rank = np.argsort(np.argsort(first))  # groups are numbered by their first entry
-        place = sp.csr_array((np.concatenate([bends.above, [norm.scale for norm in known]]), (rank[owner], owner)))
+        scales = sp.csr_array((np.concatenate([bends.above, [norm.scale for norm in known]]), (rank[owner], owner)))
         centers = [bends.center, *(norm.center for norm in known)]
         linear = sp.csr_array(sp.vstack([center.linear for center in centers]))
         center = Affine(np.concatenate([center.constant for center in centers]), linear)[order]
@@ -90,7 +90,7 @@ class GroupBall(ClosedFormSet):
         return {
             "center": None if center.is_zero else center,
             "groups": None if regular else Affine.of(number, block.parameters),
-            "weights": budget.weights.mapped(place),
+            "weights": budget.weights.mapped(scales),
             "radius": budget.level,
         }
 
@@ -142,22 +142,10 @@ class GroupBall(ClosedFormSet):
         center, unequal = np.array([0.5, -1.0, 0.0, 2.0, 0.3]), np.array([0, 1, 0, 2, 1])
         weights = np.array([1.0, 0.5, 2.0])
         yield {"size": (2, 3), "radius": np.array(1.5), "groups": rows, "fixed": ("groups",)}
-        yield {
-            "size": (2, 3),
-            "radius": np.array(1.0),
-            "groups": columns,
-            "center": center[0] * columns,
-            "fixed": ("groups",),
-        }
-        fixed = ("groups", "weights")
-        yield {
-            "size": (5,),
-            "radius": np.array(0.7),
-            "groups": unequal,
-            "center": center,
-            "weights": weights,
-            "fixed": fixed,
-        }
+        around = {"groups": columns, "center": center[0] * columns}
+        yield {"size": (2, 3), "radius": np.array(1.0), **around, "fixed": ("groups",)}
+        data = {"groups": unequal, "center": center, "weights": weights}
+        yield {"size": (5,), "radius": np.array(0.7), **data, "fixed": ("groups", "weights")}
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,9 +170,9 @@ def _read_norm(block: Block, cone: BlockCone) -> _Norm | None:
     if len(entries) == 0 or entries[-1] >= n:
         return None
     start, offset = matrix.indptr[1], cone.offset[1:]
-    place = np.searchsorted(entries, matrix.indices[start:])
+    column = np.searchsorted(entries, matrix.indices[start:])
     tail = sp.csr_array(
-        (matrix.data[start:], place, matrix.indptr[1:] - start), shape=(len(offset.constant), len(entries))
+        (matrix.data[start:], column, matrix.indptr[1:] - start), shape=(len(offset.constant), len(entries))
     )
     square = _squared_scale(tail)
     if square is None:
@@ -204,7 +192,3 @@ def _squared_scale(matrix: sp.csr_array) -> float | None:
     gram = dense.T @ dense
     unlike = np.abs(gram - gram[0, 0] * np.eye(len(gram))).max()
     return float(gram[0, 0]) if unlike <= _TOLERANCE * gram[0, 0] else None
-
-
-def _is_range(index: np.ndarray) -> bool:
-    return np.array_equal(np.sort(index), np.arange(len(index)))

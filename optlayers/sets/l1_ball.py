@@ -203,6 +203,7 @@ def _match_parametric_weights(block: Block, budget: Budget, cuts: Cuts) -> Field
     opposite = add(slope, cuts.slope[other]).is_zero
     if not (paired and opposite and cuts.offset.is_zero and budget.slopes.is_zero and budget.weights.is_constant):
         return None
-    place = np.argsort(entry)
-    weights = derived(torch.abs, slope[place].scaled(budget.weights.constant[auxiliary[place]]))
+    ascending = np.argsort(entry)
+    factors = budget.weights.constant[auxiliary[ascending]]
+    weights = derived(torch.abs, slope[ascending].scaled(factors))
     return _symmetric(Affine.of(np.zeros(n), block.parameters), weights, budget.level)

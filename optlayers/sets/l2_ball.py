@@ -12,7 +12,7 @@ from torch import Tensor
 
 from optlayers.kernels.fused import by_plain_form, rows_of
 from optlayers.recognition.block import Block, Fields
-from optlayers.recognition.quadratic import match_norm, unit_and_norm
+from optlayers.recognition.quadratic import match_ball, unit_and_norm
 from optlayers.sets.base import Check, ClosedFormSet, Examples, register
 
 
@@ -40,10 +40,8 @@ class L2Ball(ClosedFormSet):
 
     @classmethod
     def match(cls, block: Block) -> Fields | None:
-        norm = match_norm(block)
-        if norm is None or not norm.is_isotropic:
-            return None
-        return {"center": None if norm.center.is_zero else norm.center, "radius": norm.radius}
+        ball = match_ball(block)
+        return ball and {"center": None if ball.center.is_zero else ball.center, "radius": ball.radius}
 
     def project(self, v: Tensor) -> Tensor:
         """Scale the offset from the centre; on the sphere the derivative is that of an outside point."""

@@ -102,17 +102,12 @@ class Paraboloid(ClosedFormSet):
     def examples() -> Examples:
         fixed = ("matrix", "normal")
         identity = np.eye(4)
-        yield {
-            "size": (4,),
-            "matrix": identity[1:],
-            "shift": np.array([0.5, -1.0, 0.0]),
-            "normal": identity[0],
-            "level": np.array(0.3),
-            "fixed": fixed,
-        }
+        shift = np.array([0.5, -1.0, 0.0])
+        data = {"matrix": identity[1:], "shift": shift, "normal": identity[0], "level": np.array(0.3)}
+        yield {"size": (4,), **data, "fixed": fixed}
         scaled = identity[:3] * [[0.1], [1.0], [3.0]]
         normal = np.array([0.5, 0.0, 0.0, -2.0])
-        data = {"matrix": scaled, "shift": np.array([0.5, -1.0, 0.0]), "normal": normal, "level": np.array(-1.0)}
+        data = {"matrix": scaled, "shift": shift.copy(), "normal": normal, "level": np.array(-1.0)}
         yield {"size": (4,), **data, "fixed": fixed}
         dense = np.array([[2.0, 1.0, 0.0], [0.0, 1.0, -1.0]])
         normal = np.array([1.0, 2.0, 0.5])

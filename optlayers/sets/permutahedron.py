@@ -63,11 +63,11 @@ class Permutahedron(ClosedFormSet):
     def project(self, v: Tensor) -> Tensor:
         """Sort, and pool the gaps to the sorted weights; equal entries take the derivative of one block."""
         u = v if self.center is None else v - self.center
-        ordered, place = u.sort(-1)
+        ordered, order = u.sort(-1)
         weights = self.weights.sort(-1).values
         ordered = _narrowed(primal(ordered), primal(weights)) + (ordered - primal(ordered))
         gap = ordered - weights
-        moved = (ordered - isotonic_means(gap)).gather(-1, place.argsort(-1).expand(gap.shape))
+        moved = (ordered - isotonic_means(gap)).gather(-1, order.argsort(-1).expand(gap.shape))
         return moved if self.center is None else moved + self.center
 
     @staticmethod
@@ -97,9 +97,8 @@ def _match_sums(block: Block) -> Fields | None:
     if n < 3 or parts is None or not 0 < len(parts[1]) <= 2 * n:
         return None
     total, groups = parts
-    found = [SumLargest.match(part) for part in groups]
-    sums = [fields for fields in found if fields is not None]
-    if len(sums) < len(found) or not total.is_equality or not isinstance(total.lower, Affine):
+    sums = [fields for fields in map(SumLargest.match, groups) if fields is not None]
+    if len(sums) < len(groups) or not total.is_equality or not isinstance(total.lower, Affine):
         return None
     if not (total.normal.is_constant and np.array_equal(total.normal.constant[:n], np.ones(n))):
         return None
@@ -150,22 +149,22 @@ def _limits_of_bounds(block: Block, center: Affine, whole: Affine) -> list[tuple
             level = add(bound[:n], center.scaled(-1.0))
             equal = np.ptp(level.constant) <= _TOLERANCE * (1 + np.abs(level.constant).max())
             number = sign * float((sign * level.constant).min())
-            own = (1, number) if sign > 0 else (n - 1, float(whole.constant) - number)
-            result.append(own if level.is_constant and equal else None)
+            limit = (1, number) if sign > 0 else (n - 1, float(whole.constant) - number)
+            result.append(limit if level.is_constant and equal else None)
     return result
 
 
 def _components(block: Block) -> tuple[Row, list[Block]] | None:
-    """Return the row without auxiliary entries, and one block for each budget, with its own auxiliary entries.
+    """Return the row without auxiliary entries, and one block for each budget, with the auxiliary entries in it.
 
     None where the budgets do not share all auxiliary entries out, or another row has those of several.
     """
     n = block.size
     used = entries_of(block.normals)
     hidden = used.column >= n
-    own, auxiliary = (np.bincount(used.row[part], minlength=len(block.rows)) for part in (~hidden, hidden))
-    plain, budgets = np.flatnonzero(auxiliary == 0), np.flatnonzero(own == 0)
-    shares = hidden & (own[used.row] == 0)
+    visible, auxiliary = (np.bincount(used.row[part], minlength=len(block.rows)) for part in (~hidden, hidden))
+    plain, budgets = np.flatnonzero(auxiliary == 0), np.flatnonzero(visible == 0)
+    shares = hidden & (visible[used.row] == 0)
     if len(plain) != 1 or not np.array_equal(np.sort(used.column[shares]), n + np.arange(block.auxiliary)):
         return None
     owner = np.zeros(n + block.auxiliary, dtype=np.int64)
@@ -176,17 +175,17 @@ def _components(block: Block) -> tuple[Row, list[Block]] | None:
         return None
     parts = []
     for budget in budgets.tolist():
-        own = n + np.flatnonzero(owner[n:] == budget)
-        columns, rows = np.concatenate([np.arange(n), own]), np.flatnonzero(group == budget)
-        upper = None if block.upper is None else block.upper[own].numbers
+        entries = n + np.flatnonzero(owner[n:] == budget)
+        columns, rows = np.concatenate([np.arange(n), entries]), np.flatnonzero(group == budget)
+        upper = None if block.upper is None else block.upper[entries].numbers
         if block.lower is None or (block.upper is not None and (upper is None or not np.isposinf(upper).all())):
             return None
         free = Affine.of(np.full(n, -np.inf), block.parameters)
         parts.append(
             dataclasses.replace(
                 block,
-                auxiliary=len(own),
-                lower=concatenate(free, block.lower[own]),
+                auxiliary=len(entries),
+                lower=concatenate(free, block.lower[entries]),
                 upper=None,
                 rows=tuple(dataclasses.replace(block.rows[k], normal=block.rows[k].normal[columns]) for k in rows),
             )

@@ -14,7 +14,7 @@ from torch import Tensor
 from optlayers.autograd.tracing import is_traced, may_need_derivative
 from optlayers.parametric.symbolic import Affine
 from optlayers.recognition.block import Block, Vectors
-from optlayers.recognition.epigraphs import read_budget, read_cuts
+from optlayers.recognition.epigraphs import is_permutation, read_budget, read_cuts
 from optlayers.sets.base import ClosedFormSet, Examples, register
 from optlayers.sets.search.largest_search import thresholds
 
@@ -69,7 +69,7 @@ class SumLargest(ClosedFormSet):
             return None
         slope, weights = cuts.slope, budget.weights.constant
         excesses = np.sort(cuts.auxiliary[cuts.auxiliary != threshold])
-        paired = np.array_equal(excesses, np.delete(np.arange(n + 1), threshold)) and _is_range(cuts.entry)
+        paired = np.array_equal(excesses, np.delete(np.arange(n + 1), threshold)) and is_permutation(cuts.entry)
         if not (paired and slope.is_constant and slope.constant.any()):
             return None
         excess = np.delete(weights, threshold)
@@ -124,15 +124,9 @@ class SumLargest(ClosedFormSet):
         yield {"size": (6,), "count": 2, "total": np.array(0.5), "fixed": ("count",)}
         yield {"size": (5,), "count": 3, "total": np.array(-1.0), "center": center, "fixed": ("count",)}
         yield {"size": (2, 2), "count": 1, "total": np.array(0.3), "fixed": ("count",)}
-        yield {"size": (3,), "count": 2, "total": np.array(0.3), "sign": -1.0, "fixed": ("count", "sign")}
-        yield {
-            "size": (5,),
-            "count": 4,
-            "total": np.array(0.0),
-            "center": center,
-            "sign": -1.0,
-            "fixed": ("count", "sign"),
-        }
+        smallest = {"sign": -1.0, "fixed": ("count", "sign")}
+        yield {"size": (3,), "count": 2, "total": np.array(0.3), **smallest}
+        yield {"size": (5,), "count": 4, "total": np.array(0.0), "center": center, **smallest}
 
 
 def _threshold(block: Block) -> int | None:
@@ -152,7 +146,3 @@ def _oriented(block: Block, entry: int) -> Block:
     signs = np.where(np.arange(block.size + block.auxiliary) == entry, -1.0, 1.0)
     rows = tuple(dataclasses.replace(row, normal=row.normal.scaled(signs)) for row in block.rows)
     return dataclasses.replace(block, rows=rows)
-
-
-def _is_range(index: np.ndarray) -> bool:
-    return np.array_equal(np.sort(index), np.arange(len(index)))

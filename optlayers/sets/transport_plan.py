@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -13,7 +14,7 @@ from torch import Tensor
 
 from optlayers.autograd.primal import primal
 from optlayers.autograd.tracing import is_traced
-from optlayers.parametric.range import Range, clamp
+from optlayers.parametric.range import Range, clamp, filled
 from optlayers.parametric.symbolic import Affine, Data, as_number, gather
 from optlayers.recognition.block import Block, Fields
 from optlayers.recognition.transport_rows import TransportRows, find_transport_rows
@@ -124,19 +125,18 @@ class TransportPlan(ClosedFormSet):
             y = y.expand(*batch, y.shape[-1]).gather(-1, place.expand(*batch, place.shape[-1]))
         return y.to(v.dtype)
 
-    def _matrix(self, v: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
+    def _matrix(self, v: Tensor, lower: Tensor, upper: Tensor) -> Tensor:
         """Project matrices ``(*batch, m, n)``."""
         rows, columns = self.totals
         face = find_face(v, lower, upper, rows, columns)
-        x = v - face.a.unsqueeze(-1) - face.b.unsqueeze(-2)
-        y = x if lower is None and upper is None else clamp(x, lower, upper)
+        y = clamp(v - face.a.unsqueeze(-1) - face.b.unsqueeze(-2), lower, upper)
         ra = _excess(y.sum(-1), face.rows, rows)
         rb = _excess(y.sum(-2), face.columns, columns)
         a, b = potentials(face.free, face.rows, face.columns, face.label, ra, rb)
         y = y - face.free * (a.unsqueeze(-1) + b.unsqueeze(-2))
         scale = _size(rows, columns, face.missed)
         tolerance, value = _UNSOLVED[self.dtype], primal(y)
-        inside = value if lower is None and upper is None else clamp(value, _primal(lower), _primal(upper))
+        inside = torch.clamp(value, primal(lower), primal(upper))
         ra = primal(_excess(inside.sum(-1), face.rows, rows)).abs().amax(-1)
         rb = primal(_excess(inside.sum(-2), face.columns, columns)).abs().amax(-1)
         unsolved = face.missed > tolerance * (scale + primal(v).abs().amax((-2, -1)))
@@ -154,13 +154,10 @@ class TransportPlan(ClosedFormSet):
         padded, entry = (t.expand(*batch, t.shape[-1]) for t in (padded, entry))
         return padded.gather(-1, entry).reshape(*batch, m, n)
 
-    def entry_bounds(self, like: Tensor) -> tuple[Tensor | None, Tensor | None]:
+    def entry_bounds(self, like: Tensor) -> tuple[Tensor, Tensor]:
         """Return the bounds as matrices; entries that are absent are fixed at zero."""
-        if self.entry is None:
-            return tuple(None if t is None else self._grid(t.double()) for t in (self.lower, self.upper))  # pyright: ignore
-        size = self.place.shape[-1] if self.place is not None else 0
-        free = like.new_full((size,), torch.inf)
-        lower, upper = (-free if self.lower is None else self.lower), (free if self.upper is None else self.upper)
+        entries = like.new_zeros(math.prod(self.shape)) if self.place is None else torch.zeros_like(self.place)
+        lower, upper = filled(self.lower, -torch.inf, entries), filled(self.upper, torch.inf, entries)
         return self._grid(lower.double()), self._grid(upper.double())
 
     @property
@@ -219,12 +216,8 @@ class TransportPlan(ClosedFormSet):
         yield {"size": (2, 3), "rows": rows, "shares": shares, "lower": wide, "fixed": ("shares", "lower")}
         caps = np.array([[0.61, 0.47, 0.33], [0.27, 0.52, 0.43]])
         yield {"size": (2, 3), "rows": rows, "shares": shares, "lower": wide, "upper": caps, "fixed": ("shares",)}
-        yield {
-            "size": (3, 2),
-            "rows_upper": np.array([1.01, 0.53, 0.74]),
-            "columns": np.array([0.62, 0.95]),
-            "lower": wide.T,
-        }
+        capacities, columns = np.array([1.01, 0.53, 0.74]), np.array([0.62, 0.95])
+        yield {"size": (3, 2), "rows_upper": capacities, "columns": columns, "lower": wide.T}
         yield {
             "size": (2, 3),
             "rows_lower": np.array([0.21, 0.34]),
@@ -272,7 +265,3 @@ def _size(rows: Range[Tensor], columns: Range[Tensor], like: Tensor) -> Tensor:
     """Return the largest finite total of each sample."""
     bounds = (*rows.bounds, *columns.bounds)
     return torch.stack([finite(primal(t)).amax(-1).expand_as(like) for t in bounds]).amax(0)
-
-
-def _primal(tensor: Tensor | None) -> Tensor | None:
-    return None if tensor is None else primal(tensor)

@@ -63,8 +63,8 @@ def _neighbours(v: Tensor, k: Tensor) -> tuple[Tensor, Tensor]:
         largest = v.topk(min(int(rank[0]), n), -1, sorted=False).values
         last = largest.topk(min(2, largest.shape[-1]), -1, largest=False).values
     else:
-        place = torch.cat([rank - 1, rank - 2], -1).clamp(0, n - 1)
-        last = v.sort(-1, descending=True).values.gather(-1, place)
+        index = torch.cat([rank - 1, rank - 2], -1).clamp(0, n - 1)
+        last = v.sort(-1, descending=True).values.gather(-1, index)
     full, whole = rank > n, k == k.floor()
     high = torch.where(whole & ~full, last[:, -1:], last[:, :1])
     return high, torch.where(full, -torch.inf, last[:, :1])

@@ -79,24 +79,11 @@ def _expand_section(
 
 @dataclass(frozen=True, eq=False)
 class SingularValues:
-    """The singular values of a matrix with derivatives, and what is left when some of them shrink.
+    """The singular values of a matrix with derivatives of an order, and what is left when some of them shrink.
 
     With ``matrix = u ((s + d) v' + rest)``, where `d` and `rest` are zero but for their derivatives, functions of the
-    singular values are functions of ``matrix matrix' = u (s^2 + e) u'``.
-
-    Attributes
-    ----------
-    order : int
-        The order of the derivatives, 1 or 2.
-    factors : tuple of Tensor
-        The singular value decomposition, without derivatives.
-    free : Tensor, shape (*batch, n)
-        1 for the singular values that shrink, else 0.
-    d, rest, e : Tensor, shape (*batch, n, n), (*batch, n, m), (*batch, n, n)
-    weights : Tensor, shape (*batch, n, n)
-        ``1 / (s_i^2 - s_j^2)`` where one of the two is free, else 0.
-    safe : Tensor, shape (*batch, n)
-        The free singular values, away from zero.
+    singular values are functions of ``matrix matrix' = u (s^2 + e) u'``. Those that are `free`, 1 else 0, shrink; they
+    are `safe`, away from zero. The `weights` are ``1 / (s_i^2 - s_j^2)`` where one of the two is free, else 0.
     """
 
     order: int
@@ -158,10 +145,10 @@ def _second_order(slopes: Tensor, e: Tensor, weights: Tensor, region: Tensor) ->
     For `i` and `j` in two regions ``f[i, k, j] = (f[i, k] - f[k, j]) / (x_i - x_j)``, for `i` and `j` in one
     ``f[i, k, j] = (f[i, k] - f[i, j]) / (x_k - x_j)``.
     """
-    first, turn = slopes * e, weights * e
+    first, rotation = slopes * e, weights * e
     product = first @ e
     same = region.unsqueeze(-1) == region.unsqueeze(-2)
-    return torch.where(same, first @ turn - slopes * (e @ turn), weights * (product - product.mT))
+    return torch.where(same, first @ rotation - slopes * (e @ rotation), weights * (product - product.mT))
 
 
 def _inverse_gaps(values: Tensor, region: Tensor, *, squares: bool = False) -> Tensor:

@@ -32,15 +32,15 @@ def connect(
         open_ = torch.where(rows.unsqueeze(-1) != columns.unsqueeze(-2), rank, never)
         best = torch.full_like(label, never)
         best.scatter_reduce_(1, label[:, :-1], torch.cat([open_.amin(-1), open_.amin(-2)], -1), "amin")
-        found = best < never
-        if not bool(found.any()):
+        is_joined = best < never
+        if not bool(is_joined.any()):
             break
-        edge = order.gather(1, torch.where(found, best, 0))
-        chosen.scatter_(1, torch.where(found, edge, never), True)
+        edge = order.gather(1, torch.where(is_joined, best, 0))
+        chosen.scatter_(1, torch.where(is_joined, edge, never), True)
         ends = rows.gather(1, edge // n) + columns.gather(1, edge % n)
-        own = torch.arange(nodes, device=free.device).expand_as(label)
-        parent = torch.where(found, ends - own, own)
-        parent = torch.where((parent.gather(1, parent) == own) & (own < parent), own, parent)
+        node = torch.arange(nodes, device=free.device).expand_as(label)
+        parent = torch.where(is_joined, ends - node, node)
+        parent = torch.where((parent.gather(1, parent) == node) & (node < parent), node, parent)
         for _ in range(math.ceil(math.log2(nodes))):
             parent = parent.gather(1, parent)
         label = parent.gather(1, label)

@@ -17,25 +17,17 @@ _MISSED = 1e-9  # by how much a total is missed for it to give way, relative to 
 
 
 def least_violating_sums(
-    lower: Tensor | None,
-    upper: Tensor | None,
-    rows: Range[Tensor],
-    columns: Range[Tensor],
+    lower: Tensor, upper: Tensor, rows: Range[Tensor], columns: Range[Tensor]
 ) -> tuple[Tensor, Tensor]:
     """Return the sums of a matrix within its bounds that misses the totals least, without derivatives.
 
     The least-squares problem is solved by the proximal point method, whose steps are projections onto a transport
     polytope with one more row and column, for what the sums miss.
     """
-    like = rows.bounds[0]
-    shape = like.shape[-1], columns.bounds[0].shape[-1]
-    low, high = (
-        _framed(like.new_full(shape, absent) if t is None else primal(t), absent)
-        for t, absent in ((lower, -torch.inf), (upper, torch.inf))
-    )
+    low, high = (_framed(primal(t), absent) for t, absent in ((lower, -torch.inf), (upper, torch.inf)))
     size = torch.stack([finite(primal(t)).amax() for t in (*rows.bounds, *columns.bounds)]).amax()
     totals = _with_free_total(rows), _with_free_total(columns)
-    y = torch.zeros_like(low).maximum(low).minimum(high)
+    y = torch.clamp(torch.zeros_like(low), low, high)
     for _ in range(_MOST_ROUNDS):
         point = _framed(y[..., :-1, :-1], 0.0)
         face = find_face(point, low, high, *totals)
@@ -62,9 +54,8 @@ def give_way(empty: Tensor, sums: Tensor, totals: Range[Tensor]) -> Range[Tensor
 
 def _with_free_total(totals: Range[Tensor]) -> Range[Tensor]:
     """Append one total without bounds."""
-    lower, upper = (totals.value, totals.value) if totals.is_fixed else totals.bounds
-    low, high = (pad(primal(t), (0, 1), value=end) for t, end in ((lower, -torch.inf), (upper, torch.inf)))
-    return Range(low, high)
+    lower, upper = totals.bounds[0], totals.bounds[-1]
+    return Range(pad(primal(lower), (0, 1), value=-torch.inf), pad(primal(upper), (0, 1), value=torch.inf))
 
 
 def finite(tensor: Tensor) -> Tensor:
@@ -75,6 +66,5 @@ def finite(tensor: Tensor) -> Tensor:
 def _framed(matrix: Tensor, value: float) -> Tensor:
     """Append a row and a column; their common entry is zero."""
     framed = pad(matrix, (0, 1, 0, 1), value=value)
-    corner = torch.zeros_like(framed, dtype=torch.bool)
-    corner[..., -1, -1] = True
-    return torch.where(corner, 0.0, framed)
+    framed[..., -1, -1] = 0.0
+    return framed

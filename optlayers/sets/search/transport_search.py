@@ -24,19 +24,11 @@ from optlayers.sets.search.transport_newton import maximise
 class TransportFace:
     """The face on which a projection lies.
 
-    Attributes
-    ----------
-    a, b : Tensor, shape (*batch, m), (*batch, n)
-        The multipliers of the totals.
-    free : Tensor, shape (*batch, m, n)
-        1 for entries strictly between their bounds, and for those that would be next where the free ones leave the
-        totals no way to change; else 0.
-    rows, columns : Tensor, shape (*batch, m), (*batch, n)
-        1 for totals at a bound, else 0.
-    label : Tensor of int, shape (*batch, m + n + 1)
-        The component of the graph of free entries that each total belongs to; the last one is that of loose totals.
-    missed : Tensor, shape (*batch,)
-        By how much the totals are missed: more than rounding only where the polytope is empty.
+    Totals have the multipliers `a` and `b`. `free` is 1 for entries strictly between their bounds, and for those that
+    would be next where the free ones leave the totals no way to change; `rows` and `columns` are 1 for totals at a
+    bound; else 0. `label`, ``(*batch, m + n + 1)``, is the component of the graph of free entries that each total
+    belongs to, the last one that of loose totals. The totals are missed by `missed`, ``(*batch,)``: by more than
+    rounding only where the polytope is empty.
     """
 
     a: Tensor
@@ -48,36 +40,19 @@ class TransportFace:
     missed: Tensor
 
 
-def find_face(
-    v: Tensor,
-    lower: Tensor | None,
-    upper: Tensor | None,
-    rows: Range[Tensor],
-    columns: Range[Tensor],
-) -> TransportFace:
-    """Return the face, with no derivative."""
+def find_face(v: Tensor, lower: Tensor, upper: Tensor, rows: Range[Tensor], columns: Range[Tensor]) -> TransportFace:
+    """Return the face, with no derivative; `v` and its bounds are matrices, those of the totals not None."""
     tensors = (v, lower, upper, rows.lower, rows.upper, columns.lower, columns.upper)
     return TransportFace(*_operator(*(None if t is None else primal(t) for t in tensors)))
 
 
-def _transport_face(
-    v: Tensor,
-    lower: Tensor | None,
-    upper: Tensor | None,
-    row_lower: Tensor,
-    row_upper: Tensor,
-    column_lower: Tensor,
-    column_upper: Tensor,
-) -> tuple[Tensor, ...]:
-    tensors = (v, lower, upper, row_lower, row_upper, column_lower, column_upper)
+def _transport_face(*tensors: Tensor) -> tuple[Tensor, ...]:
+    v = tensors[0]
     batch = batch_shape(tensors, tuple(_EVENTS.values()))
     v = as_samples(v, batch, 2).expand(batch.numel(), *v.shape[-2:])
-    lower, upper = (
-        torch.full_like(v[:1], absent) if t is None else as_samples(t, batch, 2)
-        for t, absent in ((lower, -torch.inf), (upper, torch.inf))
-    )
-    lines = [as_samples(t, batch, 1) for t in (row_lower, row_upper, column_lower, column_upper)]
-    rows, columns = (lines[0], lines[1]), (lines[2], lines[3])
+    lower, upper = (as_samples(t, batch, 2) for t in tensors[1:3])
+    row_lower, row_upper, column_lower, column_upper = (as_samples(t, batch, 1) for t in tensors[3:])
+    rows, columns = (row_lower, row_upper), (column_lower, column_upper)
     dual = Dual.of(v, lower, upper, rows, columns)
     a, b = maximise(dual) if v.shape[-1] <= v.shape[-2] else reversed(maximise(dual.mT))
     x = v - a.unsqueeze(-1) - b.unsqueeze(-2)
@@ -104,5 +79,5 @@ def _results(m: int, n: int) -> list[Result]:
     return [((m,), None), ((n,), None), ((m, n), None), ((m,), None), ((n,), None), ((m + n + 1,), index), ((), None)]
 
 
-_EVENTS = {"v": 2, "lower?": 2, "upper?": 2, "row_lower": 1, "row_upper": 1, "column_lower": 1, "column_upper": 1}
+_EVENTS = {"v": 2, "lower": 2, "upper": 2, "row_lower": 1, "row_upper": 1, "column_lower": 1, "column_upper": 1}
 _operator = define("transport_face", _EVENTS, _transport_face, _results)
