@@ -25,8 +25,9 @@ def principal_axes(tail: sp.csr_array, head: np.ndarray) -> tuple[np.ndarray, sp
     form = sp.csr_array(form.multiply(abs(form) > _ROUNDING * size))
     count, label = connected_components(form, directed=False)
     values, scale = form.diagonal(), np.abs(form.diagonal())
-    vectors: Any = sp.eye_array(len(head), format="lil")
-    for component in np.flatnonzero(np.bincount(label, minlength=count) > 1):
+    coupled = np.flatnonzero(np.bincount(label, minlength=count) > 1)
+    vectors: Any = sp.eye_array(len(head), format="lil" if len(coupled) else "csr")
+    for component in coupled:
         entries = np.flatnonzero(label == component)
         values[entries], basis, scale[entries] = _principal_dense(tail[:, entries].toarray(), head[entries])
         vectors[np.ix_(entries, entries)] = basis
