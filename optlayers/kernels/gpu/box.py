@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from optlayers.kernels.gpu.launch import accumulator, arguments, launch, tile
-from optlayers.kernels.gpu.rows import clamp, load, load_data, place, rounded, store, strictly_inside
+from optlayers.kernels.gpu.rows import clamp, load, load_data, rounded, store, strictly_inside, tile_indices
 
 
 def project(v: Tensor, lower: Tensor | None, upper: Tensor | None) -> Tensor:
@@ -34,7 +34,7 @@ def _project(
     LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
-    row, column, _ = place(rows, n, HEIGHT, WIDTH)
+    row, column, _ = tile_indices(rows, n, HEIGHT, WIDTH)
     x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
     low = load_data(lower, lower_stride, lower_step, row, column, lower_rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
     high = load_data(upper, upper_stride, upper_step, row, column, upper_rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
@@ -48,7 +48,7 @@ def _pull(
     HEIGHT: tl.constexpr, WIDTH: tl.constexpr, LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
-    row, column, _ = place(rows, n, HEIGHT, WIDTH)
+    row, column, _ = tile_indices(rows, n, HEIGHT, WIDTH)
     g = load(gradient, gradient_stride, gradient_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
     x = load(y, y_stride, y_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
     low = load_data(lower, lower_stride, lower_step, row, column, lower_rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)

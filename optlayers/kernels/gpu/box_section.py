@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from optlayers.kernels.gpu.launch import accumulator, arguments, launch, numbers, tile
-from optlayers.kernels.gpu.rows import clamp, load, load_data, load_number, place, store
+from optlayers.kernels.gpu.rows import clamp, load, load_data, load_number, store, tile_indices
 from optlayers.kernels.gpu.section_data import bounded_total, weighted
 from optlayers.kernels.gpu.section_passes import in_passes
 from optlayers.kernels.gpu.section_pull import pull as pull
@@ -60,7 +60,7 @@ def _project(
     ABSOLUTE: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
-    row, column, _ = place(rows, n, HEIGHT, WIDTH)
+    row, column, _ = tile_indices(rows, n, HEIGHT, WIDTH)
     inside = column[None, :] < n
     point = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
     a = load_data(normal, normal_stride, normal_step, row, column, normal_rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from optlayers.kernels.gpu.isotonic_merges import average_pair, averaged, merge_pair, merged
 from optlayers.kernels.gpu.launch import Tile, accumulator, arguments, launch, tile
-from optlayers.kernels.gpu.rows import load, load_data, place, store
+from optlayers.kernels.gpu.rows import load, load_data, store, tile_indices
 
 _CHUNK = 1024
 
@@ -69,7 +69,7 @@ def _project(
     LEVELS: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
-    row, column, _ = place(rows, n, HEIGHT, WIDTH)
+    row, column, _ = tile_indices(rows, n, HEIGHT, WIDTH)
     x = load(v, v_stride, v_step, row, column, rows, n, float("inf"), ALIGN, True, ACC)
     w = load_data(weight, weight_stride, weight_step, row, column, weight_rows, n, 0.0, ALIGN, WEIGHT_WIDE, ACC)
     wrong = tl.max((x != x).to(tl.int32), 1) > 0
@@ -87,7 +87,7 @@ def _pull(
     WIDTH: tl.constexpr, WEIGHT_WIDE: tl.constexpr, LEVELS: tl.constexpr, LAST: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
-    row, column, _ = place(rows, n, HEIGHT, WIDTH)
+    row, column, _ = tile_indices(rows, n, HEIGHT, WIDTH)
     x = load(gradient, gradient_stride, gradient_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
     w = load_data(weight, weight_stride, weight_step, row, column, weight_rows, n, 1.0, ALIGN, WEIGHT_WIDE, ACC)
     first = load(starts, starts_stride, starts_step, row, column, rows, n, 2147483647, ALIGN, True, tl.int32)

@@ -121,8 +121,8 @@ def merge_pair(
                 column = start + tl.arange(0, WIDTH)
                 tl.store(values + column, float("nan"), mask=column < n)
         if most >= least:
-            begin = first_from(values, border - half, border, least)
-            end = first_above(values, border, tl.minimum(border + half, n), most)
+            begin = first_not_below(values, border - half, border, least, False)
+            end = first_not_below(values, border, tl.minimum(border + half, n), most, True)
             rows_here = row + tl.arange(0, 1)
             pool = most / 2 + least / 2
             scale = tl.maximum(tl.abs(most), tl.abs(least))
@@ -135,18 +135,9 @@ def merge_pair(
                     column = start + tl.arange(0, WIDTH)
                     entries = load(x, x_stride, x_step, rows_here, column, rows, end, pool, ALIGN, True, ACC)
                     w = load_data(
-                        weight,
-                        weight_stride,
-                        weight_step,
-                        rows_here,
-                        column,
-                        weight_rows,
-                        end,
-                        0.0,
-                        ALIGN,
-                        WEIGHT_WIDE,
-                        ACC,
-                    )
+                        weight, weight_stride, weight_step, rows_here, column, weight_rows, end, 0.0, ALIGN,
+                        WEIGHT_WIDE, ACC,
+                    )  # fmt: skip
                     more, higher = pull_at(entries, w, (column >= border)[None, :], pool, ACC)
                     mass, excess = mass + more, excess + higher
                 pool, least, most, going = next_level(
@@ -183,29 +174,20 @@ def average_pair(
     row = (tl.program_id(0) // pairs).to(tl.int64)
     border = (tl.program_id(0) % pairs) * 2 * half + half
     if border < n:
-        places = starts + row * starts_stride * ALIGN
-        block = tl.load(places + border).to(tl.int32)
+        firsts = starts + row * starts_stride * ALIGN
+        block = tl.load(firsts + border).to(tl.int32)
         if block < border:
             begin = tl.maximum(block, border - half)
-            end = first_above(places, border, tl.minimum(border + half, n), block)
+            end = first_not_below(firsts, border, tl.minimum(border + half, n), block, True)
             rows_here = row + tl.arange(0, 1)
             mass, total = tl.zeros((1,), ACC), tl.zeros((1,), ACC)
             for start in range(begin, end, WIDTH):
                 column = start + tl.arange(0, WIDTH)
                 entries = load(x, x_stride, x_step, rows_here, column, rows, end, 0.0, ALIGN, True, ACC)
                 w = load_data(
-                    weight,
-                    weight_stride,
-                    weight_step,
-                    rows_here,
-                    column,
-                    weight_rows,
-                    end,
-                    0.0,
-                    ALIGN,
-                    WEIGHT_WIDE,
-                    ACC,
-                )
+                    weight, weight_stride, weight_step, rows_here, column, weight_rows, end, 0.0, ALIGN,
+                    WEIGHT_WIDE, ACC,
+                )  # fmt: skip
                 given = (column < end)[None, :]
                 w = tl.where(given, 1.0, 0.0).to(ACC) if w is None else tl.where(given, w, 0.0)
                 mass, total = mass + tl.sum(w, 1), total + tl.sum(entries * w, 1)
@@ -215,20 +197,11 @@ def average_pair(
 
 
 @triton.jit
-def first_from(values, begin, end, bound):
-    """Return the first place of a nondecreasing stretch that is not below a bound, its end if there is none."""
+def first_not_below(values, begin, end, bound, STRICT: tl.constexpr):
+    """Return the position of the first entry of a nondecreasing stretch not below a bound, or above; else its end."""
     while begin < end:
         middle = (begin + end) // 2
-        below = tl.load(values + middle) < bound
-        begin, end = tl.where(below, middle + 1, begin), tl.where(below, end, middle)
-    return begin
-
-
-@triton.jit
-def first_above(values, begin, end, bound):
-    """Return the first place of a nondecreasing stretch that is above a bound, its end if there is none."""
-    while begin < end:
-        middle = (begin + end) // 2
-        above = tl.load(values + middle) > bound
-        begin, end = tl.where(above, begin, middle + 1), tl.where(above, middle, end)
+        entry = tl.load(values + middle)
+        reached = entry > bound if STRICT else entry >= bound
+        begin, end = tl.where(reached, begin, middle + 1), tl.where(reached, middle, end)
     return begin

@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from optlayers.kernels.gpu.launch import Tile, accumulator, arguments, launch, numbers
-from optlayers.kernels.gpu.rows import load, load_number, place
+from optlayers.kernels.gpu.rows import load, load_number, tile_indices
 
 
 def long_norms(cut: Tile, v: Tensor, head: Tensor | None = None) -> Tensor:
@@ -57,7 +57,7 @@ def _norms(
     HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
-    row, column, part = place(rows, n, HEIGHT, WIDTH)
+    row, column, part = tile_indices(rows, n, HEIGHT, WIDTH)
     x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
     if head is not None:
         top = load_number(head, head_stride, row, head_rows, tl.int32)
@@ -74,7 +74,7 @@ def _products(
     units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
-    row, column, part = place(rows, n, HEIGHT, WIDTH)
+    row, column, part = tile_indices(rows, n, HEIGHT, WIDTH)
     x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
     g = load(gradient, gradient_stride, gradient_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
     if head is not None:

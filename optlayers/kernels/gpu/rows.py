@@ -7,7 +7,7 @@ import triton.language as tl
 
 
 @triton.jit
-def place(rows, n, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
+def tile_indices(rows, n, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
     """Return this program's rows, ``(HEIGHT,)`` in 64 bits, columns, ``(WIDTH,)``, and its number along the row."""
     across = tl.cdiv(n, WIDTH)
     program = tl.program_id(0)
@@ -27,8 +27,8 @@ def load(
     if pointer is not None:
         start = pointer + tl.minimum(row, rows - 1)[:, None] * stride * ALIGN
         if WIDE:
-            place = start + column[None, :].to(tl.int64) * step
-            entries = tl.load(place, mask=column[None, :] < n, other=other).to(ACC)
+            address = start + column[None, :].to(tl.int64) * step
+            entries = tl.load(address, mask=column[None, :] < n, other=other).to(ACC)
         else:
             entries = tl.load(start).to(ACC)
     return entries
@@ -45,8 +45,8 @@ def load_data(
 @triton.jit
 def store(pointer, stride, step, row, column, rows, n, value, ALIGN: tl.constexpr):
     """Write entries ``(HEIGHT, WIDTH)``."""
-    place = pointer + row[:, None] * stride * ALIGN + column[None, :].to(tl.int64) * step
-    tl.store(place, value.to(pointer.dtype.element_ty), mask=(row[:, None] < rows) & (column[None, :] < n))
+    address = pointer + row[:, None] * stride * ALIGN + column[None, :].to(tl.int64) * step
+    tl.store(address, value.to(pointer.dtype.element_ty), mask=(row[:, None] < rows) & (column[None, :] < n))
 
 
 @triton.jit

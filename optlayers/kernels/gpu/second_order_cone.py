@@ -9,7 +9,7 @@ from torch import Tensor
 
 from optlayers.kernels.gpu.launch import accumulator, arguments, launch, numbers, tile
 from optlayers.kernels.gpu.norms import direction, long_norms, long_products, norm_of
-from optlayers.kernels.gpu.rows import load, load_number, place, store
+from optlayers.kernels.gpu.rows import load, load_number, store, tile_indices
 
 
 def project(v: Tensor, head: Tensor | None = None) -> Tensor:
@@ -41,7 +41,7 @@ def _project(
     HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
-    row, column, _ = place(rows, n, HEIGHT, WIDTH)
+    row, column, _ = tile_indices(rows, n, HEIGHT, WIDTH)
     top = load_number(head, head_stride, row, head_rows, tl.int32)
     is_head = column[None, :] == top[:, None]
     x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
@@ -61,7 +61,7 @@ def _pull(
     ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
-    row, column, _ = place(rows, n, HEIGHT, WIDTH)
+    row, column, _ = tile_indices(rows, n, HEIGHT, WIDTH)
     top = load_number(head, head_stride, row, head_rows, tl.int32)
     is_head = column[None, :] == top[:, None]
     x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import triton
 import triton.language as tl
 
-from optlayers.kernels.gpu.rows import clamp, load, load_data, place, store, strictly_inside
+from optlayers.kernels.gpu.rows import clamp, load, load_data, store, strictly_inside, tile_indices
 from optlayers.kernels.gpu.section_data import slope_of, weighted
 from optlayers.kernels.gpu.section_search import breakpoints
 
@@ -38,7 +38,7 @@ def sift(
 ):  # fmt: skip
     """Sum over the entries that meet no bound within the bracket, list the others; and sum what `_settle` needs."""
     n = units * ALIGN
-    row, column, part = place(rows, n, HEIGHT, WIDTH)
+    row, column, part = tile_indices(rows, n, HEIGHT, WIDTH)
     inside = column[None, :] < n
     x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
     a = load_data(normal, normal_stride, normal_step, row, column, normal_rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
@@ -79,7 +79,7 @@ def evaluate(
 ):  # fmt: skip
     """Sum ``normal * y``, its slope and its size at the multiplier, over the list where it serves, or all entries."""
     n = units * ALIGN
-    row, column, part = place(rows, n, HEIGHT, WIDTH)
+    row, column, part = tile_indices(rows, n, HEIGHT, WIDTH)
     number = state + row * 8
     if tl.max(tl.load(number + GOING), 0) > 0:
         across = tl.cdiv(n, WIDTH)
@@ -142,7 +142,7 @@ def write(
 ):  # fmt: skip
     """Clamp the points, less their multiples of the normal."""
     n = units * ALIGN
-    row, column, _ = place(rows, n, HEIGHT, WIDTH)
+    row, column, _ = tile_indices(rows, n, HEIGHT, WIDTH)
     point = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
     a = load_data(normal, normal_stride, normal_step, row, column, normal_rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
     least = load_data(lower, lower_stride, lower_step, row, column, lower_rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)

@@ -8,7 +8,7 @@ import triton.language as tl
 from torch import Tensor
 
 from optlayers.kernels.gpu.launch import accumulator, arguments, launch, tile
-from optlayers.kernels.gpu.rows import load, load_data, load_number, place, rounded, store, strictly_inside
+from optlayers.kernels.gpu.rows import load, load_data, load_number, rounded, store, strictly_inside, tile_indices
 
 
 def pull(
@@ -78,16 +78,16 @@ def _sum(
 ):  # fmt: skip
     """Write a part's sums of normal times gradient and of squared normal over the free entries."""
     n = units * ALIGN
-    row, column, part = place(rows, n, HEIGHT, WIDTH)
+    row, column, part = tile_indices(rows, n, HEIGHT, WIDTH)
     g, _, a = _load(
         gradient, gradient_stride, gradient_step, y, y_stride, y_step, normal, normal_stride, normal_step, normal_rows,
         lower, lower_stride, lower_step, lower_rows, upper, upper_stride, upper_step, upper_rows, row, column, rows, n,
         ALIGN, NORMAL_WIDE, LOWER_WIDE, UPPER_WIDE, ABSOLUTE, ACC,
     )  # fmt: skip
     across = tl.cdiv(n, WIDTH)
-    place_of_sum = sums + row * across + part
-    tl.store(place_of_sum, tl.sum(a * g, 1).to(tl.float64), mask=row < rows)
-    tl.store(place_of_sum + rows.to(tl.int64) * across, tl.sum(a * a, 1).to(tl.float64), mask=row < rows)
+    target = sums + row * across + part
+    tl.store(target, tl.sum(a * g, 1).to(tl.float64), mask=row < rows)
+    tl.store(target + rows.to(tl.int64) * across, tl.sum(a * a, 1).to(tl.float64), mask=row < rows)
 
 
 @triton.jit
@@ -100,7 +100,7 @@ def _pull(
 ):  # fmt: skip
     """Subtract the share of the normal on rows whose total is active; it is given, or summed here."""
     n = units * ALIGN
-    row, column, _ = place(rows, n, HEIGHT, WIDTH)
+    row, column, _ = tile_indices(rows, n, HEIGHT, WIDTH)
     g, free, a = _load(
         gradient, gradient_stride, gradient_step, y, y_stride, y_step, normal, normal_stride, normal_step, normal_rows,
         lower, lower_stride, lower_step, lower_rows, upper, upper_stride, upper_step, upper_rows, row, column, rows, n,
