@@ -13,6 +13,7 @@ import importlib, pkgutil
 import torch, triton
 from triton.backends.compiler import GPUTarget
 from optlayers.kernels import gpu
+from optlayers.parametric.range import Range
 
 
 class Driver:
@@ -44,7 +45,8 @@ for dtype in (torch.DTYPES):
         m = modules
         m["box"].project(v, row, None), m["box"].pull(v, v, number, row)
         for data in ((None, number, None), (row, row, row)):
-            m["box_section"].project(v, *data, one, one), m["box_section"].project(v, *data, one, None)
+            for total in (Range.fixed(one), Range(one, None)):
+                m["box_section"].project(v, *data, total)
             m["box_section"].pull(v, v, tight, *data)
         for weights in (None, row):
             m["l1_ball"].project(v, weights, one), m["l1_ball"].pull(v, v, tight, weights)
@@ -55,7 +57,7 @@ print(*sorted(compiled))
 """
 KERNELS = {
     "box": ["_project", "_pull"],
-    "section": ["_project"],
+    "box_section": ["_project"],
     "section_passes": ["_guess", "_settle", "_update"],
     "section_parts": ["evaluate", "sift", "write"],
     "section_pull": ["_pull", "_sum"],
