@@ -4,13 +4,11 @@ Slow, on the CPU, and accurate to about 1e-5 only, because diffcp needs the dist
 shares nothing with the rest of the library, and it takes every set that CVXPY can express.
 """
 
-from __future__ import annotations
-
 import math
 import warnings
 from collections.abc import Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import cvxpy as cp
 import numpy as np
@@ -24,9 +22,6 @@ from optlayers.parametric.maps import Values
 from optlayers.projection.iterative_piece import IterativePiece, Projected
 from optlayers.recognition.block import Block
 from optlayers.solvers.status import Status
-
-if TYPE_CHECKING:
-    from cvxpylayers.torch.cvxpylayer import CvxpyLayer
 
 _DENSE_LIMIT = 300  # beyond this many entries, derivatives by iteration (LSQR) instead of by dense elimination
 _TOLERANCE = 1e-12
@@ -85,7 +80,7 @@ class ReferencePiece(IterativePiece):
         return Projected(value, status, zeros.to(v.dtype), zeros, value[..., :0], value[..., :0])
 
     @cached_property
-    def _layer(self) -> CvxpyLayer:
+    def _layer(self) -> Any:
         with extra("reference"):
             from cvxpylayers.torch.cvxpylayer import CvxpyLayer
         tolerances = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), _TOLERANCE)

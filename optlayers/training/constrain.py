@@ -1,7 +1,5 @@
 """One string for the strategy that keeps a module's tensor to a set."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from functools import partial
 from typing import Any, Literal
@@ -33,7 +31,7 @@ def constrain(
     *,
     clock: Clock | None = None,
     **options: Any,
-) -> ConstrainedTensor:
+) -> "ConstrainedTensor":
     """Keep ``module.name`` to a set during training, by one of four strategies with one way to call them.
 
     Call this before the optimizer is made, ``loss = constrained(objective)`` in place of the objective,

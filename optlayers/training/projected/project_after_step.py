@@ -1,9 +1,7 @@
 """Projected optimisation with any torch optimizer: weights go back to their sets after each step."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Self
 
 from torch import Tensor
 from torch.optim import Optimizer
@@ -23,7 +21,7 @@ def project_after_step(
     clear_momentum: bool = False,
     project_now: bool = True,
     clock: Clock | None = None,
-) -> ProjectedParameters:
+) -> "ProjectedParameters":
     """Keep parameters to sets: from now on, a step of the optimizer ends with a projection.
 
     With gradient descent that is the projected gradient method. Steps that a `GradScaler` skips project nothing.
@@ -109,7 +107,7 @@ class ProjectedParameters(Projector):
         """Go on from a saved state."""
         self.clock.load_state_dict(state)
 
-    def __enter__(self) -> ProjectedParameters:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *error: object) -> None:

@@ -1,7 +1,5 @@
 """A module's tensor kept to a set by torch's own parametrizations: a projection, or a smooth map, of free entries."""
 
-from __future__ import annotations
-
 from typing import Any, Literal
 
 import torch
@@ -29,7 +27,7 @@ def parametrize(
     pull: float = 0.0,
     margin: float = 1e-6,
     clock: Clock | None = None,
-) -> SetParametrization:
+) -> "SetParametrization":
     """Keep ``module.name`` to a set: it becomes a function of a free tensor, which the optimizer moves instead.
 
     The free tensor is the same `nn.Parameter` as before, now ``module.parametrizations[name].original``, so that an
