@@ -1,7 +1,5 @@
 """Which kernel serves some tensors, and how these become the rows that it takes."""
 
-from __future__ import annotations
-
 import warnings
 from functools import cache
 from importlib import import_module

@@ -1,7 +1,5 @@
 """A projection by fused kernels: its points and data as rows, and its answer as a function of the points."""
 
-from __future__ import annotations
-
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass

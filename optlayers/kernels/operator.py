@@ -1,7 +1,5 @@
 """Projections as operators: inside compiled graphs they run as in eager mode, by kernels where these serve."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

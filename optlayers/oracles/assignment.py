@@ -1,7 +1,5 @@
 """Assignments: which entry of each row, at most one a column, costs least together."""
 
-from __future__ import annotations
-
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor

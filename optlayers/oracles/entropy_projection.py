@@ -1,7 +1,5 @@
 """The nearest point by the Kullback-Leibler divergence, ``argmin_y sum_i y_i log(y_i / z_i) - y_i + z_i``."""
 
-from __future__ import annotations
-
 import math
 
 import torch

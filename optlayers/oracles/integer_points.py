@@ -1,7 +1,5 @@
 """The nearest integer point of a recognised set, ``argmin_x ||x - v||_2`` over its integer points, with no search."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

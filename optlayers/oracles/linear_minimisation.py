@@ -4,8 +4,6 @@ Each recognised piece has a formula: boxes, sections of boxes (fractional knapsa
 singular values, assignments. A set with any other piece is given to CVXPY, sample by sample, which is right but slow.
 """
 
-from __future__ import annotations
-
 import functools
 import weakref
 

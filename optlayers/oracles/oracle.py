@@ -8,8 +8,6 @@ registers its own in its own file, by the same decorator:
     def _(lens: Lens, g: Tensor) -> Tensor | None: ...
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any, TypeVar
 
@@ -21,7 +19,7 @@ from optlayers.feasible_set import FeasibleSet
 from optlayers.projection.ties import Tied
 from optlayers.sets.base import ClosedFormSet
 
-ORACLES: dict[str, Oracle] = {}
+ORACLES: "dict[str, Oracle]" = {}
 
 _F = TypeVar("_F", bound="Callable[..., Any]")
 

@@ -1,7 +1,5 @@
 """Programs that CVXPY solves, one sample after another: what is done where a set has no formula."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar
@@ -43,7 +41,7 @@ class Program:
         terms = [objective(v, d) for v, d in zip(variables, data, strict=True)]
         self._problem = cp.Problem(cp.Minimize(sum(terms)), list(constraints))
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> Program:
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Program":
         """Share the program: it never changes."""
         return self
 

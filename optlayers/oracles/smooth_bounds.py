@@ -1,7 +1,5 @@
 """The smooth, increasing maps of numbers onto intervals: sigmoid, softplus, identity."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid

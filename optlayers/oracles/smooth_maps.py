@@ -1,7 +1,5 @@
 """Smooth maps from free parameters onto the interior of a set."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, TypeVar

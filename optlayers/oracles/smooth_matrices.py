@@ -4,8 +4,6 @@ The factor is read off the lower triangle of the free matrix, with softplus on i
 used.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

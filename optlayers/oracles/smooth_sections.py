@@ -3,8 +3,6 @@
 With ``z = normal * y`` the total is a plain sum, and the bounds are those of `y`, scaled.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """The smooth map onto a whole set: the product of the maps onto its pieces."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
@@ -32,7 +30,7 @@ class SmoothSet:
     kinds: tuple[type[SmoothMap], ...]
 
     @classmethod
-    def of(cls, feasible_set: FeasibleSet, like: Tensor | None = None) -> SmoothSet:
+    def of(cls, feasible_set: FeasibleSet, like: Tensor | None = None) -> "SmoothSet":
         """Choose the maps by the values of the parameters, on the device of `like`.
 
         Raises
@@ -46,7 +44,7 @@ class SmoothSet:
             raise smooth_map.refusal(bound)
         return cls(feasible_set, tuple(kinds))
 
-    def at(self, feasible_set: FeasibleSet) -> SmoothSet:
+    def at(self, feasible_set: FeasibleSet) -> "SmoothSet":
         """Return the maps onto the same constraints with other values of the parameters."""
         return replace(self, feasible_set=feasible_set)
 

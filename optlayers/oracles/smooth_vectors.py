@@ -1,7 +1,5 @@
 """Smooth maps onto boxes, half-spaces, affine sets, monotone sequences, balls and ellipsoids."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, pad

@@ -5,8 +5,6 @@ ellipsoids along the axes stay what they are, with other data. All other sets ar
 the scale as a parameter.
 """
 
-from __future__ import annotations
-
 import dataclasses
 import weakref
 

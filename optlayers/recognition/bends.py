@@ -1,7 +1,5 @@
 """Auxiliary entries above functions of one entry that bend once: absolute values, positive and negative parts."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """A block: entries of the variables that share constraints with each other and with no other entry."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property

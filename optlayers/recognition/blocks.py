@@ -1,7 +1,5 @@
 """From a conic form to blocks: connected components of the bipartite graph of constraints and entries."""
 
-from __future__ import annotations
-
 import dataclasses
 from collections import defaultdict
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Rows on one entry: bounds, as layers whose maximum or minimum counts."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from dataclasses import dataclass
 
@@ -20,11 +18,11 @@ class BoundRows:
     entry: np.ndarray
     coefficient: np.ndarray
 
-    def __getitem__(self, index: np.ndarray) -> BoundRows:
+    def __getitem__(self, index: np.ndarray) -> "BoundRows":
         return BoundRows(self.rows[index], self.entry[index], self.coefficient[index])
 
     @staticmethod
-    def concatenate(one: BoundRows, other: BoundRows) -> BoundRows:
+    def concatenate(one: "BoundRows", other: "BoundRows") -> "BoundRows":
         return BoundRows(
             AffineRows.concatenate([one.rows, other.rows]),
             np.concatenate([one.entry, other.entry]),

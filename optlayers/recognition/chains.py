@@ -1,7 +1,5 @@
 """Chains: rows that bound the differences of neighbours along a path through all entries."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from dataclasses import dataclass
 

@@ -4,8 +4,6 @@ CVXPY gives each atom an auxiliary entry ``t_j >= f_j(y)``, and these share one 
 and the linear rows below it are found; cones are left to the sets that know them.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Substitution of entries whose value is known: ``y_j == c``, or two bounds that meet."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

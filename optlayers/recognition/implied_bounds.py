@@ -1,7 +1,5 @@
 """Bounds that say nothing new: those that a cone's apex, or a paraboloid's vertex, already sets."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 
 import numpy as np

@@ -3,8 +3,6 @@
 Entries are recognised up to an order of the matrix's rows and columns, and up to scale, but every coefficient counts.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

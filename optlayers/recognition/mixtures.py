@@ -1,7 +1,5 @@
 """Blocks that say ``y = center + P w`` with a doubly stochastic matrix of auxiliary entries: permutahedra."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

@@ -1,7 +1,5 @@
 """Auxiliary entries above functions with a kink at zero, of entries whose sign is known: there they are linear."""
 
-from __future__ import annotations
-
 import dataclasses
 
 import numpy as np

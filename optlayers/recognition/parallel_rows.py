@@ -3,8 +3,6 @@
 Scalings and duplicates disappear with that; numeric bounds that follow from bounds on the entries are dropped.
 """
 
-from __future__ import annotations
-
 import functools
 import math
 from collections import defaultdict

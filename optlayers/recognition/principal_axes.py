@@ -1,7 +1,5 @@
 """Principal axes of a quadratic form ``||F y||^2 - (a @ y)^2``, and coordinates along them."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

@@ -1,7 +1,5 @@
 """What second-order cones with a constant head say: ``||F y + g|| <= h``, as an ellipsoid with centre and radius."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -5,8 +5,6 @@ hyperboloid, with the head along that eigenvector; a difference ``k`` of the hea
 number makes it a paraboloid, ``||F y + g||^2 <= k (a @ y + b)``; what is left are ellipsoids (`quadratic.py`).
 """
 
-from __future__ import annotations
-
 import dataclasses
 import functools
 from dataclasses import dataclass

@@ -1,7 +1,5 @@
 """Rows that sum entries of a matrix along its rows and along its columns."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

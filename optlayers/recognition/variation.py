@@ -1,7 +1,5 @@
 """Total variation: rows that say that the absolute steps along a path have a bounded sum."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import numpy as np

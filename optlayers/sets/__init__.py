@@ -1,7 +1,5 @@
 """The closed-form sets, one family a file; importing the package registers every module in it."""
 
-from __future__ import annotations
-
 import importlib
 import pkgutil
 

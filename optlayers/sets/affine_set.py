@@ -1,7 +1,5 @@
 """Affine sets: several linear equations."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Balls that meet several linear equations."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
@@ -70,7 +68,7 @@ class BallSection(ClosedFormSet):
         reach = relative(distance - self.radius, self.radius, distance)
         return [Check.one(-self.radius, lambda block: block.cone_sources), *self._plane.checks(), Check.one(reach)]
 
-    def relaxed(self) -> BallSection:
+    def relaxed(self) -> "BallSection":
         """Take the point between affine set and ball, where these do not meet.
 
         The square of the distance from the ball counts half, as that from the second-order cone does.

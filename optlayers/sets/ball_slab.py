@@ -1,7 +1,5 @@
 """Balls that meet a half-space, a slab or a hyperplane."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from functools import partial
@@ -86,7 +84,7 @@ class BallSlab(ClosedFormSet):
             checks.append(Check.one(relative(excess, self.radius), partial(_side_sources, side)))
         return checks
 
-    def relaxed(self) -> BallSlab:
+    def relaxed(self) -> "BallSlab":
         """Let bounds that cross meet halfway; then, out of reach, take the point between slab and ball.
 
         The square of the distance from the ball counts half, as that from the second-order cone does.

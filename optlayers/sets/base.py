@@ -1,7 +1,5 @@
 """What a closed-form set is: data, a projection, its CVXPY definition, and how to recognise it."""
 
-from __future__ import annotations
-
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -34,7 +32,7 @@ class Check:
     is_joint: bool = False
 
     @staticmethod
-    def one(amount: Tensor, sources: Callable[[Block], set[int]] = lambda block: block.sources) -> Check:
+    def one(amount: Tensor, sources: Callable[[Block], set[int]] = lambda block: block.sources) -> "Check":
         """Return the check of one condition, ``(*batch,)``; all constraints of the block are at fault by default."""
         return Check(amount.unsqueeze(-1), lambda block: [sources(block)])
 
@@ -52,7 +50,7 @@ class Check:
 
 
 _MOST_CONFLICTS = 100  # of one check and block, for a message
-REGISTRY: list[type[ClosedFormSet]] = []
+REGISTRY: "list[type[ClosedFormSet]]" = []
 
 
 _S = TypeVar("_S", bound="type[ClosedFormSet]")
@@ -135,7 +133,7 @@ class ClosedFormSet(ABC):
         """Return what must hold for the set not to be empty; nothing where it never is."""
         return []
 
-    def relaxed(self) -> ClosedFormSet:
+    def relaxed(self) -> "ClosedFormSet":
         """Return the set with each empty sample replaced by its least-infeasible points."""
         return self
 

@@ -1,7 +1,5 @@
 """Boxes: bounds on single entries."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +91,7 @@ class Box(ClosedFormSet):
         crossing = self.range.crossing()
         return [] if crossing is None else [Check(crossing, Block.sources_by_entry)]
 
-    def relaxed(self) -> Box:
+    def relaxed(self) -> "Box":
         entries = self.range.uncrossed()
         return Box(entries.lower, entries.upper)
 

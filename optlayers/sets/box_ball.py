@@ -1,7 +1,5 @@
 """Balls that meet boxes: the nonnegative L2 ball and its kin."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
@@ -97,7 +95,7 @@ class BoxBall(ClosedFormSet):
             Check(apart, _side_sources, is_joint=True),
         ]
 
-    def relaxed(self) -> BoxBall:
+    def relaxed(self) -> "BoxBall":
         """Let bounds that cross meet halfway; then, out of reach, take the point between box and ball.
 
         In the violations' squares, the distance from the ball counts half, as that from the second-order cone does.

@@ -1,7 +1,5 @@
 """Sections of boxes: a box meets one linear function's bounds (simplex, capped simplex, knapsack, ...)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -180,7 +178,7 @@ class BoxSection(ClosedFormSet):
         checks += Box(self.lower, self.upper).checks()
         return checks + [Check.one(amount, partial(_reach_sources, side)) for side, amount in self.misses()]
 
-    def relaxed(self) -> BoxSection:
+    def relaxed(self) -> "BoxSection":
         """Minimise squared violations: bounds that cross meet halfway; then, out of reach, all entries give way.
 
         Where the total is out of reach by `d`, the least-squares point moves from the nearest corner of the box by

@@ -1,7 +1,5 @@
 """Sequences whose steps are bounded: Lipschitz chains, with bounds on the entries."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
@@ -111,7 +109,7 @@ class DifferenceChain(ClosedFormSet):
             checks.append(Check.one(relative(low - high, low, high).amax(-1)))
         return checks
 
-    def relaxed(self) -> DifferenceChain:
+    def relaxed(self) -> "DifferenceChain":
         """Minimise squared violations; what is violated then is allowed to be. Without bounds, steps meet halfway."""
         if self.lower is None or self.upper is None:
             if self.low_step is None or self.high_step is None:

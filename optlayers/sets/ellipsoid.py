@@ -1,7 +1,5 @@
 """Ellipsoids, elliptic cylinders included."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

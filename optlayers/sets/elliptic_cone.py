@@ -1,7 +1,5 @@
 """Elliptic cones, the rotated cone among them, and sheets of hyperboloids."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

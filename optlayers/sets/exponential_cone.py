@@ -1,7 +1,5 @@
 """The exponential cone in any position."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Balls of sums of Euclidean norms of groups of entries: L1,2 balls, group lasso."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Monotone sequences, with least steps and bounds."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
@@ -103,7 +101,7 @@ class Isotonic(ClosedFormSet):
         span = self._shift[..., -1:]
         return [Check.one(relative(self.lower + span - self.upper, self.lower, self.upper, span).amax(-1))]
 
-    def relaxed(self) -> Isotonic:
+    def relaxed(self) -> "Isotonic":
         """Bounds that cross meet halfway; so do those on each entry, and then all steps are as they should be."""
         if self.lower is None or self.upper is None:
             return self

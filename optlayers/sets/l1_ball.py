@@ -1,7 +1,5 @@
 """L1 balls, weighted ones and those that weigh the two directions of an entry differently."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any

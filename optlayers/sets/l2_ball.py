@@ -1,7 +1,5 @@
 """L2 balls."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

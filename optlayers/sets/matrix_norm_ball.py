@@ -1,7 +1,5 @@
 """What the balls of norms of the singular values share."""
 
-from __future__ import annotations
-
 import dataclasses
 from abc import abstractmethod
 from dataclasses import dataclass

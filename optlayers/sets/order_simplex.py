@@ -1,7 +1,5 @@
 """Monotone sequences in sections of cubes: ordered probabilities and their kin."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
@@ -116,7 +114,7 @@ class OrderSimplex(ClosedFormSet):
         """Check the section of the total and the bounds; the order takes nothing from its reach."""
         return [Check.one(check.amount.amax(-1)) for check in self._section.checks()]
 
-    def relaxed(self) -> OrderSimplex:
+    def relaxed(self) -> "OrderSimplex":
         """Relax the section: its least-infeasible points include some with all entries alike, which are in order."""
         section = self._section.relaxed()
         if isinstance(section, Slab):

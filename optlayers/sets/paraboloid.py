@@ -1,7 +1,5 @@
 """Paraboloids: what lies above a convex quadratic function, in any position."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

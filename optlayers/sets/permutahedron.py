@@ -1,7 +1,5 @@
 """Permutahedra: the mixtures of all orders of some numbers."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Circular cones: the second-order cone in any position, with any opening angle."""
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Slabs: one linear function between two bounds; hyperplanes and half-spaces included."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -75,7 +73,7 @@ class Slab(ClosedFormSet):
             checks.append(Check.one(relative(side * bound - reach, bound), partial(Block.row_sources, side=side)))
         return checks
 
-    def relaxed(self) -> Slab:
+    def relaxed(self) -> "Slab":
         return Slab(self.normal, self.level.uncrossed())
 
     @staticmethod

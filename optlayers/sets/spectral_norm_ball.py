@@ -1,7 +1,5 @@
 """Balls of the largest singular value."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Sets of symmetric matrices given by their eigenvalues: semidefinite cones, spectraplexes, eigenvalue bounds."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from functools import partial
@@ -121,7 +119,7 @@ class SpectralSet(ClosedFormSet):
             checks += [Check.one(amount, partial(sources, side)) for side, amount in section.misses()]
         return checks
 
-    def relaxed(self) -> SpectralSet:
+    def relaxed(self) -> "SpectralSet":
         """Relax the set of eigenvalues: violations in the Frobenius norm are those of the eigenvalues."""
         section = self.section().relaxed()
         lower, upper = (None if bound is None else bound[..., 0] for bound in (section.lower, section.upper))

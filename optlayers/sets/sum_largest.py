@@ -1,7 +1,5 @@
 """Bounds on the sum of the largest entries: top-k sums, conditional value-at-risk."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from typing import Any

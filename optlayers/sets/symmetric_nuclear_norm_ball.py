@@ -1,7 +1,5 @@
 """Symmetric matrices in balls of the sum of the absolute eigenvalues."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from typing import Any

@@ -1,7 +1,5 @@
 """Matrices whose symmetric part has bounded eigenvalues."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from typing import Any
 

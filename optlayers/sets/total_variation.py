@@ -1,7 +1,5 @@
 """Balls of the total variation."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
@@ -62,7 +60,7 @@ class TotalVariationBall(ClosedFormSet):
     def checks(self) -> list[Check]:
         return [Check.one(-self.radius)]
 
-    def relaxed(self) -> TotalVariationBall:
+    def relaxed(self) -> "TotalVariationBall":
         return dataclasses.replace(self, radius=self.radius.clamp_min(0.0))
 
     @staticmethod

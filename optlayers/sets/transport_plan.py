@@ -1,7 +1,5 @@
 """Transport plans: matrices with bounds on the sums of their rows and columns, and on their entries."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass, replace
 from functools import partial
@@ -192,7 +190,7 @@ class TransportPlan(ClosedFormSet):
         face = find_face(zero, *self.entry_bounds(zero), rows, columns)
         return (face.missed / _size(rows, columns, face.missed).clamp_min(1.0)).to(self.dtype)
 
-    def relaxed(self) -> TransportPlan:
+    def relaxed(self) -> "TransportPlan":
         """Minimise squared violations: bounds that cross meet halfway; then the totals give way."""
         entries = Range(self.lower, self.upper).uncrossed()
         rows, columns = self.rows.uncrossed(), self.columns.uncrossed()

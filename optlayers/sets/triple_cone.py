@@ -1,7 +1,5 @@
 """What exponential and power cones share: cones of three entries up to an isometry, in any position."""
 
-from __future__ import annotations
-
 import functools
 from dataclasses import dataclass
 from typing import ClassVar

@@ -5,8 +5,6 @@ method and Newton's method on the active surfaces, whose factorisation also give
 guess like any other: the KKT residual decides, which it computes as `ConicProgram.error` does.
 """
 
-from __future__ import annotations
-
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -61,7 +59,7 @@ class Samples:
     lower: Tensor
     upper: Tensor
 
-    def select(self, index: Tensor) -> Samples:
+    def select(self, index: Tensor) -> "Samples":
         """Return some of them."""
         matrix = self.matrix if len(self.matrix) == 1 else self.matrix[index]
         return Samples(self.structure, self.v[index], matrix, self.lower[index], self.upper[index])
@@ -91,12 +89,12 @@ class Samples:
             y.data_ptr(),
         ]
 
-    def contiguous(self) -> Samples:
+    def contiguous(self) -> "Samples":
         """Return the same, without derivatives, as the core can read them."""
         parts = (t.detach().contiguous() for t in (self.v, self.matrix, self.lower, self.upper))
         return Samples(self.structure, *parts)
 
-    def split(self) -> list[tuple[slice, Samples]]:
+    def split(self) -> "list[tuple[slice, Samples]]":
         """Return parts, between which the program can be interrupted, and where they stand."""
         if len(self.v) <= _MOST_SAMPLES:
             return [(slice(0, len(self.v)), self)]

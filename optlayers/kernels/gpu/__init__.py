@@ -8,8 +8,6 @@ programs, in passes.
 Data that are one number a row, expanded to ``(rows, n)``, are read as such.
 """
 
-from __future__ import annotations
-
 from functools import cache
 from importlib.util import find_spec
 

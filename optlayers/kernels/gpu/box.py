@@ -1,7 +1,5 @@
 """Boxes: one read and one write of the tensor."""
 
-from __future__ import annotations
-
 import torch
 import triton
 import triton.language as tl

@@ -1,7 +1,5 @@
 """Sections of boxes, ``{y : lower <= y <= upper, normal @ y in total}``; rows that fit on chip are read once."""
 
-from __future__ import annotations
-
 import torch
 import triton
 import triton.language as tl

@@ -6,8 +6,6 @@ regression", 1996); the level is the mean of what is pooled, the root of a monot
 This takes ``log2(n)`` levels of a few steps each, on chip, where a stack would leave a row to one thread.
 """
 
-from __future__ import annotations
-
 import torch
 import triton
 import triton.language as tl

@@ -1,7 +1,5 @@
 """Merges of neighbouring nondecreasing segments, and averages over their blocks: on chip, and of pairs of long ones."""
 
-from __future__ import annotations
-
 import triton
 import triton.language as tl
 

@@ -1,7 +1,5 @@
 """L1 balls: ``{y : weights @ |y| <= radius}``."""
 
-from __future__ import annotations
-
 from torch import Tensor
 
 from optlayers.kernels.gpu import box_section

@@ -1,7 +1,5 @@
 """L2 balls around zero: ``{y : ||y|| <= radius}``."""
 
-from __future__ import annotations
-
 import torch
 import triton
 import triton.language as tl

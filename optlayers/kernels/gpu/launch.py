@@ -1,7 +1,5 @@
 """How kernels are launched: what they are told of each tensor, and how the work is cut into programs."""
 
-from __future__ import annotations
-
 import math
 from dataclasses import dataclass
 from typing import Any

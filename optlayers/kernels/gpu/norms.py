@@ -1,7 +1,5 @@
 """Norms and inner products of rows: on chip, and of parts of rows, with no over- or underflow."""
 
-from __future__ import annotations
-
 import torch
 import triton
 import triton.language as tl

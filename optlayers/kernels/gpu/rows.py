@@ -1,7 +1,5 @@
 """What kernels do with rows: find them, load, store, clamp."""
 
-from __future__ import annotations
-
 import triton
 import triton.language as tl
 

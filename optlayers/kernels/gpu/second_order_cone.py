@@ -1,7 +1,5 @@
 """Second-order cones: ``{y : ||x|| <= t}``, the head `t` being one entry of `y`, `x` the others."""
 
-from __future__ import annotations
-
 import torch
 import triton
 import triton.language as tl

@@ -1,7 +1,5 @@
 """Sections of boxes: what their kernels compute of rows."""
 
-from __future__ import annotations
-
 import triton
 import triton.language as tl
 

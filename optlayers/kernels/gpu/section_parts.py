@@ -1,7 +1,5 @@
 """Sections of boxes whose rows do not fit on chip: what the passes over parts of rows do; see `section_passes`."""
 
-from __future__ import annotations
-
 import triton
 import triton.language as tl
 

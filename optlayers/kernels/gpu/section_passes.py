@@ -6,8 +6,6 @@ bracket, or a list is full, they read the parts again: the guess costs time when
 writes. The multiplier is kept as a sum of two numbers, so that ``v - multiplier`` is exact where `v` is large.
 """
 
-from __future__ import annotations
-
 from typing import Any
 
 import torch

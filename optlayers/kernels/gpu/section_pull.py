@@ -1,7 +1,5 @@
 """The derivative of sections of boxes and of L1 balls, a symmetric linear map, applied to gradients."""
 
-from __future__ import annotations
-
 import torch
 import triton
 import triton.language as tl

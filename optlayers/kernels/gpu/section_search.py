@@ -3,8 +3,6 @@
 Where ``tau`` solves ``normal @ clamp(x - tau * normal, lower, upper) = total``, that clamp is the projection.
 """
 
-from __future__ import annotations
-
 import triton
 import triton.language as tl
 

@@ -1,7 +1,5 @@
 """Where the sphere is met by ``clamp(s offset, lower, upper)``."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

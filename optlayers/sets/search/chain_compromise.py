@@ -1,7 +1,5 @@
 """The least-infeasible points of an empty chain of bounded steps."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

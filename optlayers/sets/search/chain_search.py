@@ -3,8 +3,6 @@
 The loop along the chain is in C++, `csrc/kernels/difference_chain.cpp`.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad

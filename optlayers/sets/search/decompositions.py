@@ -1,7 +1,5 @@
 """Decompositions of batches of matrices in which some entries may not be finite: the other matrices keep theirs."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -7,8 +7,6 @@ left side of the last equation is convex and decreasing in `L`; so Newton's meth
 raises `L` in each step, and ends after finitely many.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -4,8 +4,6 @@ Best and Chakravarti, "Active set algorithms for isotonic regression; a unifying
 Bremner and Brunk, "Statistical inference under order restrictions", 1972.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
@@ -100,7 +98,7 @@ class _Blocks:
         joins[1:] = (self.mean[1:] <= self.mean[:-1]) & (self.first[1:] % self.n != 0)
         return joins
 
-    def merged(self, joins: Tensor) -> _Blocks:
+    def merged(self, joins: Tensor) -> "_Blocks":
         """Merge each block that joins the one before it with that."""
         mean, mass = _group_means(self.mean, self.mass, (~joins).cumsum(0) - 1)
         return _Blocks(mean, mass, self.first[~joins], self.n)

@@ -1,7 +1,5 @@
 """Sections of boxes by fused kernels, where these serve."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from typing import Any
 

@@ -4,8 +4,6 @@ Custom operators, so that their loops may look at values inside `torch.compile`,
 derivatives: the caller writes the answer as a formula of its own, given which entries are free.
 """
 
-from __future__ import annotations
-
 from typing import NamedTuple
 
 import torch

@@ -7,8 +7,6 @@ inside `torch.compile` and `vmap`; it has no derivative: `newton` is differentia
 change nothing but carry first and second derivatives.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -9,8 +9,6 @@ with divided differences of `f` (Daleckii and Krein, 1965; Lewis and Sendov, "Tw
 that only differences between eigenvalues of two regions are divided by, which are not zero.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
@@ -96,7 +94,7 @@ class SingularValues:
     safe: Tensor
 
     @staticmethod
-    def of(order: int, matrix: Tensor, factors: tuple[Tensor, Tensor, Tensor], free: Tensor) -> SingularValues:
+    def of(order: int, matrix: Tensor, factors: tuple[Tensor, Tensor, Tensor], free: Tensor) -> "SingularValues":
         """Expand around a matrix ``(*batch, n, m)``, with ``n <= m`` and largest singular value around 1.
 
         The free singular values are the largest ones, and positive.

@@ -4,8 +4,6 @@ The blocks of equal entries and the signs of the steps between them are found in
 `csrc/kernels/total_variation.cpp`.
 """
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad

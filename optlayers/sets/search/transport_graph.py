@@ -1,7 +1,5 @@
 """Bipartite graphs, many at once: which edges connect them, and their Laplacians' linear systems."""
 
-from __future__ import annotations
-
 import math
 
 import torch

@@ -1,7 +1,5 @@
 """Maximisation of the dual of the projection onto a transport polytope, by a semismooth Newton method."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

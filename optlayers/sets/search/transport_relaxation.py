@@ -1,7 +1,5 @@
 """Totals of empty transport polytopes that give way as little as possible."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 from torch.nn.functional import pad

@@ -4,8 +4,6 @@ Its loops may look at values inside `torch.compile`, `torch.export` and `vmap`. 
 the answer as a formula of its own.
 """
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 
 import torch
