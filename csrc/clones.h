@@ -9,6 +9,8 @@
 
 #if defined(__GNUC__)
 #define OPTLAYERS_INLINE inline __attribute__((always_inline))
+#define OPTLAYERS_LAMBDA __attribute__((always_inline))  // after the parameters
 #else
 #define OPTLAYERS_INLINE inline
+#define OPTLAYERS_LAMBDA
 #endif

@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from optlayers.kernels.cpu import section_rows, simplex_rows
-from optlayers.kernels.cpu.arrays import array, bits, data, is_positive, totals
-from optlayers.kernels.cpu.blocks import is_uniform
 from optlayers.kernels.cpu.call import given, points, run
-from optlayers.kernels.cpu.threads import over_rows
 from optlayers.parametric.range import Range
 
 
@@ -44,21 +39,8 @@ def project(
     """
     y = torch.empty(v.shape, dtype=v.dtype) if out is None else out
     tight = torch.empty(len(v), dtype=torch.bool)
-    target = array(y)
-    source = array(v) if v.is_contiguous() else array(y.copy_(v.detach()))
-    where = array(tight), np.empty(0, bool) if finite is None else array(finite)
-    below = data(lower, -np.inf, target)
-    limits = totals(total.lower, -np.inf), totals(total.upper, np.inf)
-    if normal is None and upper is None and np.isfinite(below.sum()):
-        uniform = len(below) == 1 and is_uniform(bits(below[0]))
-        own = source if uniform else target
-        data_of_rows = source, own, bits(own), below, uniform
-        over_rows(simplex_rows.project_rows, *v.shape, *data_of_rows, *limits, target, *where)
-    else:
-        normals = data(normal, 1, target)
-        positive = not below.any() and is_positive(normals)
-        data_of_rows = source, normals, below, data(upper, np.inf, target), positive
-        over_rows(section_rows.project_rows, *v.shape, *data_of_rows, *limits, target, *where)
+    data = [given(t, y) for t in (normal, lower, upper, total.lower, total.upper)]
+    run("box_section", y, points(v, y), *data, y, tight, finite)
     return y, tight
 
 
@@ -71,12 +53,6 @@ def pull(
     where the total is tight. All others are zero.
     """
     result = torch.empty(y.shape, dtype=y.dtype)
-    if normal is None and upper is None:
-        run("simplex_pull", y, points(gradient, result), y, tight, given(lower, y), result)
-    else:
-        target = array(result)
-        source = array(gradient) if gradient.is_contiguous() else array(result.copy_(gradient))
-        below = data(lower, -np.inf, target)
-        own = data(normal, 1, target), below, data(upper, np.inf, target)
-        over_rows(section_rows.pull_rows, *y.shape, source, array(y), array(tight), *own, target)
+    data = [given(t, y) for t in (normal, lower, upper)]
+    run("box_section_pull", y, points(gradient, result), y, tight, *data, result)
     return result
