@@ -22,7 +22,6 @@ RESULTS = Path(__file__).parent / "results"
 _PACKAGES = (
     "torch",
     "numpy",
-    "numba",
     "entmax",
     "cvxpy",
     "clarabel",

@@ -1,5 +1,6 @@
 """Fused kernels against the plain torch forms, which are their specification."""
 
+import importlib
 import multiprocessing
 import os
 import subprocess
@@ -15,9 +16,10 @@ from optlayers import FeasibleSet
 from optlayers.kernels import cpu
 from optlayers.parametric.range import Range
 from optlayers.sets.box_section import BoxSection
+from optlayers.solvers import core
 from optlayers.testing import LAWS, cases
 
-pytest.importorskip("numba")
+pytestmark = pytest.mark.skipif(not cpu.is_installed(), reason="the core was not built: no compiler")
 SIZES = [1, 2, 63, 64, 1000, 4097, 100_003]
 KINDS = ["simplex", "capped", "weighted", "signed", "knapsack", "at least", "between", "half-bounded", "vertex"]
 KINDS += ["sparse", "faint"]  # where parts of the normal are zero; where their products are
@@ -202,43 +204,39 @@ def test_from_many_threads_and_after_a_fork():
         torch.set_num_threads(before)
 
 
-def test_torch_without_the_right_openmp_gets_threads_of_our_own(monkeypatch):
-    from optlayers.kernels.cpu import team
+@pytest.fixture
+def new_threads():
+    """Kernels run on threads of their own, as where torch's OpenMP has not the right ABI."""
+    kernels = importlib.import_module("optlayers._core")
+    kernels.use_torch_threads(False)
+    yield
+    kernels.use_torch_threads(True)
 
+
+@pytest.fixture
+def two_threads():
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+def test_torch_without_the_right_openmp_gets_threads_of_our_own(two_threads, request):
     x = cp.Variable(1000)
     simplex = FeasibleSet([x >= 0, cp.sum(x) == 1])
     v = torch.randn(256, 1000)
-    expected, before = simplex.project(v), torch.get_num_threads()
-    torch.set_num_threads(2)
-    try:
-        assert torch.equal(simplex.project(v), expected)
-        monkeypatch.setattr(team, "is_available", lambda: False)
-        assert torch.equal(simplex.project(v), expected)
-    finally:
-        torch.set_num_threads(before)
+    expected = simplex.project(v)
+    request.getfixturevalue("new_threads")
+    assert torch.equal(simplex.project(v), expected)
 
 
 @pytest.mark.parametrize("fallback", [False, True])
-def test_a_kernel_that_fails_in_a_thread_is_noticed(monkeypatch, fallback):
-    from optlayers.kernels.cpu import compiled, team, threads
-
-    @compiled.kernel
-    def fail(first: int, last: int, numbers: np.ndarray) -> None:
-        for i in range(first, last):
-            numbers[i] = 1 // numbers[i]
-
+def test_a_kernel_that_fails_in_a_thread_is_noticed(two_threads, request, fallback):
     if fallback:
-        monkeypatch.setattr(team, "is_available", lambda: False)
-    before = torch.get_num_threads()
-    torch.set_num_threads(2)
-    numbers = np.ones(4, np.int64)
-    numbers[3] = 0
-    try:
-        with pytest.raises(ZeroDivisionError if fallback else RuntimeError, match=r"fail|zero"):
-            threads.over_rows(fail, 4, 1 << 15, numbers)
-    finally:
-        torch.set_num_threads(before)
-    assert numbers.tolist() == [1, 1, 1, 0]
+        request.getfixturevalue("new_threads")
+    kernels, rows, no_arrays = importlib.import_module("optlayers._core"), (2, 1 << 60), [0] * 18
+    with pytest.raises(MemoryError):  # for the blocks of such a row
+        kernels.box_section(True, 2, *rows, *no_arrays)
 
 
 FEWER = """
@@ -265,33 +263,12 @@ def _project_and_compare(v, expected):
     sys.exit(0 if np.array_equal(y.numpy(), expected.numpy()) else 1)
 
 
-UNWRITABLE = """
-import sys, torch, cvxpy as cp
-from optlayers import FeasibleSet
-x = cp.Variable(1000)
-y = FeasibleSet([x >= 0, cp.sum(x) == 1]).project(torch.randn(64, 1000))
-assert "numba" in sys.modules and float((y.sum(-1) - 1).abs().max()) < 1e-5
-"""
-
-
-def test_without_a_directory_for_the_cache():
-    environment = os.environ | {"NUMBA_CACHE_DIR": "/proc/none", "HOME": "/proc/none", "PYTHONPATH": os.getcwd()}
-    subprocess.run([sys.executable, "-W", "error", "-c", UNWRITABLE], check=True, env=environment)
-
-
-def test_without_numba_the_plain_form_serves(monkeypatch):
+def test_without_the_core_the_plain_form_serves(monkeypatch):
     x = cp.Variable(1000)
     simplex = FeasibleSet([x >= 0, cp.sum(x) == 1])
     v = torch.randn(64, 1000, dtype=torch.float64)
     fast, told = simplex.project(v), simplex.explain()
     monkeypatch.setattr(cpu, "is_installed", lambda: False)
+    monkeypatch.setattr(core, "_core", None)
     torch.testing.assert_close(simplex.project(v), fast)
-    assert simplex.explain().removeprefix(told).startswith("\n- numba is not installed")
-
-
-def test_small_batches_need_no_kernels():
-    x = cp.Variable(20)
-    command = "import sys, torch, cvxpy as cp; from optlayers import FeasibleSet; x = cp.Variable(20);"
-    command += "FeasibleSet([x >= 0, cp.sum(x) == 1]).project(torch.randn(32, 20)); assert 'numba' not in sys.modules"
-    subprocess.run([sys.executable, "-c", command], check=True, env=os.environ | {"PYTHONPATH": os.getcwd()})
-    assert np.isfinite(FeasibleSet([x >= 0]).project(torch.randn(3, 20)).numpy()).all()
+    assert simplex.explain().removeprefix(told).startswith("\n- the compiled core was not built")

@@ -30,7 +30,7 @@ PUBLIC = [
     "parametrize",
     "project_after_step",
 ]
-OPTIONAL = {"cooper", "cvxpylayers", "diffcp", "lightning", "matplotlib", "numba", "sklearn", "tensorboard"}
+OPTIONAL = {"cooper", "cvxpylayers", "diffcp", "lightning", "matplotlib", "sklearn", "tensorboard"}
 OPTIONAL |= {"transformers", "triton"}
 
 # cvxpy imports the solvers it finds, diffcp among them, so only what optlayers adds to torch and cvxpy counts.

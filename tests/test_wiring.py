@@ -11,7 +11,7 @@ from optlayers.kernels import cpu, dispatch, fused, gpu
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SIZES = [1, 2, 63, 64, 1000, 4097]
 PACKAGES = [
-    pytest.param(cpu, marks=pytest.mark.skipif(not cpu.is_installed(), reason="numba is not installed")),
+    pytest.param(cpu, marks=pytest.mark.skipif(not cpu.is_installed(), reason="the core was not built")),
     pytest.param(gpu, marks=pytest.mark.skipif(not gpu.is_installed(), reason="triton is not installed")),
 ]
 pytestmark = pytest.mark.filterwarnings("ignore:(.*encountered in|invalid value|divide by zero):RuntimeWarning")

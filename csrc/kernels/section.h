@@ -35,9 +35,11 @@ public:
             written = start + size;
             const auto e = row.from(start);
             T* target = y + start;
+            // in two loops, for in one the compiler might subtract the sum of both
 #pragma GCC ivdep
-            for (std::int64_t j = 0; j < size; ++j)
-                target[j] = e.clamped(j, exactly(e.moved(j, tau)) - step * e.a[j]);
+            for (std::int64_t j = 0; j < size; ++j) target[j] = e.moved(j, tau);
+#pragma GCC ivdep
+            for (std::int64_t j = 0; j < size; ++j) target[j] = e.clamped(j, target[j] - step * e.a[j]);
         }
         fill(y, written, n_, T(0));
         return is_tight;

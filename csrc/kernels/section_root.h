@@ -92,7 +92,7 @@ private:
     OPTLAYERS_INLINE Verdict search(const SectionRow<T>& row, double goal, Start start, int share, bool is_positive,
                                     int most_steps) {
         const double eps = std::numeric_limits<T>::epsilon();
-        const auto number = [](double x) { return static_cast<T>(x); };
+        const auto number = [](double x) { return exactly(static_cast<T>(x)); };
         T at = number(start.tau);
         double left = -kInfinity, right = kInfinity, above = 0, below = 0;
         double support = -1, change = 0, before = 0, excess = 0, reach = start.reach;

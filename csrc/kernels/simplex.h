@@ -56,9 +56,11 @@ public:
             const T *source = w + start, *bound = lower.from(start);
             T* target = y + start;
             const std::int64_t count = size(start);
+            // in two loops, for in one the compiler might subtract the sum of both
 #pragma GCC ivdep
-            for (std::int64_t j = 0; j < count; ++j)
-                target[j] = std::max(exactly(source[j] - tau) - step, T(0)) + bound[j];
+            for (std::int64_t j = 0; j < count; ++j) target[j] = source[j] - tau;
+#pragma GCC ivdep
+            for (std::int64_t j = 0; j < count; ++j) target[j] = std::max(target[j] - step, T(0)) + bound[j];
         }
         return is_tight;
     }
@@ -91,19 +93,19 @@ private:
         }
         count_ = peaks_.size();
         const T highest = *std::max_element(peaks_.begin(), peaks_.end());
-        T tau = static_cast<T>(std::max(static_cast<double>(highest) - room, (amount - room) / n_));
+        T tau = exactly(static_cast<T>(std::max(static_cast<double>(highest) - room, (amount - room) / n_)));
         if (n_ >= kShort) {
             const double mean = amount / n_, deviation = std::sqrt(std::max(square / n_ - mean * mean, 0.0));
             const T guess = static_cast<T>(normal_start(mean, deviation, room / n_));
             if (tau < guess && guess < highest) {
                 const Above at = excess(w, room, guess, false);
-                if (at.count > 0) tau = std::max(tau, static_cast<T>(guess + at.amount / at.count));
+                if (at.count > 0) tau = std::max(tau, exactly(static_cast<T>(guess + at.amount / at.count)));
             }
         }
         for (double support = 0;;) {
             Above at = excess(w, room, tau, true);
             if (at.count == 0) break;
-            const T following = static_cast<T>(tau + at.amount / at.count);
+            const T following = exactly(static_cast<T>(tau + at.amount / at.count));
             if (at.count == support || !(following > tau)) {
                 const bool is_same = at.count == support;
                 if (!is_same && at.amount < 0) at.count += equal(w, tau);  // the step before was rounded up, maybe to some

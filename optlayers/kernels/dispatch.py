@@ -47,8 +47,6 @@ def module_of(package: str, family: str) -> ModuleType | None:
 def missing_packages() -> dict[str, str]:
     """Return which packages kernels would need, and what happens without them."""
     missing: dict[str, str] = {}
-    if not cpu.is_installed():
-        missing["numba"] = 'large batches on the CPU take a slower form (pip install "optlayers[fast]")'
     if torch.cuda.is_available() and not gpu.is_installed():
         missing["triton"] = "batches on the GPU take a slower form (CUDA builds of torch bring it)"
     return missing

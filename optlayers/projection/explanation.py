@@ -31,10 +31,11 @@ def explain(compiled: CompiledSet, variables: Sequence[cp.Variable]) -> str:
             lines.append(f"- {where} ({block.summary()}): {piece.method(k)}{_origin(compiled, [block])}")
     if len(lines) > _MOST_LINES:
         lines = [*lines[:_MOST_LINES], f"- and {len(lines) - _MOST_LINES} more groups of entries."]
-    if any(piece.kind.kernels for piece in compiled.pieces):
+    has_kernels = any(piece.kind.kernels for piece in compiled.pieces)
+    if has_kernels:
         lines += [f"- {package} is not installed: {what}." for package, what in missing_packages().items()]
-    if compiled.general and not core.is_available():
-        lines.append("- the compiled core was not built, without a C++ compiler: small batches and cones are slower.")
+    if (has_kernels or compiled.general) and not core.is_available():
+        lines.append("- the compiled core was not built, without a C++ compiler: a slower form serves.")
     return "\n".join(lines)
 
 

@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.util import find_spec
-
 import torch
 from torch import Tensor
 
 from optlayers.kernels.cpu.call import is_built
 
-SMALLEST = 1 << 13  # entries for which loading (once compiling) kernels pays
+SMALLEST = 1 << 13  # entries for which kernels pay
 
 
 def available(tensor: Tensor) -> bool:
-    """Whether the modules of this package can be imported, and pay for such a tensor."""
+    """Whether the modules of this package were built, and pay for such a tensor."""
     single_or_double = tensor.dtype in (torch.float32, torch.float64)
     return tensor.numel() >= SMALLEST and single_or_double and tensor.device.type == "cpu" and is_installed()
 
 
-@cache
 def is_installed() -> bool:
-    """Whether the kernels were built, and numba is installed, which the extra `fast` brings."""
-    return is_built() and find_spec("numba") is not None
+    """Whether the kernels were built."""
+    return is_built()
