@@ -46,6 +46,13 @@ OPTLAYERS_INLINE std::array<double, count> sums_of_blocks(std::int64_t n, Add ad
     return result;
 }
 
+// Minus infinity, unknown to the compiler: max(x - a, it) - b is not taken for x - (a + b), and is vectorised.
+template <class T>
+OPTLAYERS_INLINE T hidden_minimum() {
+    const volatile T result = static_cast<T>(-kInfinity);
+    return result;
+}
+
 // The sum of n numbers.
 template <class T>
 OPTLAYERS_INLINE double total(const T* x, std::int64_t n) {

@@ -27,7 +27,7 @@ public:
             fill(y, 0, n_, std::numeric_limits<T>::quiet_NaN());
             return is_tight;
         }
-        const T tau = static_cast<T>(root_.tau), step = static_cast<T>(root_.step);
+        const T tau = static_cast<T>(root_.tau), step = static_cast<T>(root_.step), lowest = hidden_minimum<T>();
         std::int64_t written = 0;
         for (std::int64_t k = 0; k < root_.active_blocks(); ++k) {
             const std::int64_t start = root_.active_start(k), size = std::min(n_ - start, root_.width());
@@ -35,11 +35,9 @@ public:
             written = start + size;
             const auto e = row.from(start);
             T* target = y + start;
-            // in two loops, for in one the compiler might subtract the sum of both
 #pragma GCC ivdep
-            for (std::int64_t j = 0; j < size; ++j) target[j] = e.moved(j, tau);
-#pragma GCC ivdep
-            for (std::int64_t j = 0; j < size; ++j) target[j] = e.clamped(j, target[j] - step * e.a[j]);
+            for (std::int64_t j = 0; j < size; ++j)
+                target[j] = e.clamped(j, std::max(e.moved(j, tau), lowest) - step * e.a[j]);
         }
         fill(y, written, n_, T(0));
         return is_tight;

@@ -51,16 +51,14 @@ public:
             w = y;
             root = find_root(w, room);
         }
-        const T tau = static_cast<T>(root.tau), step = static_cast<T>(root.step);
+        const T tau = static_cast<T>(root.tau), step = static_cast<T>(root.step), lowest = hidden_minimum<T>();
         for (std::int64_t start = 0; start < n_; start += width_) {
             const T *source = w + start, *bound = lower.from(start);
             T* target = y + start;
             const std::int64_t count = size(start);
-            // in two loops, for in one the compiler might subtract the sum of both
 #pragma GCC ivdep
-            for (std::int64_t j = 0; j < count; ++j) target[j] = source[j] - tau;
-#pragma GCC ivdep
-            for (std::int64_t j = 0; j < count; ++j) target[j] = std::max(target[j] - step, T(0)) + bound[j];
+            for (std::int64_t j = 0; j < count; ++j)
+                target[j] = std::max(std::max(source[j] - tau, lowest) - step, T(0)) + bound[j];
         }
         return is_tight;
     }
