@@ -41,7 +41,7 @@
 
 namespace optlayers {
 
-// An expression whose operations are not mixed with those around it.
+// An expression whose operations are not mixed with those around it, but in vectorised loops (see `hidden_minimum`).
 template <class T>
 OPTLAYERS_INLINE T exactly(T x) {
 #if defined(__clang__) && defined(__x86_64__)
