@@ -40,16 +40,15 @@ for module in modules.values():
 for dtype in (torch.DTYPES):
     for n in (1000, 100_003):
         v, row, one = torch.zeros(2, n, dtype=dtype), torch.zeros(1, n, dtype=dtype), torch.ones(1, dtype=dtype)
-        number, tight, starts = one.reshape(1, 1).expand(1, n), torch.ones(2, dtype=torch.bool), v.long()
+        number, active, starts = one.reshape(1, 1).expand(1, n), torch.ones(2, dtype=torch.bool), v.long()
         norm = torch.ones(2, dtype=torch.promote_types(dtype, torch.float32))
         m = modules
         m["box"].project(v, row, None), m["box"].pull(v, v, number, row)
         for data in ((None, number, None), (row, row, row)):
-            for total in (Range.fixed(one), Range(one, None)):
-                m["box_section"].project(v, *data, total)
-            m["box_section"].pull(v, v, tight, *data)
+            m["box_section"].project(v, *data, Range.fixed(one)), m["box_section"].project(v, *data, Range(one, None))
+            m["box_section"].pull(v, v, active, *data)
         for weights in (None, row):
-            m["l1_ball"].project(v, weights, one), m["l1_ball"].pull(v, v, tight, weights)
+            m["l1_ball"].project(v, weights, one), m["l1_ball"].pull(v, v, active, weights)
             m["isotonic"].project(v, weights), m["isotonic"].pull(v, starts, weights)
         m["l2_ball"].project(v, one), m["l2_ball"].pull(v, v, norm, one)
         m["second_order_cone"].project(v), m["second_order_cone"].pull(v, v)
@@ -57,10 +56,9 @@ print(*sorted(compiled))
 """
 KERNELS = {
     "box": ["_project", "_pull"],
-    "box_section": ["_project"],
+    "box_section": ["_project", "_pull"],
     "section_passes": ["_guess", "_settle", "_update"],
     "section_parts": ["evaluate", "sift", "write"],
-    "section_pull": ["_pull", "_sum"],
     "norms": ["_norms", "_products"],
     "l2_ball": ["_project", "_pull"],
     "second_order_cone": ["_project", "_pull"],

@@ -23,27 +23,22 @@ def project(v: Tensor, weight: Tensor | None = None) -> tuple[Tensor, Tensor]:
 
     Equal neighbours are one block. Shapes are as in `kernels.cpu`.
     """
-    dtype, acc = accumulator(v)
     cut = tile(v, v if weight is None else weight)
-    y = torch.empty(v.shape, dtype=v.dtype if cut.across == 1 else dtype, device=v.device)
+    y = torch.empty(v.shape, dtype=v.dtype if cut.across == 1 else accumulator(v), device=v.device)
     starts = torch.empty(v.shape, dtype=torch.int64, device=v.device)
-    told = arguments(cut, {"v": v, "y": y, "starts": starts}, weight=weight) | {
-        "LEVELS": cut.width.bit_length() - 1,
-        "ACC": acc,
-    }
-    launch(_project, cut.programs, cut.warps, **told)
+    told = arguments(cut, {"v": v, "y": y, "starts": starts}, weight=weight)
+    launch(_project, cut.programs, cut.warps, **told, LEVELS=cut.width.bit_length() - 1)
     _pairs(merge_pair, cut, y, starts, weight)
     return y.to(v.dtype), starts
 
 
 def pull(gradient: Tensor, starts: Tensor, weight: Tensor | None = None) -> Tensor:
     """Return the gradient of the point: the sum over each block, in the shares that its entries have of its weight."""
-    dtype, acc = accumulator(gradient)
     cut = tile(gradient, gradient if weight is None else weight)
-    out = torch.empty(gradient.shape, dtype=gradient.dtype if cut.across == 1 else dtype, device=gradient.device)
+    dtype = gradient.dtype if cut.across == 1 else accumulator(gradient)
+    out = torch.empty(gradient.shape, dtype=dtype, device=gradient.device)
     told = arguments(cut, {"gradient": gradient, "starts": starts, "out": out}, weight=weight)
-    told |= {"LEVELS": cut.width.bit_length() - 1, "LAST": cut.across == 1, "ACC": acc}
-    launch(_pull, cut.programs, cut.warps, **told)
+    launch(_pull, cut.programs, cut.warps, **told, LEVELS=cut.width.bit_length() - 1, LAST=cut.across == 1)
     _pairs(average_pair, cut, out, starts, weight)
     if cut.across > 1 and weight is not None:
         out.view(-1, *weight.shape).mul_(weight)
@@ -53,7 +48,7 @@ def pull(gradient: Tensor, starts: Tensor, weight: Tensor | None = None) -> Tens
 def _pairs(kernel, cut: Tile, x: Tensor, starts: Tensor, weight: Tensor | None) -> None:
     """Merge pairs of segments, in place, until one is left in each row; a program has a pair."""
     half, told = cut.width, arguments(cut, {"x": x, "starts": starts}, weight=weight)
-    told |= {"HEIGHT": 1, "WIDTH": _CHUNK, "ACC": accumulator(x)[1]}
+    told |= {"HEIGHT": 1, "WIDTH": _CHUNK}
     while half < cut.n:
         pairs = triton.cdiv(cut.n, 2 * half)
         launch(kernel, cut.rows * pairs, 8, **told, half=half, pairs=pairs)
@@ -63,13 +58,13 @@ def _pairs(kernel, cut: Tile, x: Tensor, starts: Tensor, weight: Tensor | None) 
 @triton.jit
 def _project(
     v, v_stride, v_step, y, y_stride, y_step, starts, starts_stride, starts_step, weight, weight_stride, weight_step,
-    weight_rows, rows, units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, WEIGHT_WIDE: tl.constexpr,
-    LEVELS: tl.constexpr, ACC: tl.constexpr,
+    weight_rows, rows, units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, LEVELS: tl.constexpr,
+    ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
     row, column, _ = tile_indices(rows, n, HEIGHT, WIDTH)
-    x = load(v, v_stride, v_step, row, column, rows, n, float("inf"), ALIGN, True, ACC)
-    w = load_data(weight, weight_stride, weight_step, row, column, weight_rows, n, 0.0, ALIGN, WEIGHT_WIDE, ACC)
+    x = load(v, v_stride, v_step, row, column, rows, n, float("inf"), ALIGN, ACC)
+    w = load_data(weight, weight_stride, weight_step, row, column, weight_rows, n, 0.0, ALIGN, ACC)
     wrong = tl.max((x != x).to(tl.int32), 1) > 0
     first = column[None, :] + tl.zeros((HEIGHT, WIDTH), tl.int32)
     x, first = merged(tl.where(wrong[:, None], 0.0, x), w, first, HEIGHT, WIDTH, LEVELS, ACC)
@@ -82,13 +77,13 @@ def _project(
 def _pull(
     gradient, gradient_stride, gradient_step, starts, starts_stride, starts_step, out, out_stride, out_step, weight,
     weight_stride, weight_step, weight_rows, rows, units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr,
-    WIDTH: tl.constexpr, WEIGHT_WIDE: tl.constexpr, LEVELS: tl.constexpr, LAST: tl.constexpr, ACC: tl.constexpr,
+    WIDTH: tl.constexpr, LEVELS: tl.constexpr, LAST: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     n = units * ALIGN
     row, column, _ = tile_indices(rows, n, HEIGHT, WIDTH)
-    x = load(gradient, gradient_stride, gradient_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
-    w = load_data(weight, weight_stride, weight_step, row, column, weight_rows, n, 1.0, ALIGN, WEIGHT_WIDE, ACC)
-    first = load(starts, starts_stride, starts_step, row, column, rows, n, 2147483647, ALIGN, True, tl.int32)
+    x = load(gradient, gradient_stride, gradient_step, row, column, rows, n, 0.0, ALIGN, ACC)
+    w = load_data(weight, weight_stride, weight_step, row, column, weight_rows, n, 1.0, ALIGN, ACC)
+    first = load(starts, starts_stride, starts_step, row, column, rows, n, 2147483647, ALIGN, tl.int32)
     if w is not None:
         x = x / w
     x = averaged(x, w, first, column, HEIGHT, WIDTH, LEVELS, ACC)

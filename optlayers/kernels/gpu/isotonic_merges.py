@@ -3,11 +3,10 @@
 import triton
 import triton.language as tl
 
+from optlayers.kernels.gpu.newton import BISECTION_PERIOD, epsilon
 from optlayers.kernels.gpu.rows import load, load_data, store
-from optlayers.kernels.gpu.section_data import epsilon
 
 MOST_STEPS = tl.constexpr(100)
-BISECTION_PERIOD = tl.constexpr(4)
 
 
 @triton.jit
@@ -101,8 +100,7 @@ def averaged(x, w, first, column, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, LEV
 @triton.jit
 def merge_pair(
     x, x_stride, x_step, starts, starts_stride, starts_step, weight, weight_stride, weight_step, weight_rows, rows,
-    units, half, pairs, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, WEIGHT_WIDE: tl.constexpr,
-    ACC: tl.constexpr,
+    units, half, pairs, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """Merge two segments of `half` entries in place, in chunks; what lies between their inner ends is read.
 
@@ -119,9 +117,9 @@ def merge_pair(
                 column = start + tl.arange(0, WIDTH)
                 tl.store(values + column, float("nan"), mask=column < n)
         if most >= least:
-            begin = first_not_below(values, border - half, border, least, False)
-            end = first_not_below(values, border, tl.minimum(border + half, n), most, True)
-            rows_here = row + tl.arange(0, 1)
+            begin = first_beyond(values, border - half, border, least, False)
+            end = first_beyond(values, border, tl.minimum(border + half, n), most, True)
+            here = row + tl.arange(0, 1)
             pool = most / 2 + least / 2
             scale = tl.maximum(tl.abs(most), tl.abs(least))
             going = pool == pool
@@ -131,41 +129,33 @@ def merge_pair(
                 mass, excess = tl.zeros((1,), ACC), tl.zeros((1,), ACC)
                 for start in range(begin, end, WIDTH):
                     column = start + tl.arange(0, WIDTH)
-                    entries = load(x, x_stride, x_step, rows_here, column, rows, end, pool, ALIGN, True, ACC)
-                    w = load_data(
-                        weight, weight_stride, weight_step, rows_here, column, weight_rows, end, 0.0, ALIGN,
-                        WEIGHT_WIDE, ACC,
-                    )  # fmt: skip
+                    entries = load(x, x_stride, x_step, here, column, rows, end, pool, ALIGN, ACC)
+                    w = load_data(weight, weight_stride, weight_step, here, column, weight_rows, end, 0.0, ALIGN, ACC)
                     more, higher = pull_at(entries, w, (column >= border)[None, :], pool, ACC)
                     mass, excess = mass + more, excess + higher
                 pool, least, most, going = next_level(
                     pool, least, most, going, tl.sum(mass, 0), tl.sum(excess, 0), scale, step, ACC
                 )
-            block = border
-            for start in range(begin, end, WIDTH):
-                column = start + tl.arange(0, WIDTH)
-                entries = load(x, x_stride, x_step, rows_here, column, rows, end, float("inf"), ALIGN, True, ACC)
-                first = load(starts, starts_stride, starts_step, rows_here, column, rows, end, 0, ALIGN, True, tl.int32)
-                pooled = (column < border)[None, :] & (entries >= pool)
-                block = tl.minimum(block, tl.min(tl.min(tl.where(pooled, first, border), 1), 0))
+            pooled_from = first_beyond(values, begin, border, pool, False)
+            here_starts = starts + row * starts_stride * ALIGN
+            block = tl.load(here_starts + pooled_from, mask=pooled_from < border, other=border).to(tl.int32)
             for start in range(begin, end, WIDTH):
                 column = start + tl.arange(0, WIDTH)
                 right = (column >= border)[None, :]
-                entries = load(x, x_stride, x_step, rows_here, column, rows, end, float("inf"), ALIGN, True, ACC)
-                first = load(starts, starts_stride, starts_step, rows_here, column, rows, end, 0, ALIGN, True, tl.int32)
+                entries = load(x, x_stride, x_step, here, column, rows, end, float("inf"), ALIGN, ACC)
+                first = load(starts, starts_stride, starts_step, here, column, rows, end, 0, ALIGN, tl.int32)
                 fitted = tl.where(
                     right, tl.where(entries < pool, pool, entries), tl.where(entries > pool, pool, entries)
                 )
-                store(x, x_stride, x_step, rows_here, column, rows, end, fitted, ALIGN)
+                store(x, x_stride, x_step, here, column, rows, end, fitted, ALIGN)
                 first = tl.where(fitted == pool, block, first)
-                store(starts, starts_stride, starts_step, rows_here, column, rows, end, first, ALIGN)
+                store(starts, starts_stride, starts_step, here, column, rows, end, first, ALIGN)
 
 
 @triton.jit
 def average_pair(
     x, x_stride, x_step, starts, starts_stride, starts_step, weight, weight_stride, weight_step, weight_rows, rows,
-    units, half, pairs, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, WEIGHT_WIDE: tl.constexpr,
-    ACC: tl.constexpr,
+    units, half, pairs, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ACC: tl.constexpr,
 ):  # fmt: skip
     """Average, in place and in chunks, over the part of the block at the border of two segments that lies in them."""
     n = units * ALIGN
@@ -176,30 +166,27 @@ def average_pair(
         block = tl.load(firsts + border).to(tl.int32)
         if block < border:
             begin = tl.maximum(block, border - half)
-            end = first_not_below(firsts, border, tl.minimum(border + half, n), block, True)
-            rows_here = row + tl.arange(0, 1)
+            end = first_beyond(firsts, border, tl.minimum(border + half, n), block, True)
+            here = row + tl.arange(0, 1)
             mass, total = tl.zeros((1,), ACC), tl.zeros((1,), ACC)
             for start in range(begin, end, WIDTH):
                 column = start + tl.arange(0, WIDTH)
-                entries = load(x, x_stride, x_step, rows_here, column, rows, end, 0.0, ALIGN, True, ACC)
-                w = load_data(
-                    weight, weight_stride, weight_step, rows_here, column, weight_rows, end, 0.0, ALIGN,
-                    WEIGHT_WIDE, ACC,
-                )  # fmt: skip
+                entries = load(x, x_stride, x_step, here, column, rows, end, 0.0, ALIGN, ACC)
+                w = load_data(weight, weight_stride, weight_step, here, column, weight_rows, end, 0.0, ALIGN, ACC)
                 given = (column < end)[None, :]
                 w = tl.where(given, 1.0, 0.0).to(ACC) if w is None else tl.where(given, w, 0.0)
                 mass, total = mass + tl.sum(w, 1), total + tl.sum(entries * w, 1)
             mean = (total / mass)[:, None] + tl.zeros((1, WIDTH), ACC)
             for start in range(begin, end, WIDTH):
-                store(x, x_stride, x_step, rows_here, start + tl.arange(0, WIDTH), rows, end, mean, ALIGN)
+                store(x, x_stride, x_step, here, start + tl.arange(0, WIDTH), rows, end, mean, ALIGN)
 
 
 @triton.jit
-def first_not_below(values, begin, end, bound, STRICT: tl.constexpr):
-    """Return the position of the first entry of a nondecreasing stretch not below a bound, or above; else its end."""
+def first_beyond(values, begin, end, bound, STRICTLY: tl.constexpr):
+    """Return where a nondecreasing stretch begins to be above a bound, or, unless strictly, on it; else its end."""
     while begin < end:
         middle = (begin + end) // 2
-        entry = tl.load(values + middle)
-        reached = entry > bound if STRICT else entry >= bound
-        begin, end = tl.where(reached, begin, middle + 1), tl.where(reached, middle, end)
+        value = tl.load(values + middle)
+        beyond = value > bound if STRICTLY else value >= bound
+        begin, end = tl.where(beyond, begin, middle + 1), tl.where(beyond, middle, end)
     return begin

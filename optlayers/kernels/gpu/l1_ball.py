@@ -15,10 +15,10 @@ def project(v: Tensor, weights: Tensor | None, radius: Tensor) -> tuple[Tensor, 
     return box_section.project(v, weights, zero, None, Range(None, radius), absolute=True)
 
 
-def pull(gradient: Tensor, y: Tensor, tight: Tensor, weights: Tensor | None) -> Tensor:
+def pull(gradient: Tensor, y: Tensor, active: Tensor, weights: Tensor | None) -> Tensor:
     """Return the gradient of the point: that of `y`.
 
     On rows that are not inside the ball, only where `y` is not zero, or has no weight, and less its component along the
     signed weights of these entries.
     """
-    return box_section.pull(gradient, y, tight, weights, None, None, absolute=True)
+    return box_section.pull(gradient, y, active, weights, None, None, absolute=True)

@@ -12,11 +12,10 @@ from optlayers.kernels.gpu.rows import load, load_number, store, tile_indices
 
 def project(v: Tensor, radius: Tensor) -> tuple[Tensor, Tensor]:
     """Return the nearest points of the ball, and the norms of `v` in float32 or float64; shapes as in `kernels.cpu`."""
-    dtype, acc = accumulator(v)
     y, cut = torch.empty_like(v), tile(v)
-    norm = torch.empty(len(v), dtype=dtype, device=v.device) if cut.across == 1 else long_norms(cut, v)
-    told = arguments(cut, {"v": v, "y": y}) | numbers(radius=radius) | {"norm": norm}
-    launch(_project, cut.programs, cut.warps, **told, GIVEN=cut.across > 1, ACC=acc)
+    norm = torch.empty(len(v), dtype=accumulator(v), device=v.device) if cut.across == 1 else long_norms(cut, v)
+    told = arguments(cut, {"v": v, "y": y}) | numbers(radius=radius)
+    launch(_project, cut.programs, cut.warps, **told, norm=norm, GIVEN=cut.across > 1)
     return y, norm
 
 
@@ -27,9 +26,8 @@ def pull(gradient: Tensor, v: Tensor, norm: Tensor, radius: Tensor) -> Tensor:
     """
     out, cut = torch.empty_like(gradient), tile(gradient, v)
     product = None if cut.across == 1 else long_products(cut, v, gradient, norm)
-    told = arguments(cut, {"v": v, "gradient": gradient, "out": out}) | {"norm": norm, "product": product}
-    told |= numbers(radius=radius) | {"ACC": accumulator(v)[1]}
-    launch(_pull, cut.programs, cut.warps, **told)
+    told = arguments(cut, {"v": v, "gradient": gradient, "out": out}) | numbers(radius=radius)
+    launch(_pull, cut.programs, cut.warps, **told, norm=norm, product=product)
     return out
 
 
@@ -40,7 +38,7 @@ def _project(
 ):  # fmt: skip
     n = units * ALIGN
     row, column, _ = tile_indices(rows, n, HEIGHT, WIDTH)
-    x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
+    x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, ACC)
     if GIVEN:
         length = load_number(norm, 1, row, rows, ACC)
     else:
@@ -59,8 +57,8 @@ def _pull(
 ):  # fmt: skip
     n = units * ALIGN
     row, column, _ = tile_indices(rows, n, HEIGHT, WIDTH)
-    x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
-    g = load(gradient, gradient_stride, gradient_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
+    x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, ACC)
+    g = load(gradient, gradient_stride, gradient_step, row, column, rows, n, 0.0, ALIGN, ACC)
     length = load_number(norm, 1, row, rows, ACC)
     u = direction(x, length)
     along = tl.sum(u * g, 1) if product is None else load_number(product, 1, row, rows, ACC)

@@ -35,9 +35,9 @@ class Tile:
         return triton.cdiv(self.rows, self.height) * self.across
 
 
-def accumulator(tensor: Tensor) -> tuple[torch.dtype, Any]:
-    """Return the type of the arithmetic, for torch and for Triton."""
-    return (torch.float64, tl.float64) if tensor.dtype == torch.float64 else (torch.float32, tl.float32)
+def accumulator(tensor: Tensor) -> torch.dtype:
+    """Return the type of the arithmetic."""
+    return torch.float64 if tensor.dtype == torch.float64 else torch.float32
 
 
 def tile(v: Tensor, *others: Tensor | None) -> Tile:
@@ -63,9 +63,9 @@ def tile(v: Tensor, *others: Tensor | None) -> Tile:
 def arguments(tile: Tile, points: dict[str, Tensor], **data: Tensor | None) -> dict[str, Any]:
     """Return what a kernel is told of points ``(rows, n)`` and of data ``(rows or a divisor, n)``: address and strides.
 
-    Of data also how many rows take turns, and whether they are `_WIDE`, that is, columns differ. Where the row length
-    and all row strides are multiples of ``ALIGN``, the compiler must know in order to load several entries at once; so
-    they are passed as multiples of it.
+    Of data also how many rows take turns; there is no step where columns do not differ. Where the row length and all
+    row strides are multiples of ``ALIGN``, the compiler must know in order to load several entries at once; so they are
+    passed as multiples of it. ``ACC`` is the type of the arithmetic.
     """
     tensors = points | data
     strides = {
@@ -77,9 +77,10 @@ def arguments(tile: Tile, points: dict[str, Tensor], **data: Tensor | None) -> d
     for name, tensor in tensors.items():
         stride, step = strides[name]
         told |= {name: tensor, f"{name}_stride": stride // align, f"{name}_step": step}
-    told |= {f"{name}_rows": 1 if t is None else t.shape[0] for name, t in data.items()}
-    told |= {f"{name.upper()}_WIDE": strides[name][1] != 0 for name in data}
-    return told | {"HEIGHT": tile.height, "WIDTH": tile.width}
+    for name, tensor in data.items():
+        told |= {f"{name}_step": told[f"{name}_step"] or None, f"{name}_rows": 1 if tensor is None else len(tensor)}
+    is_double = accumulator(next(iter(points.values()))) == torch.float64
+    return told | {"HEIGHT": tile.height, "WIDTH": tile.width, "ACC": tl.float64 if is_double else tl.float32}
 
 
 def launch(kernel: Any, programs: int, warps: int, **arguments: Any) -> None:

@@ -13,16 +13,16 @@ def long_norms(cut: Tile, v: Tensor, head: Tensor | None = None) -> Tensor:
     """Return the norms of rows that several programs share, ``(rows,)``; without the entry whose number is `head`."""
     largest = torch.empty(cut.rows, cut.across, dtype=torch.float64, device=v.device)
     square, told = torch.empty_like(largest), arguments(cut, {"v": v}) | numbers(head=head)
-    launch(_norms, cut.programs, cut.warps, **told, largest=largest, square=square, ACC=accumulator(v)[1])
+    launch(_norms, cut.programs, cut.warps, **told, largest=largest, square=square)
     most = largest.amax(-1, keepdim=True)
     weight = (largest / torch.where(most > 0, most, 1.0)).square()
-    return (most.squeeze(-1) * (weight * square).sum(-1).sqrt()).to(accumulator(v)[0])
+    return (most.squeeze(-1) * (weight * square).sum(-1).sqrt()).to(accumulator(v))
 
 
 def long_products(cut: Tile, v: Tensor, gradient: Tensor, norm: Tensor, head: Tensor | None = None) -> Tensor:
     """Return ``v / norm @ gradient`` of rows that several programs share, ``(rows,)``, as `long_norms` does."""
     sums = torch.empty(cut.rows, cut.across, dtype=torch.float64, device=v.device)
-    told = arguments(cut, {"v": v, "gradient": gradient}) | numbers(head=head) | {"ACC": accumulator(v)[1]}
+    told = arguments(cut, {"v": v, "gradient": gradient}) | numbers(head=head)
     launch(_products, cut.programs, cut.warps, **told, norm=norm, sums=sums)
     return sums.sum(-1).to(norm.dtype)
 
@@ -56,7 +56,7 @@ def _norms(
 ):  # fmt: skip
     n = units * ALIGN
     row, column, part = tile_indices(rows, n, HEIGHT, WIDTH)
-    x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
+    x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, ACC)
     if head is not None:
         top = load_number(head, head_stride, row, head_rows, tl.int32)
         x = tl.where(column[None, :] == top[:, None], 0.0, x)
@@ -73,8 +73,8 @@ def _products(
 ):  # fmt: skip
     n = units * ALIGN
     row, column, part = tile_indices(rows, n, HEIGHT, WIDTH)
-    x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
-    g = load(gradient, gradient_stride, gradient_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
+    x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, ACC)
+    g = load(gradient, gradient_stride, gradient_step, row, column, rows, n, 0.0, ALIGN, ACC)
     if head is not None:
         top = load_number(head, head_stride, row, head_rows, tl.int32)
         x = tl.where(column[None, :] == top[:, None], 0.0, x)

@@ -14,30 +14,26 @@ def tile_indices(rows, n, HEIGHT: tl.constexpr, WIDTH: tl.constexpr):
 
 
 @triton.jit
-def load(
-    pointer, stride, step, row, column, rows, n, other, ALIGN: tl.constexpr, WIDE: tl.constexpr, ACC: tl.constexpr
-):
-    """Return entries ``(HEIGHT, WIDTH)``, `other` beyond the last column; ``(HEIGHT, 1)`` where columns do not differ.
+def load(pointer, stride, step, row, column, rows, n, other, ALIGN: tl.constexpr, ACC: tl.constexpr):
+    """Return entries ``(HEIGHT, WIDTH)``, `other` beyond the last column; without a step ``(HEIGHT, 1)``.
 
     Rows beyond the last one get its entries. No tensor gives None.
     """
     entries = None
     if pointer is not None:
         start = pointer + tl.minimum(row, rows - 1)[:, None] * stride * ALIGN
-        if WIDE:
+        if step is None:
+            entries = tl.load(start).to(ACC)
+        else:
             address = start + column[None, :].to(tl.int64) * step
             entries = tl.load(address, mask=column[None, :] < n, other=other).to(ACC)
-        else:
-            entries = tl.load(start).to(ACC)
     return entries
 
 
 @triton.jit
-def load_data(
-    pointer, stride, step, row, column, rows, n, other, ALIGN: tl.constexpr, WIDE: tl.constexpr, ACC: tl.constexpr
-):
+def load_data(pointer, stride, step, row, column, rows, n, other, ALIGN: tl.constexpr, ACC: tl.constexpr):
     """Return what `load` does, of data whose rows take turns."""
-    return load(pointer, stride, step, (row.to(tl.int32) % rows).to(tl.int64), column, rows, n, other, ALIGN, WIDE, ACC)
+    return load(pointer, stride, step, (row.to(tl.int32) % rows).to(tl.int64), column, rows, n, other, ALIGN, ACC)
 
 
 @triton.jit

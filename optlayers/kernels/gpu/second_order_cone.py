@@ -5,7 +5,7 @@ import triton
 import triton.language as tl
 from torch import Tensor
 
-from optlayers.kernels.gpu.launch import accumulator, arguments, launch, numbers, tile
+from optlayers.kernels.gpu.launch import arguments, launch, numbers, tile
 from optlayers.kernels.gpu.norms import direction, long_norms, long_products, norm_of
 from optlayers.kernels.gpu.rows import load, load_number, store, tile_indices
 
@@ -15,8 +15,8 @@ def project(v: Tensor, head: Tensor | None = None) -> Tensor:
     y, cut = torch.empty_like(v), tile(v)
     head = v.new_zeros(1) if head is None else head
     norm = None if cut.across == 1 else long_norms(cut, v, head)
-    told = arguments(cut, {"v": v, "y": y}) | numbers(head=head) | {"norm": norm, "ACC": accumulator(v)[1]}
-    launch(_project, cut.programs, cut.warps, **told)
+    told = arguments(cut, {"v": v, "y": y}) | numbers(head=head)
+    launch(_project, cut.programs, cut.warps, **told, norm=norm)
     return y
 
 
@@ -29,7 +29,7 @@ def pull(gradient: Tensor, v: Tensor, head: Tensor | None = None) -> Tensor:
         norm = long_norms(cut, v, head)
         product = long_products(cut, v, gradient, norm, head)
     told = arguments(cut, {"v": v, "gradient": gradient, "out": out}) | numbers(head=head)
-    launch(_pull, cut.programs, cut.warps, **told, norm=norm, product=product, ACC=accumulator(v)[1])
+    launch(_pull, cut.programs, cut.warps, **told, norm=norm, product=product)
     return out
 
 
@@ -42,7 +42,7 @@ def _project(
     row, column, _ = tile_indices(rows, n, HEIGHT, WIDTH)
     top = load_number(head, head_stride, row, head_rows, tl.int32)
     is_head = column[None, :] == top[:, None]
-    x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
+    x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, ACC)
     t = tl.load(v + tl.minimum(row, rows - 1) * v_stride * ALIGN + top.to(tl.int64) * v_step).to(ACC)
     length = norm_of(tl.where(is_head, 0.0, x), ACC) if norm is None else load_number(norm, 1, row, rows, ACC)
     middle = t / 2 + length / 2
@@ -62,8 +62,8 @@ def _pull(
     row, column, _ = tile_indices(rows, n, HEIGHT, WIDTH)
     top = load_number(head, head_stride, row, head_rows, tl.int32)
     is_head = column[None, :] == top[:, None]
-    x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
-    g = load(gradient, gradient_stride, gradient_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
+    x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, ACC)
+    g = load(gradient, gradient_stride, gradient_step, row, column, rows, n, 0.0, ALIGN, ACC)
     first = tl.minimum(row, rows - 1)
     t = tl.load(v + first * v_stride * ALIGN + top.to(tl.int64) * v_step).to(ACC)
     steepest = tl.load(gradient + first * gradient_stride * ALIGN + top.to(tl.int64) * gradient_step).to(ACC)

@@ -23,15 +23,15 @@ def bounded_total(product, low, low_stride, low_rows, high, high_stride, high_ro
 
 
 @triton.jit
-def epsilon(ACC: tl.constexpr):
-    """Return the spacing of floating-point numbers at one."""
-    return 2.220446049250313e-16 if tl.float64 == ACC else 1.1920928955078125e-07
-
-
-@triton.jit
 def weighted(y, normal, inside):
     """Return ``normal * y`` in the columns that exist, zero elsewhere; a normal of None is ones."""
     return tl.where(inside, y if normal is None else y * normal, 0.0)
+
+
+@triton.jit
+def shifted(x, normal, tau):
+    """Return ``x - tau * normal``; a normal of None is ones."""
+    return x - (tau if normal is None else tau * normal)
 
 
 @triton.jit

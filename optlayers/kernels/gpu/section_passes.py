@@ -13,8 +13,9 @@ import triton
 import triton.language as tl
 
 from optlayers.kernels.gpu.launch import Tile, launch
+from optlayers.kernels.gpu.newton import epsilon, next_step
 from optlayers.kernels.gpu.rows import clamp, load, load_data, strictly_inside
-from optlayers.kernels.gpu.section_data import bounded_total, epsilon, slope_of, weighted
+from optlayers.kernels.gpu.section_data import bounded_total, shifted, slope_of, weighted
 from optlayers.kernels.gpu.section_parts import (
     FIRST,
     FROM,
@@ -31,7 +32,7 @@ from optlayers.kernels.gpu.section_parts import (
     sift,
     write,
 )
-from optlayers.kernels.gpu.section_search import BISECTION_PERIOD, multiplier
+from optlayers.kernels.gpu.section_search import multiplier
 
 _SAMPLE = 4096
 _LISTED = 4  # at most every so many entries of a part are listed
@@ -51,12 +52,12 @@ def in_passes(cut: Tile, told: dict[str, Any]) -> None:
     listed = torch.empty(rows, cut.across, cut.width // _LISTED, dtype=torch.int32, device=device)
     y = {name: told[name] for name in ("y", "y_stride", "y_step")}
     totals = {name: told[name] for name in told if name.startswith(("low_", "high_")) or name in {"low", "high"}}
-    data = {name: value for name, value in told.items() if name not in {"tight", "EQUALITY", *y, *totals}}
+    data = {name: value for name, value in told.items() if name not in {"active", "EQUALITY", *y, *totals}}
     row = {"state": state, "rows": rows, "across": cut.across, "ACC": told["ACC"]}
     convex = told["ABSOLUTE"] or (told["normal"] is None and told["upper"] is None)
     launch(_guess, rows, 8, **data | totals | {"HEIGHT": 1, "WIDTH": _SAMPLE}, state=state, CONVEX=convex)
     launch(sift, cut.programs, cut.warps, **data, state=state, parts=parts, listed=listed, LISTED=_LISTED)
-    launch(_settle, rows, 4, **row | totals, parts=parts, tight=told["tight"])
+    launch(_settle, rows, 4, **row | totals, parts=parts, active=told["active"])
     sifted = {"state": state, "parts": parts, "listed": listed, "LISTED": _LISTED}
     for step in range(1, _MOST_STEPS):
         launch(evaluate, cut.programs, cut.warps, **data | sifted, sums=sums)
@@ -70,8 +71,8 @@ def in_passes(cut: Tile, told: dict[str, Any]) -> None:
 def _guess(
     v, v_stride, v_step, normal, normal_stride, normal_step, normal_rows, lower, lower_stride, lower_step, lower_rows,
     upper, upper_stride, upper_step, upper_rows, low, low_stride, low_rows, high, high_stride, high_rows, state, rows,
-    units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, NORMAL_WIDE: tl.constexpr,
-    LOWER_WIDE: tl.constexpr, UPPER_WIDE: tl.constexpr, ABSOLUTE: tl.constexpr, CONVEX: tl.constexpr, ACC: tl.constexpr,
+    units, ALIGN: tl.constexpr, HEIGHT: tl.constexpr, WIDTH: tl.constexpr, ABSOLUTE: tl.constexpr, CONVEX: tl.constexpr,
+    ACC: tl.constexpr,
 ):  # fmt: skip
     """Solve for the multiplier of evenly spaced entries, with their share of the total.
 
@@ -82,16 +83,16 @@ def _guess(
     row = tl.program_id(0).to(tl.int64) + tl.arange(0, 1)
     column = (tl.arange(0, WIDTH).to(tl.int64) * n // WIDTH).to(tl.int32)
     inside = column[None, :] < n
-    x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, True, ACC)
-    a = load_data(normal, normal_stride, normal_step, row, column, normal_rows, n, 0.0, ALIGN, NORMAL_WIDE, ACC)
-    least = load_data(lower, lower_stride, lower_step, row, column, lower_rows, n, 0.0, ALIGN, LOWER_WIDE, ACC)
-    most = load_data(upper, upper_stride, upper_step, row, column, upper_rows, n, 0.0, ALIGN, UPPER_WIDE, ACC)
+    x = load(v, v_stride, v_step, row, column, rows, n, 0.0, ALIGN, ACC)
+    a = load_data(normal, normal_stride, normal_step, row, column, normal_rows, n, 0.0, ALIGN, ACC)
+    least = load_data(lower, lower_stride, lower_step, row, column, lower_rows, n, 0.0, ALIGN, ACC)
+    most = load_data(upper, upper_stride, upper_step, row, column, upper_rows, n, 0.0, ALIGN, ACC)
     x = tl.abs(x) if ABSOLUTE else x
     share = n.to(ACC) / WIDTH
     product = tl.sum(weighted(clamp(x, least, most), a, inside), 1) * share
     total, active = bounded_total(product, low, low_stride, low_rows, high, high_stride, high_rows, row, rows, ACC)
     tau = multiplier(x, a, least, most, total / share, active, inside, WIDTH, ACC)
-    y = clamp(x - (tau[:, None] if a is None else tau[:, None] * a), least, most)
+    y = clamp(shifted(x, a, tau[:, None]), least, most)
     slope = slope_of(strictly_inside(y, least, most, inside), a, ACC)
     mean = total / n
     variance = tl.sum(weighted(y, a, inside) * weighted(y, a, inside), 1) / WIDTH - mean * mean
@@ -113,37 +114,37 @@ def _guess(
 
 @triton.jit
 def _settle(
-    parts, low, low_stride, low_rows, high, high_stride, high_rows, state, tight, rows, across, ACC: tl.constexpr,
+    parts, low, low_stride, low_rows, high, high_stride, high_rows, state, active, rows, across, ACC: tl.constexpr,
 ):  # fmt: skip
     """Find which rows have an active total, and the total to reach."""
     row = tl.program_id(0).to(tl.int64) + tl.arange(0, 1)
     product = _sum_of_parts(parts, PRODUCT, row, rows, across)
-    total, active = bounded_total(
+    total, is_active = bounded_total(
         product, low, low_stride, low_rows, high, high_stride, high_rows, row, rows, tl.float64
     )
     number = state + row * 8
     tl.store(number + TOTAL, total)
-    tl.store(number + GOING, active.to(tl.float64))
+    tl.store(number + GOING, is_active.to(tl.float64))
     tl.store(number + LEFT, total * 0.0 - float("inf"))
     tl.store(number + RIGHT, total * 0.0 + float("inf"))
-    tl.store(number + TAU, tl.where(active, tl.load(number + TAU), 0.0))
-    tl.store(tight + row, active)
+    tl.store(number + TAU, tl.where(is_active, tl.load(number + TAU), 0.0))
+    tl.store(active + row, is_active)
 
 
 @triton.jit
 def _sum_of_parts(parts, which, row, rows, across, WIDTH: tl.constexpr = 1024):
     """Return a number of all parts of a row, ``(1,)``."""
-    total = tl.zeros((1,), tl.float64)
+    total = tl.zeros((1, WIDTH), tl.float64)
     for start in range(0, across, WIDTH):
         part = start + tl.arange(0, WIDTH)
-        here = parts + (rows.to(tl.int64) * which + row)[:, None] * across + part[None, :]
-        total += tl.sum(tl.load(here, mask=(part < across)[None, :], other=0.0), 1)
-    return total
+        here = parts + (row + rows * which)[:, None] * across + part[None, :]
+        total += tl.load(here, mask=(part < across)[None, :], other=0.0)
+    return tl.sum(total, 1)
 
 
 @triton.jit
 def _update(state, parts, sums, rows, across, step, ACC: tl.constexpr, WIDTH: tl.constexpr = 1024):
-    """Take a Newton step within the bracket, or halve it, as `section_search.multiplier` does."""
+    """Take a Newton step within the bracket, or halve it, as `multiplier` does."""
     row = tl.program_id(0).to(tl.int64) + tl.arange(0, 1)
     number = state + row * 8
     if tl.max(tl.load(number + GOING), 0) > 0:
@@ -151,30 +152,25 @@ def _update(state, parts, sums, rows, across, step, ACC: tl.constexpr, WIDTH: tl
         excess = _sum_of_parts(sums, 0, row, rows, across) - total
         slope = _sum_of_parts(sums, 1, row, rows, across)
         rounding = epsilon(ACC) * (_sum_of_parts(sums, 2, row, rows, across) + tl.abs(total))
-        whole = tau + rest
-        left = tl.where(excess >= 0, whole, tl.load(number + LEFT))
-        right = tl.where(excess <= 0, whole, tl.load(number + RIGHT))
-        move = tl.where(slope > 0, excess / tl.where(slope > 0, slope, 1.0), 0.0)
-        still = (slope > 0) & (tl.abs(move) <= epsilon(tl.float64) * tl.abs(whole))
-        going = (excess == excess) & (((tl.abs(excess) <= rounding) | still | (left >= right)) == 0)
-        newton = whole + move
-        halve = going & ((slope <= 0) | (newton < left) | (newton > right))
-        both = (left > -float("inf")) & (right < float("inf"))
-        halve = halve | (going & both & (step % BISECTION_PERIOD == 0))
-        first, last = tl.full((1,), float("inf"), tl.float64), tl.full((1,), -float("inf"), tl.float64)
+        first = tl.full((1, WIDTH), float("inf"), tl.float64)
+        last = -first
         for start in range(0, across, WIDTH):
             part = start + tl.arange(0, WIDTH)
-            here = parts + (rows.to(tl.int64) * FIRST + row)[:, None] * across + part[None, :]
+            here = parts + (row + rows * FIRST)[:, None] * across + part[None, :]
             given = (part < across)[None, :]
-            first = tl.minimum(first, tl.min(tl.load(here, mask=given, other=float("inf")), 1))
-            here += rows.to(tl.int64) * across * (LAST - FIRST)
-            last = tl.maximum(last, tl.max(tl.load(here, mask=given, other=-float("inf")), 1))
-        middle = tl.maximum(left, first) / 2 + tl.minimum(right, last) / 2
-        going = going & ((halve & (middle == whole)) == 0)
+            first = tl.minimum(first, tl.load(here, mask=given, other=float("inf")))
+            here += across.to(tl.int64) * rows * (LAST - FIRST)
+            last = tl.maximum(last, tl.load(here, mask=given, other=-float("inf")))
+        first, last = tl.min(first, 1), tl.max(last, 1)
+        whole, left, right = tau + rest, tl.load(number + LEFT), tl.load(number + RIGHT)
+        least_move = epsilon(tl.float64) * tl.abs(whole)
+        move, middle, halve, stays, left, right = next_step(
+            whole, excess, slope, rounding, least_move, left, right, first, last, step
+        )
         base, move = tl.where(halve, middle, tau), tl.where(halve, 0.0, rest + move)
         moved = (base + move).to(ACC).to(tl.float64)
         tl.store(number + TAU, tl.where(excess == excess, moved, excess))
         tl.store(number + REST, (base - moved) + move)
         tl.store(number + LEFT, left)
         tl.store(number + RIGHT, right)
-        tl.store(number + GOING, going.to(tl.float64))
+        tl.store(number + GOING, (stays == 0).to(tl.float64))

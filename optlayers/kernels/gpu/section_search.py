@@ -6,11 +6,11 @@ Where ``tau`` solves ``normal @ clamp(x - tau * normal, lower, upper) = total``,
 import triton
 import triton.language as tl
 
+from optlayers.kernels.gpu.newton import epsilon, next_step
 from optlayers.kernels.gpu.rows import clamp, strictly_inside
-from optlayers.kernels.gpu.section_data import epsilon, slope_of, weighted
+from optlayers.kernels.gpu.section_data import shifted, slope_of, weighted
 
 MOST_STEPS = tl.constexpr(200)
-BISECTION_PERIOD = tl.constexpr(4)
 
 
 @triton.jit
@@ -63,7 +63,7 @@ def on_section(x, normal, lower, upper, total, active, inside, column, n, WIDTH:
     rounding, the entry that meets its bound first is freed.
     """
     tau = multiplier(x, normal, lower, upper, total, active, inside, n, ACC)[:, None]
-    beyond = x - (tau if normal is None else tau * normal)
+    beyond = shifted(x, normal, tau)
     y = clamp(beyond, lower, upper)
     beyond -= y
     free = strictly_inside(y, lower, upper, inside)
@@ -78,16 +78,14 @@ def on_section(x, normal, lower, upper, total, active, inside, column, n, WIDTH:
         free = free | (vertex[:, None] & (column[None, :] == first[:, None]))
         slope = slope_of(free, normal, ACC)
     step = (excess / tl.where(slope > 0, slope, 1.0))[:, None]
-    moved = y - (step if normal is None else step * normal)
-    return clamp(tl.where(free & (slope > 0)[:, None], moved, y), lower, upper)
+    return clamp(tl.where(free & (slope > 0)[:, None], shifted(y, normal, step), y), lower, upper)
 
 
 @triton.jit
 def multiplier(x, normal, lower, upper, total, active, inside, n, ACC: tl.constexpr):
-    """Return the multiplier, ``(HEIGHT,)``: Newton's method on a monotone function, kept in a bracket.
+    """Return the multiplier, ``(HEIGHT,)``.
 
-    Cominetti, Mascarenhas and Silva, "A Newton's method for the continuous quadratic knapsack problem", 2014. Every
-    so many steps the bracket is halved instead, so that no data make the method slow.
+    Cominetti, Mascarenhas and Silva, "A Newton's method for the continuous quadratic knapsack problem", 2014.
     """
     EPS = epsilon(ACC)
     first, last = breakpoints(x, normal, lower, upper, inside)
@@ -102,22 +100,16 @@ def multiplier(x, normal, lower, upper, total, active, inside, n, ACC: tl.conste
     step = 0
     while (tl.max(going.to(tl.int32), 0) > 0) & (step < MOST_STEPS):
         step += 1
-        y = clamp(x - (tau[:, None] if normal is None else tau[:, None] * normal), lower, upper)
+        y = clamp(shifted(x, normal, tau[:, None]), lower, upper)
         product = weighted(y, normal, inside)
         excess = tl.sum(product, 1) - total
         rounding = EPS * (tl.sum(tl.abs(product), 1) + tl.abs(total))
         slope = slope_of(strictly_inside(y, lower, upper, inside), normal, ACC)
-        left = tl.where(excess >= 0, tau, left)
-        right = tl.where(excess <= 0, tau, right)
-        newton = tau + tl.where(slope > 0, excess / tl.where(slope > 0, slope, 1.0), float("nan"))
-        stays = (tl.abs(excess) <= rounding) | (tl.abs(newton - tau) <= EPS * tl.abs(tau)) | (left >= right)
-        going = going & (excess == excess) & (stays == 0)
-        both = (left > -float("inf")) & (right < float("inf"))
-        halve = ((newton >= left) & (newton <= right)) == 0
-        halve = halve | (both & (step % BISECTION_PERIOD == 0))
-        middle = tl.maximum(left, first) / 2 + tl.minimum(right, last) / 2
-        going = going & ((halve & (middle == tau)) == 0)
-        tau = tl.where(going, tl.where(halve, middle, newton), tau)
+        move, middle, halve, stays, left, right = next_step(
+            tau, excess, slope, rounding, EPS * tl.abs(tau), left, right, first, last, step
+        )
+        going = going & (stays == 0)
+        tau = tl.where(going, tl.where(halve, middle, tau + move), tau)
     return tau
 
 
