@@ -4,9 +4,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid, pad
 
-from optlayers.oracles.smooth_bounds import into_bounds, out_of_bounds, softplus, softplus_inverse
+from optlayers.oracles.smooth_bounds import finite_bounds, into_bounds, out_of_bounds, softplus, softplus_inverse
 from optlayers.oracles.smooth_maps import SmoothMap, register_smooth_map
-from optlayers.parametric.range import filled
 from optlayers.sets.affine_set import AffineSet
 from optlayers.sets.box import Box
 from optlayers.sets.ellipsoid import Ellipsoid
@@ -30,10 +29,8 @@ class SmoothBox(SmoothMap):
         return out_of_bounds(y, self.bound.lower, self.bound.upper, margin)
 
     def log_abs_det(self, raw: Tensor) -> Tensor:
-        lower, upper = filled(self.bound.lower, -torch.inf, raw), filled(self.bound.upper, torch.inf, raw)
-        has_low, has_high = lower.isfinite(), upper.isfinite()
-        both = has_low & has_high
-        width = torch.where(both, upper - torch.where(has_low, lower, 0.0), 1.0)
+        low, has_low, high, has_high = finite_bounds(raw, self.bound.lower, self.bound.upper)
+        width = torch.where(has_low & has_high, high - low, 1.0)
         slope = torch.where(has_low, logsigmoid(raw), 0.0) + torch.where(has_high, logsigmoid(-raw), 0.0)
         return (slope + width.log()).sum(-1)
 
