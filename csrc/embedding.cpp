@@ -56,7 +56,6 @@ void InteriorPoint::start(const Program& program, bool keep_rows) {
         for (int c = 0; c < program.cone_count; ++c) {
             cones_.push_back(make_scaling(program.cones[c]));
             kinds_.push_back(program.cones[c].kind);
-            cones_[c]->prepare(program.row(program.cones[c].start), program.entries);
             has_barrier_ = has_barrier_ || !cones_[c]->is_symmetric();
         }
         pattern_.assign(program.row_count, {});
@@ -67,6 +66,8 @@ void InteriorPoint::start(const Program& program, bool keep_rows) {
         }
         is_ordered_ = false;
     }
+    for (int c = 0; c < program.cone_count; ++c)
+        cones_[c]->prepare(program.row(program.cones[c].start), program.entries);
     const int before = equal_;
     layout(program);
     if (before != equal_) is_ordered_ = false;

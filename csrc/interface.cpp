@@ -42,8 +42,9 @@ void for_each_sample(const Batch& batch, const Each& each) {
 
 // Points and duals of the program from the user's.
 void enter(const Units& units, const double* x, int n, double* to_x, const double* dual, int slacks, double* to_dual) {
-    for (int i = 0; i < n; ++i) to_x[i] = x[i] / units.unit();
-    for (int i = 0; i < slacks; ++i) to_dual[units.place(i)] = dual[i] / units.unit() * (units.factor(i) / units.unit());
+    for (int i = 0; i < n; ++i) to_x[i] = x[i] / units.of_entry(i);
+    for (int i = 0; i < slacks; ++i) to_dual[units.place(i)] = dual[i] / units.of_dual(i);
+    units.balance(to_dual);
 }
 
 struct Projecting {
@@ -53,7 +54,7 @@ struct Projecting {
 
 struct Pulling {
     Derivative derivative;
-    std::vector<double> x, dual, p, q;
+    std::vector<double> x, dual, gradient, p, q;
     std::vector<char> at_upper;
 };
 
@@ -74,11 +75,12 @@ void project(const Batch& batch, const double* start, const Verdicts& verdicts) 
         verdicts.steps[k] = work.projection.steps();
         work.projection.residual().violation(program, work.projection.slacks().data(), &work.distances);
         verdicts.violation[k] = 0.0;
-        for (int i = 0; i < n; ++i) x[i] *= units.unit();
+        units.unbalance(work.dual.data());
+        for (int i = 0; i < n; ++i) x[i] *= units.of_entry(i);
         for (int i = 0; i < slacks; ++i) {
             const int place = units.place(i);
-            dual[i] = work.dual[place] * units.unit() * (units.unit() / units.factor(i));
-            verdicts.violation[k] = std::max(verdicts.violation[k], work.distances[place] * units.factor(i));
+            dual[i] = work.dual[place] * units.of_dual(i);
+            verdicts.violation[k] = std::max(verdicts.violation[k], work.distances[place] * units.of_slack(i));
         }
     });
 }
@@ -95,14 +97,19 @@ void pull(const Batch& batch, const Gradients& gradients) {
         work.p.resize(n);
         work.q.resize(program.slacks());
         work.at_upper.assign(program.slacks(), 0);
-        const bool is_known = work.derivative.pull(program, work.x.data(), work.dual.data(), gradients.of_x + k * n,
+        work.gradient.resize(n);
+        for (int i = 0; i < n; ++i) work.gradient[i] = gradients.of_x[k * n + i] * units.of_entry(i);
+        const bool is_known = work.derivative.pull(program, work.x.data(), work.dual.data(), work.gradient.data(),
                                                    work.p.data(), work.q.data(), work.at_upper.data());
         gradients.failed[k] = !is_known;
         if (!is_known) return;
+        units.unbalance(work.q.data());
+        const double unit = units.of_entry(0);
+        for (int i = 0; i < n; ++i) work.p[i] *= units.of_entry(i) / unit / unit;
         std::copy_n(work.p.begin(), structure.size, gradients.of_v + k * structure.size);
         for (int i = 0; i < slacks; ++i) {
             const int place = units.place(i);
-            const double q = work.q[place] * (units.unit() / units.factor(i));
+            const double q = work.q[place] / units.of_slack(i);
             if (gradients.of_lower) {
                 gradients.of_lower[k * slacks + i] = work.at_upper[place] ? 0.0 : -q;
                 gradients.of_upper[k * slacks + i] = work.at_upper[place] ? -q : 0.0;

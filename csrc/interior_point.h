@@ -12,7 +12,7 @@ namespace optlayers {
 
 class InteriorPoint {
   public:
-    // Take over a program; its numbers are read again at each call, and must stay where they are.
+    // Take over a program; its numbers are read at each call, and must stay where they are.
     // `keep_rows` says that rows, kinds of bounds and cones are those of the call before.
     void start(const Program& program, bool keep_rows);
 

@@ -20,29 +20,42 @@ struct Structure {
 
     int entries() const { return size + auxiliary; }
     int slacks() const { return bounded_count + row_count; }  // as the user counts them
+    int first_row() const { return bounded_count ? entries() : 0; }  // slack of the program
 };
 
 class Units {
   public:
-    // The matrix, by rows; each is divided by its length, those of a cone by the largest of them.
+    // The matrix, by rows; it must stay where it is.
     void take_rows(const Structure& structure, const double* matrix);
 
-    // Bounds and point of a sample, all divided by the size of points or bounds, as a power of two.
+    // Bounds and point of a sample.
     const Program& take_sample(const double* lower, const double* upper, const double* v);
 
-    double unit() const { return unit_; }
-    double norm(int row) const { return norms_[row]; }
-
-    // The place of a slack of the user's among those of the program, and what its value there is to be multiplied by.
+    // The place of a slack of the user's among those of the program.
     int place(int slack) const;
-    double factor(int slack) const { return slack < bounded_count_ ? unit_ : unit_ * norms_[slack - bounded_count_]; }
+
+    // What values of the program are to be multiplied by: entries, slacks, and duals of slacks.
+    double of_entry(int entry) const { return unit_ * columns_[entry]; }
+    double of_slack(int slack) const { return unit_ * scale(slack); }
+    double of_dual(int slack) const { return of_entry(0) * (of_entry(0) / of_slack(slack)); }
+
+    // Turn duals of the program's slacks, before they are multiplied, into those of cones that are not balanced, and back.
+    void unbalance(double* duals) const { boost(duals, 1.0); }
+    void balance(double* duals) const { boost(duals, -1.0); }
 
   private:
-    const Structure* structure_ = nullptr;
-    int bounded_count_ = 0;
+    double scale(int slack) const;
+    void scale_columns(const double* lower, const double* upper);
+    void scale_rows();
+    void boost(double* slacks, double power) const;
+
+    Structure structure_{};
+    const double* matrix_ = nullptr;
+    bool is_scaled_ = false;
     double unit_ = 1.0;
     Program program_{};
-    std::vector<double> weight_, rows_, norms_, lower_, upper_, v_;
+    std::vector<double> weight_, columns_, norms_, rows_, lower_, upper_, v_, given_lower_, given_upper_;
+    std::vector<double> balances_;  // by cone: log2 of what the sum of the first two slacks is multiplied by
 };
 
 }  // namespace optlayers
