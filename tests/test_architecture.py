@@ -87,3 +87,16 @@ def test_no_file_is_long():
 def test_no_folder_has_many_files():
     files = Counter(path.parent for path in SOURCES)
     assert {folder for folder, count in files.items() if count > MOST_FILES} <= MANY_FILES
+
+
+def test_names_say_what_they_mean():
+    """Words that say nothing of a value are no names: see docs/terms.md."""
+    vague = re.compile(r"(^|_)(own|found|held)(_|$)")
+    names = {
+        (str(path.relative_to(PACKAGE)), name)
+        for path in MODULES.values()
+        for node in ast.walk(ast.parse(path.read_text()))
+        for name in (getattr(node, part, None) for part in ("id", "attr", "arg", "name"))
+        if isinstance(name, str) and vague.search(name)
+    }
+    assert names == set()

@@ -72,7 +72,7 @@ def is_feasible(case: Case) -> None:
 
 
 @law()
-def agrees_with_own_residual(case: Case) -> None:
+def agrees_with_residual(case: Case) -> None:
     """The library's residual vanishes at the projection and does not elsewhere."""
     v = case.random_points()
     y = case.bound.project(v)
