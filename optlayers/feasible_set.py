@@ -52,13 +52,12 @@ class FeasibleSet:
         a set is empty, for blocks that are intersections of them; it refuses others.
     on_failure : {"raise", "warn", "nan", "nearest"}
         What a sample without answer (the set is empty for its parameters) does: raise; warn and become NaN; become
-        NaN; become the least-infeasible point, which minimises the squared violations: for closed forms, crossed
-        bounds meet halfway, then bounds and totals give way together; for the general solver, of rows of unit length.
-        Other samples are not affected.
+        NaN; become the least-infeasible point, which minimises the squared violations once crossed bounds have met
+        halfway: of rows as they are written for closed forms (of totals alone for transport plans), of rows of unit
+        length for the general solver. Other samples are not affected.
     validate : bool
         Whether bad samples are reported, for which values are looked at, which waits for the device. Without it, and
-        inside `torch.compile`, `torch.export`
-        and the transforms of `torch.func`, bad samples come back as NaN.
+        inside `torch.compile`, `torch.export` and the transforms of `torch.func`, bad samples come back as NaN.
 
     Raises
     ------

@@ -92,8 +92,10 @@ class Support:
         return _number(self.problem.value) / size
 
 
-def least_violation(constraints: Sequence[cp.Constraint], x: cp.Variable, y: np.ndarray) -> tuple[float, float] | None:
-    """Return the squared violations of rows of unit length at `y`, and the least that there are.
+def least_violation(
+    constraints: Sequence[cp.Constraint], x: cp.Variable, y: np.ndarray, *, unit_rows: bool
+) -> tuple[float, float] | None:
+    """Return the squared violations at `y`, of rows of unit length or as they are, and the least that there are.
 
     None with curves, with ranges that cross, which meet halfway first, and with equalities of which some are dropped.
     """
@@ -104,7 +106,8 @@ def least_violation(constraints: Sequence[cp.Constraint], x: cp.Variable, y: np.
         matrix, offset = affine_rows([c.expr for c in constraints if isinstance(c, kind)], x)
         length = np.linalg.norm(matrix, axis=1)
         kept = (length > 0) & np.isfinite(offset)
-        matrix, offset = matrix[kept] / length[kept, None], offset[kept] / length[kept]
+        length = length[kept] if unit_rows else np.ones(kept.sum())
+        matrix, offset = matrix[kept] / length[:, None], offset[kept] / length
         if kind is Equality and np.linalg.matrix_rank(matrix) < len(matrix):
             return None
         if not kept.any():
@@ -113,6 +116,8 @@ def least_violation(constraints: Sequence[cp.Constraint], x: cp.Variable, y: np.
         normals.append(matrix)
         offsets.append(offset)
     normal, offset = np.concatenate(normals), np.concatenate(offsets)
+    length = np.linalg.norm(normal, axis=1)
+    normal, offset = normal / length[:, None], offset / length
     if ((normal @ normal.T < -1 + 1e-9) & (offset[:, None] + offset > 0)).any():
         return None
     least = minimise(cp.sum(cp.hstack(squares)), []).value
