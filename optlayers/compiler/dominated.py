@@ -6,6 +6,7 @@ import itertools
 import numpy as np
 
 from optlayers.compiler.auxiliaries import Auxiliaries
+from optlayers.compiler.bounds import collect_sides, sort_rows
 from optlayers.compiler.conic_form import ConicForm
 
 _MOST_ROWS = 6  # rows of one variable that are compared, pair by pair
@@ -16,7 +17,8 @@ def drop_dominated(auxiliaries: Auxiliaries) -> ConicForm | None:
     form = auxiliaries.form
     if not form.size:
         return None
-    low, high = _numeric_bounds(form)
+    sides = collect_sides(sort_rows(form.inequalities)[0])
+    low, high = (np.append(side.numbers, 1.0) for side in sides)  # the last entry is the constant 1
     start = int(auxiliaries.starts[1])
     dropped: set[int] = set()
     for variable, use in auxiliaries.uses.items():
@@ -52,20 +54,3 @@ def _smallest(one: dict[int, float] | None, other: dict[int, float] | None, low:
         if coefficient:
             total += coefficient * (low[column] if coefficient > 0 else high[column])
     return total
-
-
-def _numeric_bounds(form: ConicForm) -> tuple[np.ndarray, np.ndarray]:
-    """Return the bounds that inequalities on single entries set; the constant 1 is the last entry."""
-    rows = form.inequalities
-    row, column, parameter, value = rows.triplets()
-    low, high = np.full(rows.n + 1, -np.inf), np.full(rows.n + 1, np.inf)
-    low[rows.n] = high[rows.n] = 1.0
-    linear = column < rows.n
-    entries = np.bincount(row[linear], minlength=len(rows))
-    numeric = np.bincount(row[parameter < rows.parameters], minlength=len(rows)) == 0
-    chosen = linear & (entries[row] == 1) & numeric[row]
-    bound = -rows.offset.constant[row[chosen]] / value[chosen]
-    positive = value[chosen] > 0
-    np.maximum.at(low, column[chosen][positive], bound[positive])
-    np.minimum.at(high, column[chosen][~positive], bound[~positive])
-    return low, high

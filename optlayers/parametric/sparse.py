@@ -143,6 +143,11 @@ def ranges(start: np.ndarray, stop: np.ndarray) -> np.ndarray:
     return np.repeat(stop - np.cumsum(length), length) + np.arange(length.sum())
 
 
+def is_permutation(index: np.ndarray, size: int) -> bool:
+    """Whether numbers are those below `size`, each once, in any order."""
+    return np.array_equal(np.sort(index), np.arange(size))
+
+
 def nonzeros(data: Affine) -> tuple[np.ndarray, np.ndarray]:
     """Return positions in C order, ascending, and values of the numbers that are not zero, without parameters."""
     index, parameter, value = _triplets(data)

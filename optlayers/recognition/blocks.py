@@ -9,11 +9,11 @@ import scipy.sparse as sp
 from scipy.sparse.csgraph import connected_components
 
 from optlayers.compiler.affine_rows import AffineRows
+from optlayers.compiler.bounds import collect_sides, sort_rows
 from optlayers.compiler.conic_form import Cone, ConicForm
 from optlayers.parametric.sparse import SparseAffine, ranges
 from optlayers.parametric.symbolic import Affine
 from optlayers.recognition.block import Block, BlockCone, Row
-from optlayers.recognition.bounds import BoundRows, Side, collect_side, sort_rows
 from optlayers.recognition.fixed_entries import substitute_fixed
 from optlayers.recognition.parallel_rows import merge_parallel, without_implied
 
@@ -31,14 +31,15 @@ class Conditions:
 def decompose(form: ConicForm) -> tuple[list[Block], Conditions]:
     """Split a presolved form into blocks; entries that only have bounds share one block, the first."""
     form = substitute_fixed(form)
-    equal, other = sort_rows(form.equalities), sort_rows(form.inequalities)
-    assembly = _Assembly(form, equal.bounds, other.bounds)
-    rows = without_implied(merge_parallel(equal.several, other.several), assembly.lower.fixed, assembly.upper.fixed)
+    fixed, equal, constant_equalities = sort_rows(form.equalities)
+    bounds, other, constant_inequalities = sort_rows(form.inequalities)
+    assembly = _Assembly(form, fixed, bounds)
+    rows = without_implied(merge_parallel(equal, other), assembly.lower.numbers, assembly.upper.numbers)
     cones = _distinct(form.cones)
     blocks = assembly.blocks(rows, [cone for cone in cones if len(_columns(cone))])
     conditions = Conditions(
-        equal.empty,
-        other.empty,
+        constant_equalities,
+        constant_inequalities,
         tuple(cone for cone in cones if len(_columns(cone)) == 0),
         tuple(block for block in blocks if block.size == 0),
     )
@@ -59,12 +60,11 @@ def _distinct(cones: tuple[Cone, ...]) -> list[Cone]:
 class _Assembly:
     """Puts bounds, rows and cones together, block by block."""
 
-    def __init__(self, form: ConicForm, fixed: BoundRows, bounds: BoundRows) -> None:
+    def __init__(self, form: ConicForm, fixed: AffineRows, bounds: AffineRows) -> None:
         self.form = form
         self.n = form.equalities.n
-        below, above = (BoundRows.concatenate(fixed, bounds[s * bounds.coefficient > 0]) for s in (1.0, -1.0))
-        self.lower, self.upper = collect_side(below, 1.0), collect_side(above, -1.0)
-        both = np.concatenate([_tightest(below, self.lower), _tightest(above, self.upper)], axis=1)
+        self.lower, self.upper = collect_sides(bounds, fixed)
+        both = np.concatenate([self.lower.sources(), self.upper.sources()], axis=1)
         self.bounds = both[:, np.lexsort(both[::-1])]
 
     def blocks(self, rows: list[tuple[np.ndarray, Row]], cones: list[Cone]) -> list[Block]:
@@ -112,15 +112,6 @@ class _Assembly:
             np.stack([np.searchsorted(columns, bounds[0]), *bounds[1:]]),
             self.form.equalities.parameters,
         )
-
-
-def _tightest(bounds: BoundRows, side: Side) -> np.ndarray:
-    """Return (entry, source, side) of the bounds that count: those with parameters, and the tightest number."""
-    level = bounds.rows.offset.scaled(-1 / bounds.coefficient)
-    keep = level.is_parametric | (level.constant == side.layers[0].constant[bounds.entry])
-    pairs = sp.coo_array(bounds.rows.sources[keep])
-    entry, source = bounds.entry[keep][pairs.row], pairs.col.astype(np.int64)
-    return np.unique(np.stack([entry, source, np.full(len(entry), int(side.sign))]), axis=1)
 
 
 def _columns(cone: Cone) -> np.ndarray:

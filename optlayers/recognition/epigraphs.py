@@ -53,11 +53,6 @@ def read_budget(block: Block) -> Budget | None:
     return Budget(normal[:n], weights, level.scaled(sign), others)
 
 
-def is_permutation(index: np.ndarray) -> bool:
-    """Whether numbers are those from 0 on, in any order."""
-    return np.array_equal(np.sort(index), np.arange(len(index)))
-
-
 @dataclass(frozen=True, eq=False)
 class Cuts:
     """Rows that bound auxiliary entries from below by one entry of ``y`` each: ``t >= slope * y_entry + offset``."""

@@ -6,8 +6,8 @@ import numpy as np
 import scipy.sparse as sp
 
 from optlayers.compiler.affine_rows import AffineRows
+from optlayers.compiler.bounds import collect_sides, entries_per_row, read_bounds, sort_rows
 from optlayers.compiler.conic_form import ConicForm
-from optlayers.recognition.bounds import collect_side, entries_per_row, sort_rows
 
 
 def substitute_fixed(form: ConicForm) -> ConicForm:
@@ -15,18 +15,20 @@ def substitute_fixed(form: ConicForm) -> ConicForm:
     done: set[int] = set()
     while True:
         form = _with_met_bounds(form)
-        bounds = sort_rows(form.equalities).bounds
-        first = np.unique(bounds.entry, return_index=True)[1]
-        new = bounds[first[~np.isin(bounds.entry[first], list(done))]]
-        if len(new.entry) == 0:
+        bounds = sort_rows(form.equalities)[0]
+        entries, coefficient, _ = read_bounds(bounds)
+        first = np.unique(entries, return_index=True)[1]
+        new = first[~np.isin(entries[first], list(done))]
+        entry = entries[new]
+        if len(entry) == 0:
             return form
-        done.update(new.entry.tolist())
-        pivots = new.rows.combined(sp.diags_array(1 / new.coefficient))
-        cones = (dataclasses.replace(c, rows=_substitute(c.rows, pivots, new.entry)) for c in form.cones)
+        done.update(entry.tolist())
+        pivots = bounds[new].combined(sp.diags_array(1 / coefficient[new]))
+        cones = (dataclasses.replace(c, rows=_substitute(c.rows, pivots, entry)) for c in form.cones)
         form = dataclasses.replace(
             form,
-            equalities=_substitute_in_several(form.equalities, pivots, new.entry),
-            inequalities=_substitute_in_several(form.inequalities, pivots, new.entry),
+            equalities=_substitute_in_several(form.equalities, pivots, entry),
+            inequalities=_substitute_in_several(form.inequalities, pivots, entry),
             cones=tuple(cones),
         )
 
@@ -50,20 +52,18 @@ def _substitute(rows: AffineRows, pivots: AffineRows, entry: np.ndarray) -> Affi
 
 def _with_met_bounds(form: ConicForm) -> ConicForm:
     """Add the equality ``y_j == c`` where the inequalities ``y_j >= c`` and ``y_j <= c`` meet."""
-    rows = sort_rows(form.inequalities)
-    if len(rows.several) + len(form.cones) + len(form.equalities) == 0:
+    bounds, several, _ = sort_rows(form.inequalities)
+    if len(several) + len(form.cones) + len(form.equalities) == 0:
         return form
-    bounds = rows.bounds
-    lower, upper = (collect_side(bounds[sign * bounds.coefficient > 0], sign).fixed for sign in (1.0, -1.0))
+    lower, upper = (side.numbers for side in collect_sides(bounds))
     met = np.isfinite(lower) & (lower == upper)
-    met[sort_rows(form.equalities).bounds.entry] = False
-    value = -bounds.rows.offset.constant / bounds.coefficient
-    tight = np.flatnonzero(met[bounds.entry] & (value == lower[bounds.entry]))
+    met[read_bounds(sort_rows(form.equalities)[0])[0]] = False
+    entry, coefficient, bound = read_bounds(bounds)
+    tight = np.flatnonzero(met[entry] & (bound.constant == lower[entry]) & ~bound.is_parametric)
     if len(tight) == 0:
         return form
-    fixing = bounds[tight]
-    entries, index = np.unique(fixing.entry, return_inverse=True)
-    weights = 1 / (fixing.coefficient * np.bincount(index)[index])  # the mean: it comes from all of them
+    entries, index = np.unique(entry[tight], return_inverse=True)
+    weights = 1 / (coefficient[tight] * np.bincount(index)[index])  # the mean: it comes from all of them
     mean = sp.csr_array((weights, (index, np.arange(len(index)))), shape=(len(entries), len(index)))
-    equalities = AffineRows.concatenate([form.equalities, fixing.rows.combined(mean)])
+    equalities = AffineRows.concatenate([form.equalities, bounds[tight].combined(mean)])
     return dataclasses.replace(form, equalities=equalities)

@@ -9,7 +9,7 @@ import numpy as np
 import scipy.sparse as sp
 
 from optlayers.cones.triangle import triangle
-from optlayers.parametric.sparse import nonzeros, sparse_matrix
+from optlayers.parametric.sparse import is_permutation, nonzeros, sparse_matrix
 from optlayers.parametric.symbolic import Affine, Data
 from optlayers.recognition.block import Block, BlockCone, Row
 
@@ -90,28 +90,19 @@ def _order_bound(cone: BlockCone, size: int) -> tuple[Affine, bool] | None:
     n = round(size**0.5)
     if cone.kind != "psd" or n * n != size or cone.offset.shape != (n * (n + 1) // 2,) or not cone.normals.is_constant:
         return None
-    matrix, one, other = sparse_matrix(cone.normals), *triangle(n)
-    is_diagonal = one == other
-    counts = np.diff(matrix.indptr)
-    if not np.array_equal(counts, np.where(is_diagonal, 1, 2)):
+    matrix, (one, other) = sparse_matrix(cone.normals), triangle(n)
+    diagonal = matrix[np.flatnonzero(one == other)].indices
+    order, rest = np.divmod(diagonal, n + 1)
+    if rest.any() or not is_permutation(order, n):
         return None
-    first = matrix.indptr[:-1]
-    order, rest = np.divmod(matrix.indices[first[is_diagonal]], n + 1)
-    if rest.any() or not np.array_equal(np.sort(order), np.arange(n)):
-        return None
-    row, column = np.sort([order[one], order[other]], axis=0)
-    if not (matrix.indices[first] == row * n + column).all():
-        return None
-    if not (matrix.indices[first + counts - 1] == column * n + row).all():
-        return None
+    row, column = order[one], order[other]
+    entries, index = np.append(row * n + column, column * n + row), np.tile(np.arange(len(one)), 2)
+    values = np.tile(np.where(one == other, 0.5, _ROOT), 2)
+    symmetric = sp.csr_array((values, (index, entries)), shape=(len(one), size))
     scale = matrix.data[0]
-    if not np.allclose(matrix.data, scale * np.repeat(np.where(is_diagonal, 1.0, _ROOT), counts), _TOLERANCE, 0):
+    if matrix.nnz != symmetric.nnz or abs(matrix - scale * symmetric).max() > _TOLERANCE * abs(scale):
         return None
-    entries = np.append(row * n + column, (column * n + row)[~is_diagonal])
-    rows = np.append(np.arange(len(one)), np.flatnonzero(~is_diagonal))
-    values = np.append(np.where(is_diagonal, 1.0, _ROOT), np.full(len(rows) - len(one), _ROOT)) / -scale
-    level = cone.offset.mapped(sp.csr_array((values, (entries, rows)), shape=(size, len(one))))
-    return level.reshaped(n, n), bool(scale > 0)
+    return cone.offset.mapped(symmetric.T / -scale).reshaped(n, n), bool(scale > 0)
 
 
 def norm_bound(cone: BlockCone, size: int) -> tuple[Affine, Affine] | None:
@@ -142,13 +133,8 @@ def trace_norm_bound(block: Block) -> tuple[Affine, Data] | None:
     inside = np.append(dilated.diagonal, dilated.others)
     whole = sparse_matrix(cone.normals)
     matrix = whole[inside][:, block.size :]
-    one_each = (np.diff(matrix.indptr) == 1).all() and len(np.unique(matrix.indices)) == block.auxiliary
-    if (
-        not one_each
-        or whole.nnz != block.size + len(inside)
-        or len(inside) != block.auxiliary
-        or not cone.offset[inside].is_zero
-    ):
+    one_each = (np.diff(matrix.indptr) == 1).all() and is_permutation(matrix.indices, block.auxiliary)
+    if not one_each or whole.nnz != block.size + len(inside) or not cone.offset[inside].is_zero:
         return None
     rows = [row for row in block.rows if not row.is_equality]
     if len(rows) != 1 or not rows[0].normal.is_constant or rows[0].lower is not None or rows[0].upper is None:
@@ -161,8 +147,7 @@ def trace_norm_bound(block: Block) -> tuple[Affine, Data] | None:
     ratio = weights / matrix.data[:d][order]
     if ratio[0] <= 0 or not np.allclose(ratio, ratio[0], _TOLERANCE, 0):
         return None
-    factor, upper = 1 / (2 * ratio[0] * dilated.scale), rows[0].upper
-    return dilated.center, upper.scaled(factor)
+    return dilated.center, rows[0].upper.scaled(1 / (2 * ratio[0] * dilated.scale))
 
 
 def dilation(cone: BlockCone, size: int) -> Dilation | None:
@@ -173,7 +158,7 @@ def dilation(cone: BlockCone, size: int) -> Dilation | None:
     one, other = triangle(order)
     matrix = sparse_matrix(cone.normals)[:, :size]
     rows = np.flatnonzero(np.diff(matrix.indptr))
-    if len(rows) != size or matrix.nnz != size or len(np.unique(matrix.indices)) != size:
+    if len(rows) != size or not is_permutation(matrix.indices, size):
         return None
     is_below = np.zeros(order, dtype=bool)
     is_below[one[rows][other[rows] == other[rows[0]]]] = True

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from optlayers.parametric.sparse import entries_of, nonzeros
+from optlayers.parametric.sparse import entries_of, is_permutation, nonzeros
 from optlayers.parametric.symbolic import Affine, as_number
 from optlayers.recognition.bends import add
 from optlayers.recognition.block import Block, Row
@@ -34,7 +34,7 @@ def read_mixture(block: Block) -> Mixture | None:
     is_link = used[:, :n].any(1)
     links = [block.rows[k] for k in np.flatnonzero(is_link)]
     sums = [block.rows[k] for k in np.flatnonzero(~is_link)]
-    if len(links) != n or not np.array_equal(np.sort(used[is_link, :n].argmax(1)), np.arange(n)):
+    if not is_permutation(used[is_link, :n].argmax(1), n):
         return None
     if (used[is_link, :n].sum(1) != 1).any() or not all(_is_sum(row, n) for row in sums):
         return None

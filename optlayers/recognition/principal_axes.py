@@ -57,6 +57,12 @@ def _principal_dense(tail: np.ndarray, head: np.ndarray) -> tuple[np.ndarray, np
     return values, basis, scale
 
 
+def solve_on_axes(values: np.ndarray, vectors: sp.csr_array, right: Any) -> Any:
+    """Return the pseudo-inverse of the matrix with these eigenvalues and eigenvectors (rows), times `right`."""
+    inverse = np.divide(1.0, values, out=np.zeros_like(values), where=values != 0)
+    return vectors.T @ (sp.diags_array(inverse) @ (vectors @ right))
+
+
 def align(vectors: np.ndarray, direction: np.ndarray) -> np.ndarray:
     """Turn orthonormal rows among themselves so that all but the first one are orthogonal to the direction."""
     inside = vectors @ direction

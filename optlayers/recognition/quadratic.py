@@ -10,9 +10,10 @@ from torch import Tensor
 
 from optlayers.parametric.symbolic import Affine, Data, derived, smallest
 from optlayers.recognition.block import Block, BlockCone
-from optlayers.recognition.principal_axes import principal_axes
+from optlayers.recognition.principal_axes import principal_axes, solve_on_axes
 
 _TOLERANCE = 1e-12
+_REFINEMENTS = 3
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,30 +65,43 @@ def _concentric(one: NormBound, other: NormBound) -> bool:
 
 
 def _norm_bound(cone: BlockCone) -> NormBound | None:
-    """Complete the square: with ``c = -F^+ g``, ``||F y + g||^2 = ||F (y - c)||^2 + ||g + F c||^2``."""
-    if cone.kind != "soc" or cone.matrix is None:
+    """Complete the square of ``||F y + g|| <= a @ y + b``, a paraboloid or with ``S = F'F - a a'`` positive definite.
+
+    With ``S c = b a - F'g``, what the head and the tail are at the centre is orthogonal to all directions, so that
+    ``(y - c)' S (y - c) <= head^2 - ||tail||^2``. Without `a`, `S` may be singular.
+    """
+    matrix: Any = cone.matrix
+    if cone.kind != "soc" or matrix is None:
         return None
-    if cone.matrix.indptr[1] > 0:
-        return _paraboloid(cone) or _conic_section(cone.matrix, cone.offset)
-    head, tail = cone.offset[:1].reshaped(), cone.offset[1:]
-    factors = _factor(cone.matrix[1:])
-    if factors is None:
+    paraboloid = _paraboloid(cone)
+    if paraboloid is not None:
+        return paraboloid
+    weights, vectors, _ = principal_axes(matrix[1:], first_row(matrix))
+    largest = weights.max()
+    if largest <= 0 or (matrix.indptr[1] > 0 and weights.min() <= _TOLERANCE * largest):
         return None
-    weights, axes = factors.weights, factors.axes
-    scale = float(np.sqrt(weights.max()))
-    inside = tail.mapped(factors.left.T)
-    center = inside.scaled(-1 / factors.singular).mapped(factors.right.T)
-    covered = inside.mapped(factors.left)
-    rest, size = tail - covered, size_of(tail) + size_of(covered)
-    left = np.flatnonzero(size_of(rest) > _TOLERANCE * size)
-    if len(left) == 0:
-        radius: Data = head.scaled(1 / scale)
-    elif len(left) == 1:
-        single = rest[left].reshaped()
-        radius = derived(_root_of_product, (head - single).scaled(1 / scale), (head + single).scaled(1 / scale))
+    center, rest = vertex(matrix, cone.offset, weights, vectors)
+    axes = _equalised(weights, vectors)
+    rest = rest.scaled(largest**-0.5)
+    head, tail = rest[:1].reshaped(), rest[1:][size_of(rest[1:]) > 0]
+    if len(tail.constant) == 0:
+        radius: Data = head
+    elif len(tail.constant) == 1:
+        radius = derived(_root_of_product, head - tail.reshaped(), head + tail.reshaped())
     else:
-        radius = derived(leg, head.scaled(1 / scale), rest[left].scaled(1 / scale))
-    return NormBound(weights / weights.max(), axes, center, radius)
+        radius = derived(leg, head, tail)
+    return NormBound(weights / largest, axes, center, radius)
+
+
+def vertex(matrix: Any, offset: Affine, weights: np.ndarray, vectors: sp.csr_array) -> tuple[Affine, Affine]:
+    """Return where ``S c = b a - F'g``, refined, and what the cone's rows are there, zero where that is rounding."""
+    solve = solve_on_axes(weights, vectors, sp.vstack([matrix[:1], -matrix[1:]]).T)
+    center = offset.mapped(solve)
+    for _ in range(_REFINEMENTS):
+        center = center + (center.mapped(matrix) + offset).mapped(solve)
+    rest = center.mapped(matrix) + offset
+    size = np.asarray(abs(matrix).sum(axis=1)).ravel() * size_of(center).max() + size_of(offset)
+    return center, rest.scaled((size_of(rest) > _TOLERANCE * size).astype(float))
 
 
 def _paraboloid(cone: BlockCone) -> NormBound | None:
@@ -96,18 +110,17 @@ def _paraboloid(cone: BlockCone) -> NormBound | None:
     With ``F'F c = a / 2 - F'g`` it is ``||F (y - c)||^2 <= b + ||F c||^2 - ||g||^2``.
     """
     rows = light_rows(cone)
-    if rows is None or len(rows[0].indptr) == 1 or not rows[1].is_constant:
+    if rows is None or not rows[1].is_constant:
         return None
     body, shift, normal, level = rows
-    factors = _factor(body)
-    if factors is None:
-        return None
-    weights, axes, right = factors.weights, factors.axes, normal / 2 - body.T @ shift.constant
-    inside = factors.right @ right
-    if np.linalg.norm(factors.right.T @ inside - right) > _TOLERANCE * np.linalg.norm(right):
+    weights, vectors, _ = principal_axes(body, np.zeros(len(normal)))
+    right = normal / 2 - body.T @ shift.constant
+    unseen = vectors[np.flatnonzero(weights == 0)] @ right
+    if not weights.any() or np.linalg.norm(unseen) > _TOLERANCE * np.linalg.norm(right):
         return None  # unbounded along a direction that the norm does not see
-    center = factors.right.T @ (inside / factors.singular**2)
-    number = np.sum((inside / factors.singular) ** 2) - np.sum(shift.constant**2)
+    center = solve_on_axes(weights, vectors, right)
+    axes = _equalised(weights, vectors)
+    number = right @ center - np.sum(shift.constant**2)
     square = (level + Affine.of(number, level.parameters)).scaled(1 / weights.max())
     return NormBound(weights / weights.max(), axes, Affine.of(center, level.parameters), derived(_root, square))
 
@@ -118,19 +131,21 @@ def light_rows(cone: BlockCone) -> tuple[sp.csr_array, Affine, np.ndarray, Affin
     The head and one row of the tail, up to its sign, differ by a number `k`; `a` and `b` are `k` times their sum's.
     """
     matrix: Any = cone.matrix
+    if matrix is None or matrix.indptr[1] == 0:
+        return None
     count, size = np.diff(matrix.indptr), matrix.indptr[1]
     entries, head = matrix.indices[:size], matrix.data[:size]
     alike = np.flatnonzero(count[1:] == size) + 1
     span = matrix.indptr[alike][:, None] + np.arange(size)
-    alike = alike[((matrix.indices[span] == entries) & (np.abs(matrix.data[span]) == np.abs(head))).all(axis=1)]
-    for j in alike:
-        row = matrix.data[matrix.indptr[j] : matrix.indptr[j + 1]]
-        for sign in (1.0, -1.0):
-            gap = cone.offset[:1] - cone.offset[np.array([j])].scaled(sign)
-            if np.array_equal(head, sign * row) and gap.is_constant and gap.constant[0] > 0:
-                k, others = float(gap.constant[0]), np.setdiff1d(np.arange(1, len(count)), [j])
-                level = (cone.offset[:1] + cone.offset[np.array([j])].scaled(sign)).scaled(k).reshaped()
-                return matrix[others], cone.offset[others], 2 * k * first_row(matrix), level
+    signs = np.sign(matrix.data[span[:, 0]] * head[0])
+    same = ((matrix.indices[span] == entries) & (matrix.data[span] == signs[:, None] * head)).all(axis=1)
+    for j, sign in zip(alike[same], signs[same], strict=True):
+        other = cone.offset[np.array([j])].scaled(sign)
+        gap = cone.offset[:1] - other
+        if gap.is_constant and gap.constant[0] > 0:
+            k, others = float(gap.constant[0]), np.setdiff1d(np.arange(1, len(count)), [j])
+            level = (cone.offset[:1] + other).scaled(k).reshaped()
+            return matrix[others], cone.offset[others], 2 * k * first_row(matrix), level
     return None
 
 
@@ -139,51 +154,9 @@ def first_row(matrix: sp.csr_array) -> np.ndarray:
     return matrix[:1].toarray()[0]
 
 
-def _conic_section(matrix: sp.csr_array, offset: Affine) -> NormBound | None:
-    """Complete the square of ``||F y + g|| <= a @ y + b`` with a positive definite ``S = F'F - a a'``.
-
-    With ``S c = b a - F'g``, what the head and the tail are at the centre is orthogonal to all directions, so that
-    ``(y - c)' S (y - c) <= head^2 - ||tail||^2``.
-    """
-    head, tail = matrix[:1], matrix[1:]
-    weights, vectors, _ = principal_axes(tail, first_row(matrix))
-    if weights.min() <= _TOLERANCE * weights.max():
-        return None
-    inverse = vectors.T @ sp.diags_array(1 / weights) @ vectors
-    axes = _equalised(weights, vectors)
-    center = offset.mapped(inverse @ sp.vstack([head, -tail]).T)
-    rest = (center.mapped(matrix) + offset).scaled(weights.max() ** -0.5)
-    return NormBound(weights / weights.max(), axes, center, derived(leg, rest[:1].reshaped(), rest[1:]))
-
-
 def size_of(data: Affine) -> np.ndarray:
     """Return the sizes of the numbers and the coefficients of parameters of each entry, added."""
     return np.abs(data.constant) + np.asarray(abs(data.linear).sum(axis=1)).ravel()
-
-
-@dataclass(frozen=True, eq=False)
-class _Factors:
-    """``F = left @ diag(singular) @ right``, with the eigenvalues and eigenvectors (rows) of ``F'F``.
-
-    `axes` is None for the coordinate axes.
-    """
-
-    weights: np.ndarray
-    axes: np.ndarray | None
-    left: Any
-    singular: np.ndarray
-    right: Any
-
-
-def _factor(matrix: Any) -> _Factors | None:
-    """Factor a matrix; None for zero."""
-    weights, vectors, _ = principal_axes(matrix, np.zeros(matrix.shape[1]))
-    if not weights.any():
-        return None
-    axes = _equalised(weights, vectors)
-    seen = np.flatnonzero(weights)
-    singular, right = np.sqrt(weights[seen]), vectors[seen]
-    return _Factors(weights, axes, matrix @ right.T @ sp.diags_array(1 / singular), singular, right)
 
 
 def _equalised(weights: np.ndarray, vectors: sp.csr_array) -> np.ndarray | None:
@@ -213,8 +186,7 @@ def leg(hypotenuse: Tensor, others: Tensor) -> Tensor:
     positive = hypotenuse > 0
     unit = torch.where(positive, hypotenuse, 1.0)
     square = 1 - (others / unit.unsqueeze(-1)).square().sum(-1)
-    root = torch.where(square > 0, torch.where(square > 0, square, 1.0).sqrt(), square)
-    return torch.where(positive, unit * root, hypotenuse - safe_norm(others))
+    return torch.where(positive, unit * _root(square), hypotenuse - safe_norm(others))
 
 
 def safe_norm(x: Tensor) -> Tensor:

@@ -16,11 +16,10 @@ from torch import Tensor
 from optlayers.parametric.symbolic import Affine, Data, derived
 from optlayers.recognition.block import Block, BlockCone
 from optlayers.recognition.implied_bounds import follow
-from optlayers.recognition.principal_axes import align, principal_axes
-from optlayers.recognition.quadratic import first_row, light_rows, size_of
+from optlayers.recognition.principal_axes import align, principal_axes, solve_on_axes
+from optlayers.recognition.quadratic import first_row, light_rows, size_of, vertex
 
 _TOLERANCE = 1e-12
-_REFINEMENTS = 3
 _MOST_AXES = 0.5  # of the entries; with more of them, coordinate axes are kept as they are
 
 
@@ -70,11 +69,10 @@ class Quadric:
 def match_cone(block: Block) -> Quadric | None:
     """Return the cone, or the sheet of a hyperboloid, that the block is; bounds that follow from it do not count."""
     cone = _only_cone(block)
-    if cone is None or cone.matrix is None or cone.matrix.indptr[1] == 0 or light_rows(cone) is not None:
+    if cone is None or cone.matrix is None or light_rows(cone) is not None:
         return None
-    matrix, top = cone.matrix, first_row(cone.matrix)
-    signs = sp.diags_array(np.where(np.arange(len(matrix.indptr) - 1) == 0, -1.0, 1.0))
-    values, vectors, scale = principal_axes(matrix[1:], top)
+    top = first_row(cone.matrix)
+    values, vectors, scale = principal_axes(cone.matrix[1:], top)
     (negative,) = np.nonzero(values < -_TOLERANCE * scale)
     if len(negative) != 1 or len(values) == 1:
         return None
@@ -82,10 +80,8 @@ def match_cone(block: Block) -> Quadric | None:
     values[np.abs(values) <= _TOLERANCE * scale] = 0.0
     if (vectors[[head]] @ top)[0] < 0:
         vectors = sp.csr_array(sp.diags_array(np.where(np.arange(len(values)) == head, -1.0, 1.0)) @ vectors)
-    inverse = np.divide(1.0, values, out=np.zeros_like(values), where=values != 0)
-    solve = sp.csr_array(vectors.T @ sp.diags_array(-inverse) @ vectors @ (signs @ matrix).T)
-    center, rest = _solved(matrix, cone.offset, solve)
-    excess = None if rest is None else derived(_excess, rest.scaled(1 / np.sqrt(-values[head])))
+    center, rest = vertex(cone.matrix, cone.offset, values, vectors)
+    excess = derived(_excess, rest.scaled(1 / np.sqrt(-values[head]))) if size_of(rest).any() else None
     quadric = _in_coordinates(values / -values[head], vectors, head, center, excess, 0.0)
     return quadric if follow(block, center, functools.partial(_increases, quadric)) else None
 
@@ -93,23 +89,21 @@ def match_cone(block: Block) -> Quadric | None:
 def match_paraboloid(block: Block) -> Quadric | None:
     """Return the paraboloid that the block is, of weights at most 1; bounds that follow from it do not count."""
     cone = _only_cone(block)
-    split = None if cone is None or cone.matrix is None or cone.matrix.indptr[1] == 0 else light_rows(cone)
-    if cone is None or split is None:
+    split = None if cone is None else light_rows(cone)
+    if split is None:
         return None
     matrix, shift, normal, level = split
     values, vectors, _ = principal_axes(matrix, np.zeros(block.size))
     if not values.any():
         return None
-    inverse = np.divide(1.0, values, out=np.zeros_like(values), where=values != 0)
-    solve = sp.csr_array(vectors.T @ sp.diags_array(inverse) @ vectors)
-    along = matrix.T @ (matrix @ (solve @ normal))
-    free = normal - along
+    inside = solve_on_axes(values, vectors, normal)
+    free = normal - matrix.T @ (matrix @ inside)
     free[np.abs(free) <= _TOLERANCE * np.abs(normal).max()] = 0.0
     length = float(np.linalg.norm(free))
     if length == 0:
         return None
     vectors, head = _with_axis(values, vectors, free / length)
-    base = Affine.of(solve @ normal / 2, block.parameters) - shift.mapped(solve @ matrix.T)
+    base = Affine.of(inside / 2, block.parameters) - shift.mapped(solve_on_axes(values, vectors, matrix.T))
     rest = base.mapped(matrix) + shift
     rest = rest[size_of(rest) > _TOLERANCE * (size_of(base.mapped(matrix)) + size_of(shift)).max()]
     drop = level.reshaped(1) + base.mapped(normal[None])
@@ -147,17 +141,6 @@ def _only_cone(block: Block) -> BlockCone | None:
         normals = Affine.of(rotation @ cone.normals.constant, block.parameters)
         return dataclasses.replace(cone, kind="soc", normals=normals, offset=cone.offset.mapped(rotation))
     return cone if cone.kind == "soc" else None
-
-
-def _solved(matrix: sp.csr_array, offset: Affine, solve: sp.csr_array) -> tuple[Affine, Affine | None]:
-    """Return the centre ``c = solve @ offset``, refined, and ``matrix @ c + offset``; None where that is zero."""
-    center = offset.mapped(solve)
-    for _ in range(_REFINEMENTS):
-        center = center + (center.mapped(matrix) + offset).mapped(solve)
-    rest = center.mapped(matrix) + offset
-    size = np.asarray(abs(matrix).sum(axis=1)).ravel() * size_of(center).max() + size_of(offset)
-    keep = size_of(rest) > _TOLERANCE * size
-    return center, rest.scaled(keep.astype(float)) if keep.any() else None
 
 
 def _with_axis(values: np.ndarray, vectors: sp.csr_array, axis: np.ndarray) -> tuple[sp.csr_array, int]:

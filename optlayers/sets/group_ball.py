@@ -10,10 +10,11 @@ import torch
 from torch import Tensor
 
 from optlayers.parametric.range import Range
+from optlayers.parametric.sparse import is_permutation
 from optlayers.parametric.symbolic import Affine
 from optlayers.recognition.bends import add, read_bends, read_floor
 from optlayers.recognition.block import Block, BlockCone, Fields
-from optlayers.recognition.epigraphs import is_permutation, read_budget, read_cuts
+from optlayers.recognition.epigraphs import read_budget, read_cuts
 from optlayers.sets.base import Check, ClosedFormSet, Examples, register
 from optlayers.sets.box_section import BoxSection
 
@@ -68,9 +69,9 @@ class GroupBall(ClosedFormSet):
         sizes = [len(norm.entries) for norm in known]
         owner = np.concatenate([bends.members, *(np.full(1, norm.member) for norm in known)])
         entries = np.concatenate([bends.entry, *(norm.entries for norm in known)])
-        if len(known) < len(norms) or not all(is_permutation(index) for index in (owner, entries)):
+        if not is_permutation(owner, block.auxiliary) or not is_permutation(entries, block.size):
             return None
-        if len(owner) < block.auxiliary or len(entries) < block.size or floor is None:
+        if len(known) < len(norms) or floor is None:
             return None
         below = floor[owner[len(bends.members) :]]
         if (below.constant > 0).any() or not below.is_constant:

@@ -13,6 +13,7 @@ from torch import Tensor
 from optlayers.kernels.fused import rows_of
 from optlayers.kernels.operator import define_projection, serves
 from optlayers.parametric.range import Range
+from optlayers.parametric.sparse import is_permutation
 from optlayers.parametric.symbolic import Affine, Data, derived
 from optlayers.recognition.bends import Bends, add, read_bends
 from optlayers.recognition.block import Block, Fields
@@ -197,7 +198,7 @@ def _match_parametric_weights(block: Block, budget: Budget, cuts: Cuts) -> Field
     other = np.setdiff1d(np.arange(2 * n), order)
     other = other[np.argsort(cuts.auxiliary[other, 0])]
     entry, slope = cuts.entry[order], cuts.slope[order]
-    paired = np.array_equal(cuts.entry[other], entry) and np.array_equal(np.sort(entry), np.arange(n))
+    paired = np.array_equal(cuts.entry[other], entry) and is_permutation(entry, n)
     opposite = add(slope, cuts.slope[other]).is_zero
     if not (paired and opposite and cuts.offset.is_zero and budget.slopes.is_zero and budget.weights.is_constant):
         return None

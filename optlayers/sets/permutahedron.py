@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from optlayers.autograd.primal import primal
-from optlayers.parametric.sparse import entries_of
+from optlayers.parametric.sparse import entries_of, is_permutation
 from optlayers.parametric.symbolic import Affine, as_number, concatenate
 from optlayers.recognition.bends import add
 from optlayers.recognition.block import Block, Fields, Row, Vectors
@@ -163,7 +163,7 @@ def _components(block: Block) -> tuple[Row, list[Block]] | None:
     visible, auxiliary = (np.bincount(used.row[part], minlength=len(block.rows)) for part in (~hidden, hidden))
     plain, budgets = np.flatnonzero(auxiliary == 0), np.flatnonzero(visible == 0)
     shares = hidden & (visible[used.row] == 0)
-    if len(plain) != 1 or not np.array_equal(np.sort(used.column[shares]), n + np.arange(block.auxiliary)):
+    if len(plain) != 1 or not is_permutation(used.column[shares] - n, block.auxiliary):
         return None
     owner = np.zeros(n + block.auxiliary, dtype=np.int64)
     owner[used.column[shares]] = used.row[shares]

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from optlayers.autograd.tracing import is_traced, may_need_derivative
+from optlayers.parametric.sparse import is_permutation
 from optlayers.parametric.symbolic import Affine
 from optlayers.recognition.block import Block, Vectors
-from optlayers.recognition.epigraphs import is_permutation, read_budget, read_cuts
+from optlayers.recognition.epigraphs import read_budget, read_cuts
 from optlayers.sets.base import ClosedFormSet, Examples, register
 from optlayers.sets.search.largest_search import thresholds
 
@@ -67,7 +68,7 @@ class SumLargest(ClosedFormSet):
             return None
         slope, weights = cuts.slope, budget.weights.constant
         excesses = np.sort(cuts.auxiliary[cuts.auxiliary != threshold])
-        paired = np.array_equal(excesses, np.delete(np.arange(n + 1), threshold)) and is_permutation(cuts.entry)
+        paired = np.array_equal(excesses, np.delete(np.arange(n + 1), threshold)) and is_permutation(cuts.entry, n)
         if not (paired and slope.is_constant and slope.constant.any()):
             return None
         excess = np.delete(weights, threshold)
