@@ -48,14 +48,7 @@ class AffineRows:
     @property
     def offset(self) -> Affine:
         """The vector ``b``."""
-        row, column, parameter, value = self.triplets()
-        constant, linear = column == self.n, column == self.n
-        constant, linear = constant & (parameter == self.parameters), linear & (parameter < self.parameters)
-        b = np.zeros(len(self))
-        b[row[constant]] = value[constant]
-        return Affine(
-            b, sp.csr_array((value[linear], (row[linear], parameter[linear])), shape=(len(self), self.parameters))
-        )
+        return self.on(np.array([self.n])).reshaped(len(self)).dense()
 
     @property
     def is_parametric(self) -> np.ndarray:
@@ -65,12 +58,8 @@ class AffineRows:
         result[row[(column < self.n) & (parameter < self.parameters)]] = True
         return result
 
-    def coefficients(self, row: int) -> SparseAffine:
-        """Return one row of ``A`` as a map of the parameters, shape (n,)."""
-        return self[np.array([row])].on(np.arange(self.n)).reshaped(self.n)
-
     def on(self, columns: np.ndarray) -> SparseAffine:
-        """Return some columns of ``A``, sorted, as a map of the parameters, shape (m, len(columns))."""
+        """Return some columns of ``A``, sorted, as a map of the parameters, shape (m, len(columns)); n is ``b``."""
         row, column, parameter, value = self.triplets()
         position = np.searchsorted(columns, column)
         keep = np.append(columns, -1)[position] == column

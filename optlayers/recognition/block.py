@@ -56,6 +56,10 @@ class Row:
     def upper(self) -> Data | None:
         return self.range.upper
 
+    def bound(self, side: float) -> Data | None:
+        """Return the lower bound (`side` is positive) or the upper one."""
+        return self.lower if side > 0 else self.upper
+
     @property
     def is_equality(self) -> bool:
         return self.range.is_fixed

@@ -15,13 +15,14 @@ class Chain:
     """The rows ``lower[i] <= y[order[i + 1]] - y[order[i]] <= upper[i]``; of a path's two ends the first comes first.
 
     A bound is None where no step has it, and infinite where that step has none; `rows` are the numbers of the rows.
+    A chain rises where all its steps have lower bounds and none an upper one, and falls the other way round.
     """
 
     order: np.ndarray
     lower: Data | None
     upper: Data | None
-    has_lower: np.ndarray
-    has_upper: np.ndarray
+    rises: bool
+    falls: bool
     rows: np.ndarray
 
     @property
@@ -45,11 +46,9 @@ def read_chain(rows: Sequence[Row], size: int) -> Chain | None:
     if order is None:
         return None
     sign = np.where(ends[steps, 1] == order[1:], 1, -1)
-    chosen = [rows[k] for k in steps]
-    low = [row.lower if s > 0 else row.upper for row, s in zip(chosen, sign, strict=True)]
-    high = [row.upper if s > 0 else row.lower for row, s in zip(chosen, sign, strict=True)]
-    has_lower, has_upper = (np.array([bound is not None for bound in bounds]) for bounds in (low, high))
-    return Chain(order, _along(low, sign, -np.inf), _along(high, sign, np.inf), has_lower, has_upper, steps)
+    low, high = ([rows[k].bound(side * s) for k, s in zip(steps, sign, strict=True)] for side in (1, -1))
+    lower, upper = _along(low, sign, -np.inf), _along(high, sign, np.inf)
+    return Chain(order, lower, upper, None not in low and upper is None, None not in high and lower is None, steps)
 
 
 def _along(bounds: Sequence[Data | None], sign: np.ndarray, absent: float) -> Data | None:
@@ -57,11 +56,8 @@ def _along(bounds: Sequence[Data | None], sign: np.ndarray, absent: float) -> Da
     given = [bound for bound in bounds if bound is not None]
     if not given:
         return None
-    parameters = given[0].parameters
-    without = {s: Affine.of(absent * s, parameters) for s in (1, -1)}
-    pairs = zip(bounds, sign.tolist(), strict=True)
-    vector = gather([without[s] if d is None else d for d, s in pairs], 0.0, parameters)
-    return vector.scaled(sign)
+    factors = np.where([bound is None for bound in bounds], 1, sign)
+    return gather(bounds, absent, given[0].parameters).scaled(factors)
 
 
 def path(ends: np.ndarray, size: int) -> tuple[np.ndarray | None, np.ndarray]:

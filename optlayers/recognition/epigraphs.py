@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from optlayers.parametric.sparse import SparseAffine, entries_of, stack_rows
-from optlayers.parametric.symbolic import Affine, Data
+from optlayers.parametric.symbolic import Affine, Data, gather
 from optlayers.recognition.block import Block, Row
 
 
@@ -43,7 +43,7 @@ def read_budget(block: Block) -> Budget | None:
         if not (row.is_equality and row.normal.is_constant):
             return None
         sign = float(np.sign(row.normal[n:].constant[0]))  # an equality is an inequality, as the entries may grow
-    level = row.upper if sign > 0 else row.lower
+    level = row.bound(-sign)
     if level is None:
         return None
     normal = row.normal.scaled(sign)
@@ -69,24 +69,19 @@ def read_cuts(block: Block, rows: tuple[Row, ...], auxiliary: int = 1) -> Cuts |
     `auxiliary` is the number of auxiliary entries of each row; the result has their places, ``(rows, auxiliary)``.
     """
     n, parameters = block.size, block.parameters
-    if not rows:
-        return Cuts(
-            np.zeros((0, auxiliary), np.int64), np.zeros(0, np.int64), *(Affine.of(np.zeros(0), parameters),) * 2
-        )
     normals = stack_rows([row.normal for row in rows], n + block.auxiliary, parameters)
     used = entries_of(normals)
     if (used.per_row(len(rows)) != 1 + auxiliary).any():
         return None
-    columns, constant, is_parametric = (part.reshape(len(rows), -1) for part in used[1:])
+    columns, constant, is_parametric = (part.reshape(len(rows), 1 + auxiliary) for part in used[1:])
     if (columns[:, 0] >= n).any() or (columns[:, 1] < n).any():
         return None
     lead = constant[:, 1]
     if is_parametric[:, 1:].any() or np.ptp(constant[:, 1:], axis=1).any():
         return None
-    levels = [row.lower if a > 0 else row.upper for row, a in zip(rows, lead.tolist(), strict=True)]
-    capped = any((row.lower if a < 0 else row.upper) is not None for row, a in zip(rows, lead.tolist(), strict=True))
-    numbers = [level for level in levels if isinstance(level, Affine)]
-    if capped or len(numbers) < len(levels):
+    levels, caps = ([row.bound(side * a) for row, a in zip(rows, lead.tolist(), strict=True)] for side in (1, -1))
+    offset = gather(levels, np.nan, parameters)
+    if None in levels or any(cap is not None for cap in caps) or not isinstance(offset, Affine):
         return None
     row, column = np.divmod(normals.index, normals.shape[1])
     is_entry = column < n
@@ -97,4 +92,4 @@ def read_cuts(block: Block, rows: tuple[Row, ...], auxiliary: int = 1) -> Cuts |
         normals.parameter[is_entry],
         normals.value[is_entry] / -lead[row[is_entry]],
     )
-    return Cuts(columns[:, 1:] - n, columns[:, 0], slope.dense(), Affine.stack(numbers).scaled(1 / lead))
+    return Cuts(columns[:, 1:] - n, columns[:, 0], slope.dense(), offset.scaled(1 / lead))

@@ -13,6 +13,7 @@ import scipy.sparse as sp
 
 from optlayers.compiler.affine_rows import AffineRows
 from optlayers.parametric.range import Range
+from optlayers.parametric.sparse import SparseAffine
 from optlayers.parametric.symbolic import Affine, as_number, largest, smallest
 from optlayers.recognition.block import Row
 
@@ -25,25 +26,32 @@ def merge_parallel(equalities: AffineRows, inequalities: AffineRows) -> list[tup
     groups: dict[object, list[tuple[Affine, bool, float, tuple[int, ...]]]] = defaultdict(list)
     shapes: dict[object, tuple[np.ndarray, Affine]] = {}
     for rows, equality in ((equalities, True), (inequalities, False)):
-        normals: dict[int, tuple[object, np.ndarray, Affine]] = {}
-        scales = np.ones(len(rows))
-        for k in np.flatnonzero(rows.is_parametric).tolist():
-            columns, normal, scales[k] = _parametric_normal(rows, k)
-            linear = normal.linear
-            key = (columns.tobytes(), _rounded(normal.constant).tobytes(), _rounded(linear.data).tobytes())
-            normals[k] = (*key, linear.indices.tobytes(), linear.indptr.tobytes()), columns, normal
-        numeric = np.flatnonzero(~rows.is_parametric)
-        columns, values, starts, scales[numeric] = _unit_entries(rows[numeric].matrix)
-        rounded = _rounded(values)
-        for k, span in zip(numeric.tolist(), map(slice, starts[:-1].tolist(), starts[1:].tolist()), strict=True):
-            normal = Affine(values[span], _nothing(span.stop - span.start, rows.parameters))
-            normals[k] = (columns[span].tobytes(), rounded[span].tobytes()), columns[span], normal
+        width, parametric = rows.parameters + 1, rows.is_parametric.tolist()
+        matrix = sp.csr_array(rows.data[:, : rows.n * width])
+        matrix.sort_indices()
+        starts, index = matrix.indptr.astype(np.int64), matrix.indices.astype(np.int64)
+        scales = _leading(matrix.data, starts)
+        values = matrix.data / np.repeat(scales, np.diff(starts))
+        rounded = np.round(values, _DIGITS) + 0.0  # + 0.0: no negative zero
         levels = _numbers(rows.offset.scaled(-1 / scales))
-        for k, (level, scale) in enumerate(zip(levels, scales.tolist(), strict=True)):
-            key, columns, normal = normals[k]
-            shapes.setdefault(key, (columns, normal))
-            groups[key].append((level, equality, scale, rows.sources_of(k)))
+        for k, span in enumerate(map(slice, starts[:-1].tolist(), starts[1:].tolist())):
+            key = index[span].tobytes(), rounded[span].tobytes()
+            if key not in shapes:
+                entry, parameter = np.divmod(index[span], width)
+                shapes[key] = _normal(entry, parameter, values[span], rows.parameters, parametric[k])
+            groups[key].append((levels[k], equality, scales[k].item(), rows.sources_of(k)))
     return [(shapes[key][0], _merge(shapes[key][1], members)) for key, members in groups.items()]
+
+
+def _normal(
+    entry: np.ndarray, parameter: np.ndarray, value: np.ndarray, parameters: int, is_parametric: bool
+) -> tuple[np.ndarray, Affine]:
+    """Return the entries of a row, each once, and their coefficients."""
+    if not is_parametric:
+        return entry, Affine(value, _nothing(len(value), parameters))
+    columns = np.unique(entry)
+    position = np.searchsorted(columns, entry)
+    return columns, SparseAffine((len(columns),), parameters, position, parameter, value).dense()
 
 
 def _numbers(vector: Affine) -> list[Affine]:
@@ -60,14 +68,6 @@ def _nothing(size: int, parameters: int) -> sp.csr_array:
     return sp.csr_array((size, parameters))
 
 
-def _unit_entries(matrix: sp.csr_array) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return columns and scaled values of all rows, none of which is zero, where each row starts, and the scales."""
-    matrix.sort_indices()
-    starts = matrix.indptr.astype(np.int64)
-    scales = _leading(matrix.data, starts)
-    return matrix.indices.astype(np.int64), matrix.data / np.repeat(scales, np.diff(starts)), starts, scales
-
-
 def _leading(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     """Return each row's first value of largest size, up to rounding."""
     if len(starts) == 1:
@@ -76,21 +76,6 @@ def _leading(values: np.ndarray, starts: np.ndarray) -> np.ndarray:
     largest = np.repeat(np.maximum.reduceat(size, starts[:-1]), np.diff(starts))
     (candidates,) = np.nonzero(size >= largest * (1 - 1e-10))
     return values[candidates[np.searchsorted(candidates, starts[:-1])]]
-
-
-def _rounded(values: np.ndarray) -> np.ndarray:
-    return np.round(values, _DIGITS) + 0.0  # + 0.0: no negative zero
-
-
-def _parametric_normal(rows: AffineRows, row: int) -> tuple[np.ndarray, Affine, float]:
-    """Return the entries, the normal scaled so that its largest coefficient is 1, and the scale."""
-    normal = rows.coefficients(row)
-    columns = np.unique(normal.index)
-    normal = normal[columns].dense()
-    normal.linear.sort_indices()
-    values = np.concatenate([normal.constant, normal.linear.data])
-    (scale,) = _leading(values, np.array([0, len(values)])).tolist()
-    return columns, normal.scaled(1 / scale), scale
 
 
 def _merge(normal: Affine, members: list[tuple[Affine, bool, float, tuple[int, ...]]]) -> Row:
@@ -104,9 +89,7 @@ def _merge(normal: Affine, members: list[tuple[Affine, bool, float, tuple[int, .
     return Row(normal, Range(low, low if is_fixed else high, is_fixed), *sources)
 
 
-def _tightest(
-    bounds: list[tuple[Affine, tuple[int, ...]]], best: Callable[[Iterable[float]], float]
-) -> list[tuple[Affine, tuple[int, ...]]]:
+def _tightest(bounds: list[_Bound], best: Callable[[Iterable[float]], float]) -> list[_Bound]:
     """Return the bounds that count: the best number, and each one that depends on parameters, once."""
     numbers = [float(level.constant) for level, _ in bounds if level.is_constant]
     result: list[_Bound] = []
@@ -127,18 +110,17 @@ def without_implied(
     rows: list[tuple[np.ndarray, Row]], lower: np.ndarray, upper: np.ndarray
 ) -> list[tuple[np.ndarray, Row]]:
     """Drop the numeric bounds of rows that follow from numeric bounds on the entries (by interval arithmetic)."""
-    if not (np.isfinite(lower).any() or np.isfinite(upper).any()):
+    is_bounded = np.isfinite(lower) | np.isfinite(upper)
+    if not is_bounded.any():
         return rows
-    is_bounded, result = np.isfinite(lower) | np.isfinite(upper), []
+    result = []
     for columns, row in rows:
         if row.is_equality or not row.normal.is_constant or not is_bounded[columns].all():
             result.append((columns, row))
             continue
-        a = row.normal.constant
-        smallest_sum = float(np.where(a > 0, a * lower[columns], a * upper[columns]).sum())
-        largest_sum = float(np.where(a > 0, a * upper[columns], a * lower[columns]).sum())
-        low = None if smallest_sum >= as_number(row.lower, -np.inf) else row.lower
-        high = None if largest_sum <= as_number(row.upper, np.inf) else row.upper
+        ends = row.normal.constant * np.stack([lower[columns], upper[columns]])
+        low = None if ends.min(0).sum() >= as_number(row.lower, -np.inf) else row.lower
+        high = None if ends.max(0).sum() <= as_number(row.upper, np.inf) else row.upper
         if low is not None or high is not None:
             below, above = (() if low is None else row.below), (() if high is None else row.above)
             result.append((columns, Row(row.normal, Range(low, high), below, above)))

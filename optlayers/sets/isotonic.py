@@ -126,25 +126,23 @@ def match_monotone(block: Block, chain: Chain) -> Vectors | None:
     Where both ends are bounded, the set must be known not to be empty, or each entry have the same bounds: its
     least-infeasible points would be another set's otherwise.
     """
-    rises = bool(chain.has_lower.all()) and chain.upper is None
-    falls = bool(chain.has_upper.all()) and chain.lower is None
-    gaps = chain.lower if rises else chain.upper
-    if gaps is None or not (rises or falls):
+    gaps = chain.lower if chain.rises else chain.upper
+    if gaps is None or not (chain.rises or chain.falls):
         return None
-    gaps = gaps if rises else -gaps
+    gaps = gaps if chain.rises else -gaps
     least, most = in_order(block.lower, chain), in_order(block.upper, chain)
-    if falls:  # read it from its other end
+    if chain.falls:  # read it from its other end
         least, most = (None if b is None else b[::-1] for b in (least, most))
-    low = None if least is None else _end(least, gaps if rises else gaps[::-1], 1.0)
-    high = None if most is None else _end(most, gaps if rises else gaps[::-1], -1.0)
+    low = None if least is None else _end(least, gaps if chain.rises else gaps[::-1], 1.0)
+    high = None if most is None else _end(most, gaps if chain.rises else gaps[::-1], -1.0)
     if (least is not None and low is None) or (most is not None and high is None):
         return None
     if low is not None and high is not None and not _is_safe(least, most, low, high, gaps):
         return None
     return {
         "order": order_field(chain, block.parameters),
-        "rise": gaps if rises else None,
-        "fall": gaps if falls else None,
+        "rise": gaps if chain.rises else None,
+        "fall": gaps if chain.falls else None,
         "lower": low,
         "upper": high,
     }
