@@ -106,4 +106,9 @@ PyModuleDef definition = {PyModuleDef_HEAD_INIT, "_core", nullptr, 0, methods, n
 
 }  // namespace
 
-PyMODINIT_FUNC PyInit__core() { return PyModule_Create(&definition); }
+PyMODINIT_FUNC PyInit__core() {
+    PyObject* module = PyModule_Create(&definition);
+    // goes up whenever arguments of functions change, as in optlayers/native.py
+    if (module && PyModule_AddIntConstant(module, "INTERFACE", 1) < 0) Py_CLEAR(module);
+    return module;
+}

@@ -1,11 +1,14 @@
 """The compiled core against the residual that judges all solvers, and against the solvers in torch."""
 
+import importlib
+import runpy
+
 import cvxpy as cp
 import numpy as np
 import pytest
 import torch
 
-from optlayers import FeasibleSet
+from optlayers import FeasibleSet, native
 from optlayers.solvers import core
 
 pytestmark = pytest.mark.skipif(not core.is_available(), reason="the core was not built: no compiler")
@@ -131,3 +134,10 @@ def test_without_it_everything_works_and_explain_says_so(monkeypatch):
     feasible_set, _ = ellipsoid()
     assert "the compiled core was not built" in feasible_set.explain()
     assert bool(feasible_set.solve(torch.randn(3, 8, dtype=torch.float64)).solved.all())
+
+
+def test_a_core_of_another_version_is_left_out(monkeypatch):
+    monkeypatch.setattr(importlib.import_module("optlayers._core"), "INTERFACE", 0)
+    with pytest.warns(RuntimeWarning, match="built from another version's sources: install optlayers again"):
+        other = runpy.run_path(native.__file__)
+    assert other["compiled"] is None

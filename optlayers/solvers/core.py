@@ -5,21 +5,15 @@ method and Newton's method on the active surfaces, whose factorisation also give
 guess like any other: the KKT residual decides, which it computes as `ConicProgram.error` does.
 """
 
-from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from optlayers.native import compiled as _core
 from optlayers.solvers.structure import ConeGroups, Structure
-
-_core: Any = None
-with suppress(ImportError):  # built without a compiler
-    _core = import_module("optlayers._core")
 
 _KINDS = {"soc": 0, "exp": 1, "pow": 2, "psd": 3}
 _CONE = np.dtype([("kind", np.int32), ("start", np.int32), ("dimension", np.int32), ("alpha", np.float64)], align=True)

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-from importlib import import_module
-from typing import Any
-
 import torch
 from torch import Tensor
 
-_core: Any = None
-with suppress(ImportError):  # built without a compiler
-    _core = import_module("optlayers._core")
+from optlayers.native import compiled as _core
 
 
 def is_built() -> bool:
