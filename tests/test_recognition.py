@@ -244,6 +244,15 @@ def test_ill_conditioned_ellipsoids(s):
     np.testing.assert_allclose(y, [-0.35, 0.65], atol=2 * s)
 
 
+def test_numbers_bound_entries_that_parameters_bound_too():
+    x, p = cp.Variable(3), cp.Parameter(3)
+    feasible_set = FeasibleSet([x >= 0, x <= 5, x <= p, cp.sum(x) <= 15], x, [p])
+    assert labels(feasible_set) == {"box"}
+    level = torch.tensor([6.0, 1.0, 2.0], dtype=torch.float64)
+    y = feasible_set.bind(level).project(torch.tensor([7.0, -1.0, 3.0], dtype=torch.float64))
+    torch.testing.assert_close(y, torch.tensor([5.0, 0.0, 2.0], dtype=torch.float64))
+
+
 def test_ties_that_cancel_to_rounding():
     x = cp.Variable(3)
     ties = [x[0] == 0.1 * x[1], x[1] == 0.7 * x[2]]

@@ -116,9 +116,6 @@ class AffineRows:
         everywhere = sp.csr_array(np.ones((len(values), len(self)))) @ self.sources
         return AffineRows(data, self.n, self.parameters, sp.csr_array(everywhere))
 
-    def __neg__(self) -> AffineRows:
-        return AffineRows(-self.data, self.n, self.parameters, self.sources)
-
     def __add__(self, other: AffineRows) -> AffineRows:
         both = AffineRows.concatenate([self, other])
         identity = sp.eye_array(len(self))

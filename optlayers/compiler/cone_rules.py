@@ -89,7 +89,7 @@ def _simplify_soc(cone: Cone, fixed: np.ndarray) -> tuple[list[Cone], list[Affin
                 return [], [rows.numbers(top - constant)]
             head = rows.numbers(float(np.sqrt((top - constant) * (top + constant))))
         body = rows[tail]
-        return [], [head + body, head + (-body)]
+        return [], [head + body, head + body.scaled(-1.0)]
     parts = [head, rows[tail]] + ([rows.numbers(constant)] if constant else [])
     return [dataclasses.replace(cone, rows=AffineRows.concatenate(parts))], []
 
@@ -135,7 +135,7 @@ def _bound_of_triple(cone: Cone, fixed: np.ndarray) -> tuple[list[Cone], list[Af
             power = (cone.alpha, 1 - cone.alpha)
             if free == 2 and x >= 0 and y >= 0:
                 bound = cone.rows.numbers(float(x ** power[0] * y ** power[1]))
-                return [], [row + bound, -row + bound]
+                return [], [row + bound, row.scaled(-1.0) + bound]
             other = (y, x)[free] if free < 2 else 0.0
             if other > 0:
                 return bounded(1.0, float((abs(z) / other ** power[1 - free]) ** (1 / power[free])))

@@ -27,11 +27,9 @@ def drop_dominated(auxiliaries: Auxiliaries) -> ConicForm | None:
             alone = [row for row, value in rows.items() if sign * value > 0 and auxiliaries.members[row] == [variable]]
             if not 1 < len(alone) <= _MOST_ROWS:
                 continue
-            functions = {row: _function(auxiliaries, row, variable) for row in alone}
-            for one, other in itertools.permutations(alone, 2):
-                if one in dropped or functions[one] is None or functions[other] is None:
-                    continue
-                if _smallest(functions[other], functions[one], low, high) >= 0:
+            functions = {row: f for row in alone if (f := _function(auxiliaries, row, variable)) is not None}
+            for one, other in itertools.permutations(functions, 2):
+                if one not in dropped and _smallest(functions[other], functions[one], low, high) >= 0:
                     dropped.add(other)
     if not dropped:
         return None
@@ -45,9 +43,8 @@ def _function(auxiliaries: Auxiliaries, row: int, variable: int) -> dict[int, fl
     return None if terms is None else {c: v / scale for c, v in terms.items() if c != variable}
 
 
-def _smallest(one: dict[int, float] | None, other: dict[int, float] | None, low: np.ndarray, high: np.ndarray) -> float:
+def _smallest(one: dict[int, float], other: dict[int, float], low: np.ndarray, high: np.ndarray) -> float:
     """Return a lower bound of the difference of two functions on the box."""
-    one, other = one or {}, other or {}
     total = 0.0
     for column in one.keys() | other.keys():
         coefficient = one.get(column, 0.0) - other.get(column, 0.0)

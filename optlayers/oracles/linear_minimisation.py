@@ -174,12 +174,7 @@ def _unit(vector: Tensor) -> Tensor:
 
 
 def minimise_by_cvxpy(feasible_set: FeasibleSet, g: Tensor, bound: BoundSet) -> Tensor:
-    """Return ``argmin_{s in C} <g, s>`` for gradients ``(*batch, n)`` over any set, one program a sample.
-
-    Raises
-    ------
-    InfeasibleError, NotSolvedError
-    """
+    """Return ``argmin_{s in C} <g, s>`` for gradients ``(*batch, n)`` over any set, one program a sample."""
     if bound.compiled not in _PROGRAMS:
         copy = feasible_set.snapshot
         _PROGRAMS[bound.compiled] = Program(copy.constraints, copy.variables, copy.parameters, cp.scalar_product)

@@ -25,11 +25,6 @@ class Chain:
     falls: bool
     rows: np.ndarray
 
-    @property
-    def permutation(self) -> np.ndarray | None:
-        """The order; None where it is the entries' own."""
-        return None if np.array_equal(self.order, np.arange(len(self.order))) else self.order
-
 
 def read_chain(rows: Sequence[Row], size: int) -> Chain | None:
     """Return the chain through entries ``0, ..., size - 1`` that the rows are, or None."""
@@ -83,9 +78,9 @@ def path(ends: np.ndarray, size: int) -> tuple[np.ndarray | None, np.ndarray]:
 
 def in_order(data: Data | None, chain: Chain) -> Data | None:
     """Return a vector along the chain."""
-    return data if data is None or chain.permutation is None else data[chain.order]
+    return data if data is None or order_field(chain.order, 0) is None else data[chain.order]
 
 
-def order_field(chain: Chain, parameters: int) -> Affine | None:
-    """Return the order as data of a set, or None where it is the entries' own."""
-    return None if chain.permutation is None else Affine.of(chain.order.astype(np.float64), parameters)
+def order_field(order: np.ndarray, parameters: int) -> Affine | None:
+    """Return an order as data of a set, or None where it is the entries' own."""
+    return None if np.array_equal(order, np.arange(len(order))) else Affine.of(order.astype(np.float64), parameters)

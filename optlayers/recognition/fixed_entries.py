@@ -59,7 +59,8 @@ def _with_met_bounds(form: ConicForm) -> ConicForm:
     met = np.isfinite(lower) & (lower == upper)
     met[read_bounds(sort_rows(form.equalities)[0])[0]] = False
     entry, coefficient, bound = read_bounds(bounds)
-    tight = np.flatnonzero(met[entry] & (bound.constant == lower[entry]) & ~bound.is_parametric)
+    met[entry[bound.is_parametric]] = False  # these are not to be fixed where the set is empty
+    tight = np.flatnonzero(met[entry] & (bound.constant == lower[entry]))
     if len(tight) == 0:
         return form
     entries, index = np.unique(entry[tight], return_inverse=True)

@@ -11,13 +11,7 @@ from optlayers.recognition.block import Block
 def follow(block: Block, lowest: Data, increases: Callable[[int, float], bool]) -> bool:
     """Whether all bounds of a block hold wherever its other constraints do.
 
-    Parameters
-    ----------
-    block : Block
-    lowest : data of shape (n,)
-        A point of the set.
-    increases : callable
-        From an entry and a sign to whether that entry times the sign is smallest at this point.
+    `increases` says of an entry and a sign whether their product is smallest at `lowest`, a point of the set.
     """
     for bound, sign in ((block.lower, 1.0), (block.upper, -1.0)):
         if bound is None:

@@ -1,13 +1,15 @@
 """Blocks that say ``y = center + P w`` with a doubly stochastic matrix of auxiliary entries: permutahedra."""
 
+import dataclasses
 from dataclasses import dataclass
 
 import numpy as np
 
-from optlayers.parametric.sparse import entries_of, is_permutation, nonzeros
+from optlayers.parametric.sparse import entries_of, is_permutation
 from optlayers.parametric.symbolic import Affine, as_number
-from optlayers.recognition.bends import add
+from optlayers.recognition.bends import add, read_floor
 from optlayers.recognition.block import Block, Row
+from optlayers.recognition.transport_rows import find_transport_rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,50 +25,35 @@ def read_mixture(block: Block) -> Mixture | None:
     n = block.size
     if block.auxiliary != n * n or len(block.rows) != 3 * n or block.upper is not None or n < 2:
         return None
-    lower = block.lower
-    start = np.where(np.arange(n + n * n) < n, -np.inf, 0.0)
-    if lower is None or lower.numbers is None or not np.array_equal(lower.numbers, start):
+    floor = read_floor(block)
+    if floor is None or not floor.is_zero:
         return None
     if not all(row.is_equality and isinstance(row.lower, Affine) for row in block.rows):
         return None
-    entries, used = entries_of(block.normals), np.zeros(block.normals.shape, dtype=bool)
-    used[entries.row, entries.column] = True
-    is_link = used[:, :n].any(1)
+    used = entries_of(block.normals)
+    visible = used.column < n
+    entry, is_link = used.column[visible], np.bincount(used.row[visible], minlength=3 * n) == 1
     links = [block.rows[k] for k in np.flatnonzero(is_link)]
     sums = [block.rows[k] for k in np.flatnonzero(~is_link)]
-    if not is_permutation(used[is_link, :n].argmax(1), n):
+    if len(links) != n or not is_permutation(entry, n):
         return None
-    if (used[is_link, :n].sum(1) != 1).any() or not all(_is_sum(row, n) for row in sums):
+    if not all(abs(as_number(row.lower, np.nan) - 1) <= 1e-12 for row in sums):
         return None
-    at = _places(used[~is_link, n:], used[is_link, n:], n)
-    return None if at is None else _read_links(links, used[is_link, :n].argmax(1), at, n)
-
-
-def _is_sum(row: Row, n: int) -> bool:
-    """Whether it says that some auxiliary entries have the sum one."""
-    if not row.normal.is_constant:
-        return False
-    weights, total = nonzeros(row.normal)[1], as_number(row.lower, np.nan)
-    return len(weights) == n and bool((weights == weights[0]).all() and abs(total / weights[0] - 1) <= 1e-12)
-
-
-def _places(sums: np.ndarray, links: np.ndarray, n: int) -> np.ndarray | None:
-    """Return, for each link and each column of `P`, the auxiliary entry that stands there."""
-    meets = (sums.astype(np.int64) @ sums.T.astype(np.int64) > 0) & ~np.eye(2 * n, dtype=bool)
-    one = ~meets[0]
-    if one.sum() != n or (sums.sum(0) != 2).any() or not np.array_equal(meets, one[:, None] != one[None]):
+    rows = tuple(dataclasses.replace(row, normal=row.normal[n:]) for row in sums)
+    matrix = find_transport_rows(dataclasses.replace(block, columns=np.arange(n * n), auxiliary=0, rows=rows))
+    if matrix is None or matrix.entry.shape != (n, n):
         return None
-    for family in (one, ~one):
-        rows, columns = sums[family].argmax(0), sums[~family].argmax(0)
-        row = [np.unique(rows[link]) for link in links]
-        if all(len(rows_met) == 1 for rows_met in row) and len(np.unique(np.concatenate(row))) == n:
-            at = np.full((n, n), -1)
-            at[rows, columns] = np.arange(n * n)
-            return at[np.concatenate(row)] if (at >= 0).all() else None
+    linked = ~visible & is_link[used.row]
+    for grid in (matrix.entry, matrix.entry.T):  # the entries of each link are one of its rows
+        line = np.argsort(grid, axis=None) // n
+        pairs = np.unique([used.row[linked], line[used.column[linked] - n]], axis=1)
+        if np.array_equal(pairs[0], np.flatnonzero(is_link)) and is_permutation(pairs[1], n):
+            return _read_links(links, entry, grid[pairs[1]], n)
     return None
 
 
 def _read_links(links: list[Row], entry: np.ndarray, at: np.ndarray, n: int) -> Mixture | None:
+    """Read the rows of the entries, given which auxiliary entries stand in each one's row of `P`."""
     centers, weights = [], []
     for row, column, columns in zip(links, entry, at, strict=True):
         lead = row.normal[np.array([column])]

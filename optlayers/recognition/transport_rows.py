@@ -35,27 +35,27 @@ def find_transport_rows(block: Block) -> TransportRows | None:
     The rows have coefficients of one, each entry is in one or two of them, those with a common entry are of different
     sides, and no two entries are in the same two rows.
     """
-    members = _members(block)
-    if members is None:
+    used = entries_of(block.normals)
+    if len(used.row) > 2 * block.size or used.is_parametric.any() or (used.constant != 1.0).any():
         return None
-    entry = np.concatenate(members)
-    row = np.repeat(np.arange(len(members)), [len(m) for m in members])
+    row, entry, length = used.row, used.column, used.per_row(len(block.rows))
     count = np.bincount(entry, minlength=block.size)
     if count.max() != 2 or count.min() < 1:
         return None
-    side = _sides(row[np.argsort(entry, kind="stable")], count, len(members))
+    side = _sides(row[np.argsort(entry, kind="stable")], count, len(length))
     if side is None:
         return None
-    if _is_column(members, side, entry, row):
+    end = np.cumsum(length)
+    first, last = entry[end - length], entry[end - 1]
+    spread = last - first - length  # the matrix's rows have entries next to each other
+    if spread[side == 0].mean() > spread[side == 1].mean():
         side = 1 - side
-    first = np.array([m[0] for m in members])
     lines = [np.flatnonzero(side == k)[np.argsort(first[side == k])] for k in (0, 1)]
+    number = np.zeros(len(length), dtype=np.int64)
+    for line in lines:
+        number[line] = np.arange(len(line))
     at = np.full((2, block.size), -1)
-    for k in (0, 1):
-        number = np.zeros(len(members), dtype=np.int64)
-        number[lines[k]] = np.arange(len(lines[k]))
-        on_side = side[row] == k
-        at[k, entry[on_side]] = number[row[on_side]]
+    at[side[row], entry] = number[row]
     m, n = (_place_others(at, k, len(lines[k])) for k in (0, 1))
     place = at[0] * n + at[1]
     if len(np.unique(place)) < len(place):
@@ -67,14 +67,6 @@ def find_transport_rows(block: Block) -> TransportRows | None:
         for line, count in zip(lines, (m, n), strict=True)
     )
     return TransportRows(rows, columns, entry_at.reshape(m, n), place)
-
-
-def _members(block: Block) -> list[np.ndarray] | None:
-    """Return the entries of each row, ascending; None where a coefficient is not one."""
-    used = entries_of(block.normals)
-    if len(used.row) > 2 * block.size or used.is_parametric.any() or (used.constant != 1.0).any():
-        return None
-    return np.split(used.column, np.cumsum(used.per_row(len(block.rows)))[:-1])
 
 
 def _sides(row: np.ndarray, count: np.ndarray, rows: int) -> np.ndarray | None:
@@ -92,15 +84,6 @@ def _sides(row: np.ndarray, count: np.ndarray, rows: int) -> np.ndarray | None:
     if (label[:rows] == label[rows:]).any():
         return None
     return (label[:rows] != label[0]).astype(np.int64)
-
-
-def _is_column(members: list[np.ndarray], side: np.ndarray, entry: np.ndarray, row: np.ndarray) -> bool:
-    """Whether side 0 has the columns: its rows are those whose entries are not next to each other."""
-    spread = [
-        sum(int(m[-1] - m[0]) - len(m) for k, m in enumerate(members) if side[k] == one) / max(1, (side == one).sum())
-        for one in (0, 1)
-    ]
-    return spread[0] > spread[1]
 
 
 def _place_others(at: np.ndarray, side: int, lines: int) -> int:

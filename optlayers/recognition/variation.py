@@ -3,8 +3,9 @@
 from dataclasses import dataclass
 
 import numpy as np
+import scipy.sparse as sp
 
-from optlayers.parametric.sparse import entries_of
+from optlayers.parametric.sparse import entries_of, sparse_matrix
 from optlayers.parametric.symbolic import Data
 from optlayers.recognition.block import Block
 from optlayers.recognition.chains import path
@@ -44,21 +45,18 @@ def read_variation(block: Block) -> Variation | None:
 def _read_steps(block: Block, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
     """Read pairs of rows ``t >= +-size * (y[j] - y[i])``: for each `t` the pair ``(i, j)``, and the size."""
     n, steps = block.size, block.auxiliary
-    used = entries_of(block.normals[chosen])
-    rows = [block.rows[k] for k in chosen]
-    bounds = [row.upper if row.lower is None else row.lower for row in rows]
-    one_sided = all(row.lower is None or row.upper is None for row in rows)
-    if (used.per_row(len(rows)) != 3).any() or not one_sided or not all(b is not None and b.is_zero for b in bounds):
+    sides = [block.rows[k].range.sides for k in chosen]
+    if not all(len(side) == 1 and side[0][1].is_zero for side in sides):
         return None
-    entry, normal = used.column.reshape(-1, 3), used.constant.reshape(-1, 3)
-    normal = normal * np.array([[1.0 if row.lower is None else -1.0] for row in rows])
-    slope, height, member = normal[:, :2], -normal[:, 2], entry[:, 2] - n
-    order = np.lexsort((slope[:, 1] > 0, member))  # from below, from above
-    both = np.stack([member, slope[:, 1] > 0], axis=1)[order]
-    if (entry[:, 1] >= n).any() or (height <= 0).any() or slope.sum(axis=1).any():
+    signs = sp.diags_array([side[0][0] for side in sides])
+    matrix = sp.csr_array(signs @ sparse_matrix(block.normals[chosen]))  # rows that are nonnegative
+    slopes, heights = matrix[:, :n], matrix[:, n:]
+    order = np.argsort(heights.indices)
+    paired = np.array_equal(heights.indices[order], np.repeat(np.arange(steps), 2))
+    if not paired or (np.diff(heights.indptr) != 1).any() or (heights.data <= 0).any():
         return None
-    if not np.array_equal(both, np.stack([np.repeat(np.arange(steps), 2), np.tile([0, 1], steps)], axis=1)):
+    slopes = sp.csr_array(sp.diags_array(1 / heights.data) @ slopes)[order]
+    one, other = slopes[::2], slopes[1::2]
+    if (np.diff(one.indptr) != 2).any() or one.sum(axis=1).any() or (one + other).count_nonzero():
         return None
-    pairs, size = entry[order, :2].reshape(-1, 4), (np.abs(slope[:, 0]) / height)[order].reshape(-1, 2)
-    alike = np.array_equal(pairs[:, :2], pairs[:, 2:]) and np.array_equal(size[:, 0], size[:, 1])
-    return (pairs[:, :2], size[:, 0]) if alike else None
+    return one.indices.reshape(-1, 2), np.abs(one.data[::2])

@@ -70,7 +70,7 @@ class DifferenceChain(ClosedFormSet):
         if chain is None or match_monotone(block, chain) is not None:
             return None
         return {
-            "order": order_field(chain, block.parameters),
+            "order": order_field(chain.order, block.parameters),
             "lower": in_order(block.lower, chain),
             "upper": in_order(block.upper, chain),
             "low_step": chain.lower,

@@ -140,7 +140,7 @@ def match_monotone(block: Block, chain: Chain) -> Vectors | None:
     if low is not None and high is not None and not _is_safe(least, most, low, high, gaps):
         return None
     return {
-        "order": order_field(chain, block.parameters),
+        "order": order_field(chain.order, block.parameters),
         "rise": gaps if chain.rises else None,
         "fall": gaps if chain.falls else None,
         "lower": low,

@@ -1,6 +1,5 @@
 """Balls of the total variation."""
 
-import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from optlayers.kernels.cpu.call import is_built
-from optlayers.parametric.symbolic import Affine
 from optlayers.recognition.block import Block, Fields
+from optlayers.recognition.chains import order_field
 from optlayers.recognition.variation import read_variation
 from optlayers.sets.base import Check, ClosedFormSet, Examples, register
 from optlayers.sets.isotonic import arrange, restore
@@ -49,9 +48,7 @@ class TotalVariationBall(ClosedFormSet):
         variation = read_variation(block) if is_built() else None
         if variation is None:
             return None
-        is_in_order = np.array_equal(variation.order, np.arange(block.size))
-        order = None if is_in_order else Affine.of(variation.order.astype(np.float64), block.parameters)
-        return {"order": order, "radius": variation.radius}
+        return {"order": order_field(variation.order, block.parameters), "radius": variation.radius}
 
     def project(self, v: Tensor) -> Tensor:
         z = arrange(v, self.order)
@@ -59,9 +56,6 @@ class TotalVariationBall(ClosedFormSet):
 
     def checks(self) -> list[Check]:
         return [Check.one(-self.radius)]
-
-    def relaxed(self) -> "TotalVariationBall":
-        return dataclasses.replace(self, radius=self.radius.clamp_min(0.0))
 
     @staticmethod
     def examples() -> Examples:
