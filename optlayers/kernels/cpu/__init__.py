@@ -1,7 +1,5 @@
 """Row kernels for the CPU, compiled: one module a family, with the signatures of those for GPUs."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Sections of boxes, see `optlayers.sets.box_section.BoxSection`: the projection of rows, and its derivative."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

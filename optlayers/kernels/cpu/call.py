@@ -1,7 +1,5 @@
 """Calls of the compiled row kernels, the C++ of `csrc/kernels`, whose `rows.h` tells how to add one."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Isotonic regression of rows with a stack of blocks, O(n) each, and its derivative."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

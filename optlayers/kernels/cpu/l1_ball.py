@@ -1,7 +1,5 @@
 """L1 balls ``{y : sum_i weights_i |y_i| <= radius}``: the projection of rows, and its derivative."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

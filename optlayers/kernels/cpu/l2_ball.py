@@ -1,7 +1,5 @@
 """L2 balls around the origin: the projection of rows, and its derivative."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 

@@ -1,7 +1,5 @@
 """Second-order cones ``{y : ||z||_2 <= t}``, `t` one entry of `y`, `z` the others: projection of rows, derivative."""
 
-from __future__ import annotations
-
 import torch
 from torch import Tensor
 
