@@ -10,7 +10,7 @@
 namespace optlayers {
 
 constexpr double kInfinity = std::numeric_limits<double>::infinity();
-constexpr std::int64_t kLargest = 512;  // entries of a block; few enough that a sum of floats is right to a few units
+constexpr std::int64_t kLargest = 256;  // entries of a block; few enough that a sum of floats is right to a few units
 
 // The length of blocks of about equal size, a multiple of 64 but for short rows.
 OPTLAYERS_INLINE std::int64_t width_of(std::int64_t n) {
@@ -18,19 +18,13 @@ OPTLAYERS_INLINE std::int64_t width_of(std::int64_t n) {
     return blocks <= 1 ? std::max<std::int64_t>(n, 1) : std::min((n / blocks + 63) / 64 * 64, kLargest);
 }
 
-// Several sums over a block, to which `add(j, sums)` adds for j = 0, ..., size - 1. There are two of each, so that fewer
-// numbers are added to a partial sum.
+// Several sums over a block, to which `add(j, sums)` adds for j = 0, ..., size - 1. In one stream: memory is read ahead of it.
 template <class T, int count, class Add>
 OPTLAYERS_INLINE std::array<double, count> sums_of(std::int64_t size, Add add) {
-    T one[count] = {}, other[count] = {};
-    const std::int64_t half = size / 32 * 16;
-    for (std::int64_t j = 0; j < half; ++j) {
-        add(j, one);
-        add(j + half, other);
-    }
-    for (std::int64_t j = 2 * half; j < size; ++j) add(j, one);
+    T sums[count] = {};
+    for (std::int64_t j = 0; j < size; ++j) add(j, sums);
     std::array<double, count> result;
-    for (int k = 0; k < count; ++k) result[k] = static_cast<double>(one[k] + other[k]);
+    for (int k = 0; k < count; ++k) result[k] = static_cast<double>(sums[k]);
     return result;
 }
 

@@ -101,7 +101,7 @@ struct Pull {
     }
 
 private:
-    OPTLAYERS_INLINE static T direction(T x, T w) { return w * (T(x > T(0)) - T(x < T(0))); }
+    OPTLAYERS_INLINE static T direction(T x, T w) { return (x > T(0)) | (x < T(0)) ? std::copysign(w, x) : T(0); }
 };
 
 }  // namespace
