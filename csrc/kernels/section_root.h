@@ -22,7 +22,6 @@ struct SectionRow {
         const T *v, *a, *low, *high;
 
         OPTLAYERS_INLINE T moved(std::int64_t j, T tau) const { return v[j] - tau * a[j]; }
-        OPTLAYERS_INLINE bool holds(std::int64_t j, T x) const { return (x >= low[j]) & (x <= high[j]); }
         OPTLAYERS_INLINE T clamped(std::int64_t j, T x) const { return std::min(std::max(x, low[j]), high[j]); }
     };
     OPTLAYERS_INLINE Entries from(std::int64_t start) const {
@@ -166,20 +165,29 @@ private:
 
     // a @ y for y = clamp(v - tau * a, lower, upper), and a @ a where y is free, of a share of the active blocks.
     OPTLAYERS_INLINE Sums sums(const SectionRow<T>& row, T tau, int share) {
+        const bool are_numbers = row.lower.is_block && row.upper.is_block;  // bounds, which then stay in registers
         Sums result{0, 0};
         for (std::int64_t k = 0; k < count_; ++k) {
             const std::int64_t start = active_[k] * width_, size = length(start, share);
             const auto e = row.from(start);
-            const auto part = sums_of<T, 2>(size, [e, tau](std::int64_t j, T* sum) OPTLAYERS_LAMBDA {
-                const T a = e.a[j], x = e.v[j] - tau * a, free = e.holds(j, x) ? a : T(0);
-                sum[0] += a * e.clamped(j, x);
-                sum[1] += free * free;
-            });
+            const auto with_numbers = [e, tau, low = e.low[0], high = e.high[0]](std::int64_t j, T* sum) OPTLAYERS_LAMBDA {
+                add(e.a[j], e.moved(j, tau), low, high, sum);
+            };
+            const auto with_rows = [e, tau](std::int64_t j, T* sum) OPTLAYERS_LAMBDA {
+                add(e.a[j], e.moved(j, tau), e.low[j], e.high[j], sum);
+            };
+            const auto part = are_numbers ? sums_of<T, 2>(size, with_numbers) : sums_of<T, 2>(size, with_rows);
             products_[k] = part[0];
             result.product += part[0];
             result.free += part[1];
         }
         return result;
+    }
+
+    OPTLAYERS_INLINE static void add(T a, T x, T low, T high, T* sum) {
+        const T free = (x >= low) & (x <= high) ? a : T(0);
+        sum[0] += a * std::min(std::max(x, low), high);
+        sum[1] += free * free;
     }
 
     // The sum of the absolute products, of which the rounding of their sum is a small part.
