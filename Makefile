@@ -56,5 +56,5 @@ $(STAMP): pyproject.toml setup.py constraints.txt $(wildcard csrc/*)
 $(OLDEST)/.installed: pyproject.toml constraints-oldest.txt
 	$(PYTHON) -m venv $(OLDEST)
 	$(OLDEST)/bin/python -m pip -qq install -c constraints-oldest.txt torch
-	$(OLDEST)/bin/python -m pip -qq install -c constraints-oldest.txt -e ".[fast]" clarabel hypothesis pytest pytest-xdist
+	$(OLDEST)/bin/python -m pip -qq install -c constraints-oldest.txt -e . clarabel hypothesis pytest pytest-xdist
 	@touch $@
