@@ -54,7 +54,7 @@ def missing_packages() -> dict[str, str]:
 
 def as_rows(tensor: Tensor, batch: torch.Size) -> Tensor:
     """Return points ``(*batch, n)`` as ``(rows, n)``."""
-    return tensor.expand(*batch, tensor.shape[-1]).reshape(-1, tensor.shape[-1])
+    return tensor.expand(*batch, tensor.shape[-1]).reshape(batch.numel(), tensor.shape[-1])
 
 
 def as_data(tensor: Tensor, batch: torch.Size, event: int = 1) -> Tensor:

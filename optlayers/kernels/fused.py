@@ -44,7 +44,7 @@ class FusedCall:
 
     def batched(self, tensor: Tensor) -> Tensor:
         """Return one entry a row, or several, in the batch's shape."""
-        return tensor.view(*self.batch, *tensor.shape[1:])
+        return tensor.view((*self.batch, *tensor.shape[1:]))
 
     def answer(
         self, y: Tensor, formula: Formula, saved: tuple[Tensor, ...], data: tuple[Tensor | None, ...] = ()
@@ -97,7 +97,7 @@ def _derivative(
     if not (torch.is_grad_enabled() or is_traced() or may_be_batched(gradient)):  # batched: under either `vmap`
         return kernels.pull(gradient, *saved, *data)
     with torch.enable_grad():
-        shaped = [t.reshape(*batch, *t.shape[1:]) for t in saved]
+        shaped = [t.reshape((*batch, *t.shape[1:])) for t in saved]
     result = formula(widened(gradient).reshape(*batch, gradient.shape[-1]), *shaped)
     return result.reshape(-1, gradient.shape[-1]).to(gradient.dtype)
 

@@ -55,7 +55,7 @@ def _nearest_point(
 
 
 def _flat(tensor: Tensor, batch: torch.Size) -> Tensor:
-    return tensor.expand(*batch, tensor.shape[-1]).reshape(-1, tensor.shape[-1])
+    return tensor.expand(*batch, tensor.shape[-1]).reshape(batch.numel(), tensor.shape[-1])
 
 
 def _results(size: int, structure: str, *options: Any) -> list[Result]:
