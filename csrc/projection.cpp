@@ -72,13 +72,26 @@ double Projection::judge(const Program& program, const double* x, const double* 
 Outcome Projection::solve(const Program& program, bool keep_rows, bool has_start, double* x, double* dual) {
     if (!keep_rows) has_rows_ = false;
     steps_ = 0;
-    Outcome outcome = Outcome::solved;
-    if (!has_start || !polish(program, kGuesses[0], x, dual)) outcome = run(program, x, dual);
+    if (has_start) {
+        start_.assign(x, x + program.entries);
+        start_dual_.assign(dual, dual + program.slacks());
+        error_ = judge(program, x, dual);
+        if (polish(program, kGuesses[0], x, dual)) {
+            error_ = judge(program, x, dual);
+            return Outcome::solved;
+        }
+    }
+    const double before = has_start ? error_ : HUGE_VAL;
+    const Outcome outcome = run(program, x, dual);
     error_ = judge(program, x, dual);
     const double size = largest(program.v, program.entries);
     if (outcome != Outcome::infeasible && size > kFar)
         for (int round = 0; round < kRounds && error_ > kPolished; ++round) approach(program, size, x, dual);
-    return outcome;
+    if (!(error_ > before)) return outcome;
+    std::copy(start_.begin(), start_.end(), x);
+    std::copy(start_dual_.begin(), start_dual_.end(), dual);
+    error_ = judge(program, x, dual);
+    return Outcome::unsolved;
 }
 
 // The projection x of v is also that of x + t (v - x) for all t >= 0: a fixed point, found in few rounds, as projections

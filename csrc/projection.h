@@ -14,7 +14,8 @@ namespace optlayers {
 // Memory of all methods, kept from sample to sample.
 class Projection {
   public:
-    // Write point and duals of all slacks; with `has_start` they hold those of a nearby program. `keep_rows` says that
+    // Write point and duals of all slacks; with `has_start` they hold those of a nearby program,
+    // or an answer of another solver, and never become worse. `keep_rows` says that
     // rows and cones are those of the call before. The outcome is what the methods say; `error` is the KKT residual, and
     // judges.
     Outcome solve(const Program& program, bool keep_rows, bool has_start, double* x, double* dual);
@@ -34,7 +35,7 @@ class Projection {
     InteriorPoint interior_point_;
     Polish polish_;
     Residual residual_;
-    std::vector<double> guess_, guess_dual_, slacks_, near_, far_x_, far_dual_;
+    std::vector<double> guess_, guess_dual_, slacks_, near_, far_x_, far_dual_, start_, start_dual_;
     double error_ = 0.0;
     int steps_ = 0;
     bool has_rows_ = false;  // whether the interior point has those of the program

@@ -141,3 +141,48 @@ def test_a_core_of_another_version_is_left_out(monkeypatch):
     with pytest.warns(RuntimeWarning, match="built from another version's sources: install optlayers again"):
         other = runpy.run_path(native.__file__)
     assert other["compiled"] is None
+
+
+def mixed_units(scale):
+    """Sets of size `scale`, whose rows also hold numbers near one."""
+    p, x, w = (cp.Variable(6, name=name) for name in "pxw")
+    yield FeasibleSet([cp.sum(p) == scale, cp.sum(cp.entr(p / scale)) >= 1.3], on_failure="nan")
+    yield FeasibleSet([cp.sum(cp.huber(x / scale, 0.3)) <= 1, x[0] >= x[1]], on_failure="nan")
+    yield FeasibleSet([cp.sum(cp.power(w / scale, 3)) <= 1, w >= 0], on_failure="nan")
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1e-3, 1e3, 1e6])
+def test_units_that_rows_mix_do_not_matter(scale):
+    torch.manual_seed(0)
+    v = 2 * torch.randn(8, 6, dtype=torch.float64)
+    for one, other in zip(mixed_units(1.0), mixed_units(scale), strict=True):
+        u, w = v.clone().requires_grad_(), (scale * v).requires_grad_()
+        solution, scaled = one.solve(u), other.solve(w)
+        assert bool(scaled.solved.all())
+        torch.testing.assert_close(scaled.value / scale, solution.value, rtol=0, atol=1e-7)
+        gradients = [torch.autograd.grad(s.value.square().sum(), t)[0] for s, t in ((solution, u), (scaled, w))]
+        torch.testing.assert_close(gradients[1] / scale, gradients[0], rtol=0, atol=1e-5)
+
+
+def test_no_answer_in_other_units_is_wrong_and_called_solved():
+    x, y = cp.Variable(6, name="x"), cp.Variable(6, name="y")
+    balls = [FeasibleSet([cp.norm1(z) / s + cp.sum_squares(z) / s**2 <= 1]) for z, s in ((x, 1.0), (y, 1e-9))]
+    v = 2 * torch.randn(8, 6, dtype=torch.float64)
+    balls[1].on_failure = "nan"
+    expected, solution = balls[0].project(v), balls[1].solve(1e-9 * v)
+    torch.testing.assert_close(1e9 * solution.value[solution.solved], expected[solution.solved], rtol=0, atol=1e-6)
+
+
+def test_probabilities_that_vanish_are_solved():
+    p = cp.Variable(10, nonneg=True, name="p")
+    feasible_set = FeasibleSet([cp.sum(p) == 1, cp.sum(cp.entr(p)) >= 1.5], p)
+    v = torch.from_numpy(np.random.default_rng(0).normal(size=(300, 10)))
+    y = feasible_set.project(v)
+    assert float((torch.special.entr(y.clamp_min(0)).sum(-1) - 1.5).clamp_max(0).abs().max()) <= 1e-9
+    assert float((y.sum(-1) - 1).abs().max()) <= 1e-9
+    assert float(y[295].min().abs()) <= 1e-12
+    variable = cp.Variable(10)
+    for k in (13, 295):
+        limits = [cp.sum(variable) == 1, cp.sum(cp.entr(variable)) >= 1.5]
+        cp.Problem(cp.Minimize(cp.sum_squares(variable - v[k].numpy())), limits).solve(cp.CLARABEL)
+        assert float(np.abs(variable.value - y[k].numpy()).max()) <= 1e-4

@@ -13,6 +13,7 @@ from optlayers.solvers.formulation import Bounds, Formulation
 from optlayers.solvers.geometry import Geometry, row_norms
 from optlayers.solvers.nearest import Nearest, accuracy_of, nearest
 from optlayers.solvers.splitting import SplittingMap
+from optlayers.solvers.status import Status
 
 
 def nearest_of_samples(
@@ -46,7 +47,19 @@ def nearest_of_samples(
         x[index], y[index], shift[index] = others.x, others.y, others.shift
         error[index], violation[index] = others.error, others.violation
         status[index], steps[index] = others.status, others.steps
+        _judge(samples, index[others.status == int(Status.SOLVED)], x, y, error, status, precision)
     return Nearest(x, y, violation, error, status, steps, shift, by_core=not len(index))
+
+
+def _judge(
+    samples: Samples, index: Tensor, x: Tensor, y: Tensor, error: Tensor, status: Tensor, precision: float
+) -> None:
+    """Let the core, which balances the units of a set, judge and improve answers of the solvers in torch."""
+    if len(index):
+        part = samples.select(index)
+        x[index], y[index], error[index], *_ = core.project(part, torch.cat([y[index], x[index]], -1))
+        solved = error[index] <= accuracy_of(samples.structure, precision)
+        status[index] = torch.where(solved, int(Status.SOLVED), int(Status.UNSOLVED))
 
 
 def formulate(samples: Samples, geometry: Geometry | None, bounds: Bounds | None = None) -> Formulation:
