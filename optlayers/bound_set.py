@@ -150,7 +150,8 @@ class BoundSet:
 
     def _project(self, v: Tensor, start: Sequence[Tensor] | None, *, relax: bool) -> Outcome:
         tensors = (v, *self.values.tensors)
-        is_moderate = self.looks and not self.problems and all(map(are_moderate, tensors))
+        suffices = surely_finite if self.compiled.clamps else are_moderate
+        is_moderate = self.looks and not self.problems and all(map(suffices, tensors))
         if not is_moderate:
             v = self._without_infinities(v)
             tensors = (v, *self.values.tensors)

@@ -81,6 +81,8 @@ def _flatten(tensor: Tensor, event: int, dtype: torch.dtype) -> Tensor:
 
 def _check_batches(names: Sequence[str], tensors: Sequence[Tensor]) -> None:
     """Raise ValueError for batch dimensions that do not broadcast."""
+    if len(tensors) == 1:
+        return
     try:
         torch.broadcast_shapes(*(tensor.shape[:-1] for tensor in tensors))
     except RuntimeError:

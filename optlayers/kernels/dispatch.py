@@ -21,14 +21,13 @@ def find(family: str | None, v: Tensor, *data: Tensor | None) -> ModuleType | No
     if family is None or is_traced() or type(v) not in (Tensor, nn.Parameter):
         return None
     package = next((package for package in (cpu, gpu) if package.available(v)), None)
-    if package is None:
+    kernels = None if package is None else module_of(package.__name__, family)
+    if kernels is None:
         return None
     tensors = [t for t in data if t is not None]
     if torch.is_grad_enabled() and any(t.requires_grad for t in tensors):
         return None
-    if has_tangent(v, *tensors):
-        return None
-    return module_of(package.__name__, family)
+    return None if has_tangent(v, *tensors) else kernels
 
 
 @cache

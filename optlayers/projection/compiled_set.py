@@ -85,6 +85,11 @@ class CompiledSet:
         """Whether points may keep a half type, since kernels take it."""
         return not self.general and all(piece.ties is None and piece.kind.kernels for piece in self.pieces)
 
+    @property
+    def clamps(self) -> bool:
+        """Whether the projection only clamps entries."""
+        return not self.general and all(piece.ties is None and piece.kind.clamps for piece in self.pieces)
+
     def bind(self, values: Values) -> BoundSets:
         """Return the pieces' sets for these parameter values."""
         return [piece.bind(values) for piece in self.pieces]

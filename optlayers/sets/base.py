@@ -76,6 +76,7 @@ class ClosedFormSet(ABC):
     name: ClassVar[str]
     kernels: ClassVar[str | None] = None  # the module in `optlayers.kernels.cpu` and `.gpu` with fused forms
     is_twice_differentiable: ClassVar[bool] = True
+    clamps: ClassVar[bool] = False  # whether the projection only clamps entries, so that no number overflows
     bounds_entries: ClassVar[bool] = False  # whether points may have infinite entries, see `without_infinities`
 
     @staticmethod

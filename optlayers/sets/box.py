@@ -28,6 +28,7 @@ class Box(ClosedFormSet):
 
     name = "box"
     kernels = "box"
+    clamps = True
     bounds_entries = True
     lower: Tensor | None
     upper: Tensor | None
