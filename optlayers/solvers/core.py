@@ -19,20 +19,13 @@ _KINDS = {"soc": 0, "exp": 1, "pow": 2, "psd": 3}
 _CONE = np.dtype([("kind", np.int32), ("start", np.int32), ("dimension", np.int32), ("alpha", np.float64)], align=True)
 _MOST_ENTRIES = 64  # of polyhedra; larger ones are for batched linear algebra
 _MOST_ENTRIES_OF_CONES = 400
+_MOST_WORK = 4e6  # samples of polyhedra with one matrix, times the cube of their entries
 _MOST_SAMPLES = 512  # of a call, between which the program can be interrupted
 
 
 def is_available() -> bool:
     """Whether the core was built."""
     return _core is not None
-
-
-def serves(structure: Structure, device: torch.device) -> bool:
-    """Whether the core is the fastest way to an answer."""
-    if _core is None or device.type != "cpu":
-        return False
-    is_polyhedron = structure.auxiliary == 0 and not structure.cones
-    return 0 < structure.columns <= (_MOST_ENTRIES if is_polyhedron else _MOST_ENTRIES_OF_CONES)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,6 +91,16 @@ class Samples:
             matrix = self.matrix if len(self.matrix) == 1 else self.matrix[part]
             result.append((part, Samples(self.structure, self.v[part], matrix, self.lower[part], self.upper[part])))
         return result
+
+
+def serves(samples: Samples) -> bool:
+    """Whether the core is the fastest way to answers; large batches of larger polyhedra are for batched algebra."""
+    structure, n = samples.structure, samples.structure.columns
+    if _core is None or samples.v.device.type != "cpu" or n == 0:
+        return False
+    if structure.auxiliary or structure.cones:
+        return n <= _MOST_ENTRIES_OF_CONES
+    return n <= _MOST_ENTRIES and (len(samples.matrix) > 1 or len(samples.v) * n**3 <= _MOST_WORK)
 
 
 def project(samples: Samples, start: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor]:

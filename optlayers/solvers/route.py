@@ -36,7 +36,7 @@ def nearest_of_samples(
     bounds : Bounds, optional
         What is known of constant bounds.
     """
-    if not core.serves(samples.structure, samples.v.device):
+    if not core.serves(samples):
         return _by_torch(samples, constants, start, bounds, relax=relax, precision=precision)
     x, y, error, violation, steps = core.project(samples, start)
     shift, status = torch.zeros_like(y), torch.zeros_like(steps)
