@@ -66,7 +66,7 @@ bool Derivative::pull(const Program& program, const double* x, const double* dua
     const int n = program.entries, slacks = program.slacks();
     surfaces_.start(program, std::fmax(largest(program.v, n), 1.0));
     slacks_.resize(slacks);
-    surfaces_.evaluate(x, slacks_.data());
+    program.evaluate(x, slacks_.data());
     if (!classify(dual)) return false;
     surfaces_.build(slacks_.data(), dual);
     const int equations = surfaces_.count();

@@ -15,7 +15,7 @@ namespace {
 
 constexpr double kSmall = 2e4;  // a rough count of operations that are not worth a second thread
 
-// Call `work.sample(units, program, k)` for all samples, each thread with a workspace of its own.
+// Call `each` for all samples, each thread with a workspace of its own.
 template <class Work, class Each>
 void for_each_sample(const Batch& batch, const Each& each) {
     const std::int64_t n = batch.structure.entries(), m = batch.structure.row_count;
@@ -73,7 +73,7 @@ void project(const Batch& batch, const double* start, const Verdicts& verdicts) 
         const Outcome outcome = work.projection.solve(program, keep_rows, has_start, x, work.dual.data());
         verdicts.error[k] = outcome == Outcome::infeasible ? HUGE_VAL : work.projection.error();
         verdicts.steps[k] = work.projection.steps();
-        work.projection.residual().violation(program, work.projection.slacks().data(), &work.distances);
+        work.projection.residual().distances(program, work.projection.slacks().data(), work.distances);
         verdicts.violation[k] = 0.0;
         units.unbalance(work.dual.data());
         for (int i = 0; i < n; ++i) x[i] *= units.of_entry(i);

@@ -125,7 +125,7 @@ bool Polish::step(double* x, double* dual) {
     std::fill(dual, dual + p.slacks(), 0.0);
     surfaces_.combine(&solution_[n], dual);
     before_ = slacks_;
-    surfaces_.evaluate(x, slacks_.data());
+    p.evaluate(x, slacks_.data());
     for (int k = 0; k < p.slacks(); ++k) before_[k] -= slacks_[k];
     surfaces_.bend(before_.data(), dual);
     moved_ = largest(solution_.data(), n) / surfaces_.unit();
@@ -139,7 +139,7 @@ bool Polish::run(const Program& program, double* x, double* dual, const Guess& g
     if (!(unit > 0.0)) unit = 1.0;
     surfaces_.start(program, unit);
     slacks_.resize(slacks);
-    surfaces_.evaluate(x, slacks_.data());
+    program.evaluate(x, slacks_.data());
     surfaces_.classify(slacks_.data(), dual, guess.lead);
     if (guess.free_heads) free_heads();
     if (guess.on_faces) find_faces(dual);

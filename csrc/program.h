@@ -32,6 +32,9 @@ struct Program {
     int slacks() const { return row_count + (box ? entries : 0); }
     int first_row() const { return box ? entries : 0; }  // slack of the first row
     const double* row(int slack) const { return rows + static_cast<std::int64_t>(slack - first_row()) * entries; }
+
+    // Slacks of a point, those of cones less their offsets.
+    void evaluate(const double* x, double* values) const;
 };
 
 enum class Outcome : std::int32_t { solved = 0, infeasible = 1, unsolved = 3 };

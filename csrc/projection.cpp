@@ -63,9 +63,7 @@ Outcome Projection::run(const Program& program, double* x, double* dual) {
 
 double Projection::judge(const Program& program, const double* x, const double* dual) {
     slacks_.resize(program.slacks());
-    for (int k = 0; k < program.slacks(); ++k)
-        slacks_[k] = k < program.first_row() ? x[k] : dot(program.row(k), x, program.entries);
-    for (int k = program.linear; k < program.slacks(); ++k) slacks_[k] -= program.lower[k];
+    program.evaluate(x, slacks_.data());
     return residual_.of(program, x, slacks_.data(), dual);
 }
 

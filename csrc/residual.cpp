@@ -140,23 +140,14 @@ double Residual::of(const Program& p, const double* x, const double* slacks, con
     return std::isfinite(finite) ? result : HUGE_VAL;
 }
 
-double Residual::violation(const Program& p, const double* slacks, std::vector<double>* distances) {
-    const int m = p.slacks();
-    zero_.assign(m, 0.0);
-    if (distances) distances->assign(m, 0.0);
-    double result = 0.0;
-    for (int k = 0; k < p.linear; ++k) {
-        const double distance = std::fmax(std::fmax(p.lower[k] - slacks[k], slacks[k] - p.upper[k]), 0.0);
-        if (distances) (*distances)[k] = distance;
-        result = std::fmax(result, distance);
-    }
+void Residual::distances(const Program& p, const double* slacks, std::vector<double>& result) {
+    zero_.assign(p.slacks(), 0.0);
+    result.resize(p.slacks());
+    for (int k = 0; k < p.linear; ++k) result[k] = std::fmax(std::fmax(p.lower[k] - slacks[k], slacks[k] - p.upper[k]), 0.0);
     for (int c = 0; c < p.cone_count; ++c) {
         const Cone& cone = p.cones[c];
-        const double distance = of_cone(cone, slacks + cone.start, zero_.data() + cone.start);
-        if (distances) std::fill_n(distances->begin() + cone.start, cone.dimension, distance);
-        result = std::fmax(result, distance);
+        std::fill_n(result.begin() + cone.start, cone.dimension, of_cone(cone, slacks + cone.start, zero_.data() + cone.start));
     }
-    return result;
 }
 
 }  // namespace optlayers

@@ -14,9 +14,8 @@ class Residual {
     // `slacks` are those of `x`, less the offsets of cones.
     double of(const Program& program, const double* x, const double* slacks, const double* dual);
 
-    // The largest distance of a slack to its range, or an upper bound; `distances`, if given, gets that of each slack,
-    // for cones the same for all slacks of one.
-    double violation(const Program& program, const double* slacks, std::vector<double>* distances);
+    // The distance of each slack to its range, or an upper bound; for cones the same for all slacks of one.
+    void distances(const Program& program, const double* slacks, std::vector<double>& result);
 
   private:
     double of_cone(const Cone& cone, const double* s, const double* z);

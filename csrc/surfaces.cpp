@@ -24,13 +24,6 @@ void Surfaces::start(const Program& program, double unit) {
     n_ = program.entries;
 }
 
-void Surfaces::evaluate(const double* x, double* slacks) const {
-    const Program& p = *program_;
-    if (p.box) std::copy(x, x + n_, slacks);
-    for (int k = p.first_row(); k < p.slacks(); ++k) slacks[k] = dot(p.row(k), x, n_);
-    for (int k = p.linear; k < p.slacks(); ++k) slacks[k] -= p.lower[k];
-}
-
 int Surfaces::only_entry(int slack) const {
     if (slack < program_->first_row()) return slack;
     const double* row = program_->row(slack);

@@ -23,9 +23,6 @@ class Surfaces {
     // Begin with a program; `unit` is the size of its numbers.
     void start(const Program& program, double unit);
 
-    // Slacks of a point, those of cones less their offsets.
-    void evaluate(const double* x, double* slacks) const;
-
     // Guess from the sizes of slacks and duals what is active: a dual more than `lead` times its slack.
     void classify(const double* slacks, const double* dual, double lead);
 

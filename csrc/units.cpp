@@ -22,6 +22,13 @@ namespace {
 
 constexpr double kSmallestUnit = 1e-3;  // of the largest bound
 
+// A hyperbolic rotation, which keeps second-order cones: the sum is multiplied and the difference divided by a number.
+void turn(double& one, double& two, double factor) {
+    const double sum = (one + two) * factor, difference = (one - two) / factor;
+    one = (sum + difference) / 2.0;
+    two = (sum - difference) / 2.0;
+}
+
 // The smaller of two sizes, neither zero nor far below the bounds, as a power of two.
 double unit_of(double bounds, double points) {
     const double size = bounds > 0.0 ? std::fmin(bounds, std::fmax(points, kSmallestUnit * bounds)) : points;
@@ -96,16 +103,11 @@ void Units::scale_columns(const double* lower, const double* upper) {
         balances_[c] = std::round((balance.row(first_cone + 3 * c + 1) - balance.row(first_cone + 3 * c)) / 2.0);
 }
 
-// A hyperbolic rotation of the first two slacks of second-order cones, which keeps these: their sum is multiplied, and
-// their difference divided, by a number.
 void Units::boost(double* slacks, double power) const {
     for (int c = 0; c < structure_.cone_count; ++c) {
         if (balances_[c] == 0.0) continue;
         double* s = slacks + structure_.cones[c].start;
-        const double factor = std::exp2(power * balances_[c]);
-        const double sum = (s[0] + s[1]) * factor, difference = (s[0] - s[1]) / factor;
-        s[0] = (sum + difference) / 2.0;
-        s[1] = (sum - difference) / 2.0;
+        turn(s[0], s[1], std::exp2(power * balances_[c]));
     }
 }
 
@@ -118,12 +120,7 @@ void Units::scale_rows() {
     for (int c = 0; c < structure_.cone_count; ++c) {
         if (balances_[c] == 0.0) continue;
         double* one = &rows_[static_cast<std::size_t>(structure_.cones[c].start - offset) * n];
-        for (int j = 0; j < n; ++j) {
-            const double factor = std::exp2(balances_[c]);
-            const double sum = (one[j] + one[n + j]) * factor, difference = (one[j] - one[n + j]) / factor;
-            one[j] = (sum + difference) / 2.0;
-            one[n + j] = (sum - difference) / 2.0;
-        }
+        for (int j = 0; j < n; ++j) turn(one[j], one[n + j], std::exp2(balances_[c]));
     }
     for (int k = 0; k < m; ++k) norms_[k] = norm(&rows_[static_cast<std::size_t>(k) * n], n);
     for (int c = 0; c < structure_.cone_count; ++c) {
