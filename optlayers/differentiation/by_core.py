@@ -35,7 +35,8 @@ class _ByCore(torch.autograd.Function):
         x, y, *data = ctx.saved_tensors
         needed, again = ctx.needs_input_grad[4:], torch.is_grad_enabled()
         if not (again or is_traced() or may_be_batched(gradient)):
-            results, is_known = core.pull(Samples(ctx.structure, *data), x, y, gradient, wants_data=any(needed[1:]))
+            samples, (_, matrix, *bounds) = Samples(ctx.structure, *data), needed
+            results, is_known = core.pull(samples, x, y, gradient, wants_matrix=matrix, wants_bounds=any(bounds))
             if is_known:
                 return None, None, None, None, *results
         with torch.enable_grad():

@@ -1,6 +1,5 @@
 """General blocks of one structure: the piece of a set that runs on the general solver."""
 
-import dataclasses
 import functools
 import math
 from collections.abc import Sequence
@@ -147,7 +146,14 @@ class GeneralPiece(IterativePiece):
         data = (_flat(v.double(), shape, 1), matrix, _flat(lower, shape, 1), _flat(upper, shape, 1))
         return shape, [constant.on(double.device) for constant in self.constants], data
 
-    def _attached(
+    def _attached(self, solution: Nearest, constants: list[Tensor], *data: Tensor, relax: bool) -> Tensor:
+        """Return the points as functions of the data; those of samples without answer are of no use, but finite."""
+        by_torch = functools.partial(self._attached_by_torch, solution, constants, relax=relax)
+        if not solution.by_core:
+            return by_torch(*data)
+        return attach_by_core(Samples(self.structure, *data), solution.x, solution.y, by_torch)
+
+    def _attached_by_torch(
         self,
         solution: Nearest,
         constants: list[Tensor],
@@ -158,13 +164,7 @@ class GeneralPiece(IterativePiece):
         *,
         relax: bool,
     ) -> Tensor:
-        """Return the points as functions of the data; those of samples without answer are of no use, but finite."""
         samples = Samples(self.structure, v, matrix, lower, upper)
-        if solution.by_core:
-            expand = functools.partial(
-                self._attached, dataclasses.replace(solution, by_core=False), constants, relax=False
-            )
-            return attach_by_core(samples, solution.x, solution.y, expand)
         formulation = solution.formulation if constants else None
         if formulation is not None and solution.of_work is not None and not bool(solution.status.any()):
             x, y = solution.of_work

@@ -121,7 +121,7 @@ def project(samples: Samples, start: Tensor | None = None) -> tuple[Tensor, Tens
 
 
 def pull(
-    samples: Samples, x: Tensor, y: Tensor, gradient: Tensor, *, wants_data: bool
+    samples: Samples, x: Tensor, y: Tensor, gradient: Tensor, *, wants_matrix: bool, wants_bounds: bool
 ) -> tuple[list[Tensor | None], bool]:
     """Return what gradients in the points make of ``v``, ``matrix``, ``lower`` and ``upper``; see `Samples`.
 
@@ -130,8 +130,8 @@ def pull(
     x, y : Tensor
         Solutions that `project` found.
     gradient : Tensor, shape (samples, n)
-    wants_data : bool
-        Whether those of the matrix and the bounds are wanted; else they are None.
+    wants_matrix, wants_bounds : bool
+        Whether those of the matrix and of the bounds are wanted; else they are None.
 
     Returns
     -------
@@ -143,13 +143,13 @@ def pull(
     samples = samples.contiguous()
     gradient, count = gradient.contiguous(), len(x)
     of_v, failed = torch.empty_like(samples.v), x.new_empty(count, dtype=torch.int64)
-    of_data: list[Tensor | None] = [None, None, None]
-    if wants_data:
-        of_data = [x.new_zeros(count, *samples.matrix.shape[1:]), torch.zeros_like(y), torch.zeros_like(y)]
+    of_matrix = x.new_empty(count, *samples.matrix.shape[1:]) if wants_matrix else None
+    of_lower, of_upper = (torch.empty_like(y) if wants_bounds else None for _ in range(2))
     for part, some in samples.split():
-        addresses = [0 if t is None else t[part].data_ptr() for t in (gradient, of_v, *of_data, failed)]
+        addresses = [
+            0 if t is None else t[part].data_ptr() for t in (gradient, of_v, of_matrix, of_lower, of_upper, failed)
+        ]
         _core.pull(*some.numbers(x[part], y[part]), *addresses)
-    of_matrix, of_lower, of_upper = of_data
     if of_matrix is not None and len(samples.matrix) == 1:
         of_matrix = of_matrix.sum(0, keepdim=True)
     return [of_v, of_matrix, of_lower, of_upper], not bool(failed.any())

@@ -12,7 +12,7 @@ from optlayers.solvers.status import Status
 from optlayers.solvers.structure import Structure
 from optlayers.solvers.verdict import least_infeasible
 
-_EXACT, _EXACT_CONES = 1e-9, 1e-10
+_EXACT, _EXACT_CONES = 1e-9, 1e-10  # see `accuracy_of`
 _RELAXED = 1e-6  # the same for least-infeasible points, whose set may have no interior
 
 
